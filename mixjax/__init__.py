@@ -1,0 +1,66 @@
+"""mixjax: choose the data mixture of a large training run from small runs.
+
+The public names load on first use, so that `import mixjax` and `mixjax --help` are immediate.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mixjax.choose import compare as compare
+    from mixjax.errors import MixjaxWarning as MixjaxWarning
+    from mixjax.errors import UserError as UserError
+    from mixjax.fitting import fit as fit
+    from mixjax.law import Coefficients as Coefficients
+    from mixjax.law import Law as Law
+    from mixjax.law import Parameter as Parameter
+    from mixjax.law import Units as Units
+    from mixjax.law import laws as laws
+    from mixjax.mixture import Mixture as Mixture
+    from mixjax.mixture import optimal_mixture as optimal_mixture
+    from mixjax.numerics import power as power
+    from mixjax.plan import design_mixtures as design_mixtures
+    from mixjax.record import Fit as Fit
+    from mixjax.record import load_fit as load_fit
+    from mixjax.runs import Runs as Runs
+    from mixjax.runs import read_runs as read_runs
+    from mixjax.score import Score as Score
+    from mixjax.simulate import simulate as simulate
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "compare": "choose",
+    "MixjaxWarning": "errors",
+    "UserError": "errors",
+    "fit": "fitting",
+    "Coefficients": "law",
+    "Law": "law",
+    "Parameter": "law",
+    "Units": "law",
+    "laws": "law",
+    "Mixture": "mixture",
+    "optimal_mixture": "mixture",
+    "power": "numerics",
+    "design_mixtures": "plan",
+    "Fit": "record",
+    "load_fit": "record",
+    "Runs": "runs",
+    "read_runs": "runs",
+    "Score": "score",
+    "simulate": "simulate",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mixjax' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"mixjax.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*_HOMES, "__version__"])

@@ -1,0 +1,177 @@
+"""What a law is (runs -> design -> LAW -> objective): a frozen record plus one pure function.
+
+Every law of the paper is Chinchilla's with coefficients that depend on the mixture (eq. 3):
+
+    L(N, D, h) = E(h) + A(h) / N^alpha(h) + B(h) / D^beta(h)
+
+A law is written for ONE mixture h (k,) and ONE parameter set; batching is the caller's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Params = Mapping[str, Any]
+
+
+class Coefficients(NamedTuple):
+    """E, A, alpha, B, beta of one mixture, each (). None: the law has no such term."""
+
+    E: Any
+    A: Any = None
+    alpha: Any = None
+    B: Any = None
+    beta: Any = None
+
+
+class Units(NamedTuple):
+    """What a law's N, D and loss are divided by: counts of parameters and tokens, unit of the loss."""
+
+    N: float = 1.0
+    D: float = 1.0
+    loss: float = 1.0
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One named parameter of a law.
+
+    Attributes:
+        name: as in the paper, e.g. "gamma".
+        shape: () for a scalar, ("k",) for one number per domain.
+        domain: "positive" (searched in its logarithm) or "real".
+        start: range that initial values are drawn from, log-uniformly when positive. For a law
+            with `rescale`, in units in which N, D and the loss are about 1; else in the law's units.
+        unit: unit of the reported number.
+        meaning: one phrase for reports.
+    """
+
+    name: str
+    shape: tuple[str, ...] = ()
+    domain: Literal["positive", "real"] = "positive"
+    start: tuple[float, float] = (0.1, 1.0)
+    unit: str = ""
+    meaning: str = ""
+
+    def size(self, k: int) -> int:
+        """How many numbers it holds with k domains."""
+        return k ** len(self.shape)
+
+
+@dataclass(frozen=True)
+class Law:
+    """A scaling law: what its parameters are, and the function that computes its coefficients.
+
+    Attributes:
+        name: key in the registry, in files and on the command line.
+        parameters: in the order of the flat vector z.
+        coefficients: (params, h (k,)) -> Coefficients; the fast path.
+        predict: (params, h (k,), N, D) -> loss (), for laws of another shape; the slower path.
+            Exactly one of `coefficients` and `predict` is given.
+        equation: the law in plain notation.
+        source: where it comes from.
+        rescale: (params, Units) -> params of the same law when N, D and the loss are multiplied by
+            those units. Without it the law is fitted in `units` as it stands.
+        units: N and D enter the law divided by these two counts. (1, 1) for laws with `rescale`.
+        own_domain: the law of target i sees the weight of training domain i only, h is (1,).
+    """
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    coefficients: Callable[[Params, jax.Array], Coefficients] | None = None
+    predict: Callable[[Params, jax.Array, jax.Array, jax.Array], jax.Array] | None = None
+    equation: str = ""
+    source: str = ""
+    rescale: Callable[[Params, Units], dict[str, Any]] | None = None
+    units: tuple[float, float] = (1e9, 1e10)
+    own_domain: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.coefficients is None) == (self.predict is None):
+            raise ValueError(f"law {self.name!r}: give exactly one of coefficients and predict")
+        names = [p.name for p in self.parameters]
+        if len(set(names)) != len(names):
+            raise ValueError(f"law {self.name!r}: parameter names repeat: {names}")
+        for p in self.parameters:
+            low, high = p.start
+            if not (np.isfinite([low, high]).all() and low <= high) or (p.domain == "positive" and low <= 0):
+                raise ValueError(f"law {self.name!r}: bad start range {p.start} of {p.name!r}")
+
+    def count(self, k: int) -> int:
+        """Number of parameters with k domains."""
+        return sum(p.size(k) for p in self.parameters)
+
+
+def named(law: Law, z: jax.Array, k: int) -> dict[str, jax.Array]:
+    """Parameters by name from the flat unconstrained vector z (q,): exp where positive."""
+    if z.shape != (law.count(k),):
+        raise ValueError(f"law {law.name!r} has {law.count(k)} parameters with k = {k}, z has shape {z.shape}")
+    params, at = {}, 0
+    for p in law.parameters:
+        part = z[at] if not p.shape else z[at : at + p.size(k)]
+        params[p.name] = jnp.exp(part) if p.domain == "positive" else part
+        at += p.size(k)
+    return params
+
+
+def flat(law: Law, params: Params) -> np.ndarray:
+    """The flat unconstrained vector z (q,) of named parameters: the inverse of `named`, on the host."""
+    parts = []
+    for p in law.parameters:
+        part = np.atleast_1d(np.asarray(params[p.name], dtype=np.float64))
+        parts.append(np.log(part) if p.domain == "positive" else part)
+    return np.concatenate(parts)
+
+
+def start_ranges(law: Law, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper end (q,) of the box of starts, in z."""
+    ends = []
+    for end in (0, 1):
+        values = [np.full(p.size(k), p.start[end]) for p in law.parameters]
+        ends.append(np.concatenate([np.log(v) if p.domain == "positive" else v for p, v in zip(law.parameters, values, strict=True)]))
+    return ends[0], ends[1]
+
+
+def parameter_names(law: Law, domains: tuple[str, ...]) -> list[str]:
+    """Names of the entries of z, e.g. ["E", "C[arxiv]", ...]."""
+    return [name for p in law.parameters for name in ([p.name] if not p.shape else [f"{p.name}[{d}]" for d in domains])]
+
+
+def row_loss(law: Law, params: Params, h: jax.Array, N: jax.Array, D: jax.Array) -> jax.Array:
+    """Predicted loss () at one row: one mixture h (k,), N parameters and D tokens (counts).
+
+    Terms that the law lacks read neither N nor D. Source: paper eq. (3).
+    """
+    n, d = N / law.units[0], D / law.units[1]
+    if law.predict is not None:
+        return law.predict(params, h, n, d)
+    assert law.coefficients is not None
+    c = law.coefficients(params, h)
+    loss = c.E
+    if c.A is not None:
+        loss = loss + c.A * jnp.exp(-c.alpha * jnp.log(n))
+    if c.B is not None:
+        loss = loss + c.B * jnp.exp(-c.beta * jnp.log(d))
+    return loss
+
+
+class Terms(NamedTuple):
+    """Which of N and D a law reads."""
+
+    N: bool
+    D: bool
+
+
+def terms(law: Law, k: int) -> Terms:
+    """Whether the law has a term in N and a term in D (both assumed for laws given as `predict`)."""
+    if law.coefficients is None:
+        return Terms(True, True)
+    params = {p.name: jnp.ones((k,) * len(p.shape)) for p in law.parameters}
+    shapes = jax.eval_shape(law.coefficients, params, jnp.ones(k))
+    return Terms(shapes.A is not None, shapes.B is not None)

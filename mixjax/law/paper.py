@@ -1,0 +1,156 @@
+"""The paper's laws of (N, D, h): simple (9), additive (4), joint (5), full (10, 11)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mixjax.law.base import Coefficients, Law, Parameter, Params, Units
+from mixjax.law.chinchilla import ALPHA, BETA, A, B, E
+from mixjax.law.chinchilla import rescale as rescale_scalars
+from mixjax.numerics import positive_power, power
+
+C = Parameter("C", ("k",), start=(0.3, 30.0), unit="1 / loss", meaning="weight of a domain in the mixture term")
+GAMMA = Parameter("gamma", ("k",), "real", start=(0.05, 1.5), unit="1", meaning="exponent of a domain's share")
+
+
+def mixture_term(params: Params, h: jax.Array) -> jax.Array:
+    """1 / sum_i C_i h_i^gamma_i, the part of the irreducible loss that the mixture moves."""
+    return 1.0 / jnp.sum(params["C"] * power(h, params["gamma"]))
+
+
+def bracket(params: Params, h: jax.Array, name: str) -> jax.Array:
+    """(sum_i C_i h_i)^gamma, the paper's form of A^h, B^h, alpha^h and beta^h (eq. 5, 11)."""
+    return positive_power(jnp.dot(params[f"C_{name}"], h), params[f"gamma_{name}"])
+
+
+def bracket_parameters(name: str, start: tuple[float, float], unit: str) -> tuple[Parameter, Parameter]:
+    """The k weights and the exponent of one bracket. Both signs of the exponent are searched."""
+    return (
+        Parameter(f"C_{name}", ("k",), start=start, unit=f"({unit})^(1/gamma_{name})", meaning=f"weight of a domain in {name}(h)"),
+        Parameter(f"gamma_{name}", (), "real", start=(-1.5, 1.5), unit="1", meaning=f"exponent of {name}(h)"),
+    )
+
+
+def additive(params: Params, h: jax.Array) -> Coefficients:
+    """Additive law (4): only E depends on the mixture, so the best mixture is the same at every scale."""
+    E_h = params["E"] + mixture_term(params, h)
+    return Coefficients(E_h, params["A"], params["alpha"], params["B"], params["beta"])
+
+
+def joint(params: Params, h: jax.Array) -> Coefficients:
+    """Joint law (5): E, A and B depend on the mixture, so the best mixture moves with (N, D)."""
+    E_h = params["E"] + mixture_term(params, h)
+    return Coefficients(E_h, bracket(params, h, "A"), params["alpha"], bracket(params, h, "B"), params["beta"])
+
+
+def full(params: Params, h: jax.Array) -> Coefficients:
+    """Full law (10, 11): all five coefficients depend on the mixture."""
+    E_h = params["E"] + mixture_term(params, h)
+    return Coefficients(E_h, *(bracket(params, h, name) for name in ("A", "alpha", "B", "beta")))
+
+
+def simple(params: Params, h: jax.Array) -> Coefficients:
+    """Simple law (9): one exponent for all domains. As printed, A and alpha go with D, B and beta with N."""
+    E_h = params["E"] + positive_power(jnp.dot(params["C"], h), params["gamma"])
+    return Coefficients(E_h, params["B"], params["beta"], params["A"], params["alpha"])
+
+
+def rescale_additive(params: Params, units: Units) -> dict[str, Any]:
+    """E, A, B as in Chinchilla's law; C_i is one over a loss."""
+    return rescale_scalars(params, units) | {"C": params["C"] / units.loss}
+
+
+def rescale_joint(params: Params, units: Units) -> dict[str, Any]:
+    """c (sum_i C_i h_i)^gamma = (sum_i c^(1/gamma) C_i h_i)^gamma with c = loss * N^alpha, or D^beta."""
+    p = dict(params)
+    p["E"], p["C"] = p["E"] * units.loss, p["C"] / units.loss
+    p["C_A"] = p["C_A"] * (units.loss * units.N ** p["alpha"]) ** (1.0 / p["gamma_A"])
+    p["C_B"] = p["C_B"] * (units.loss * units.D ** p["beta"]) ** (1.0 / p["gamma_B"])
+    return p
+
+
+def rescale_full(params: Params, units: Units) -> dict[str, Any]:
+    """The loss only: with exponents that depend on h, other units of N and D are another law."""
+    p = dict(params)
+    p["E"], p["C"] = p["E"] * units.loss, p["C"] / units.loss
+    for name in ("A", "B"):
+        p[f"C_{name}"] = p[f"C_{name}"] * units.loss ** (1.0 / p[f"gamma_{name}"])
+    return p
+
+
+def rescale_simple(params: Params, units: Units) -> dict[str, Any]:
+    """As the additive law, with A and B swapped and a power in place of the reciprocal."""
+    p = dict(params)
+    p["E"] = p["E"] * units.loss
+    p["C"] = p["C"] * units.loss ** (1.0 / p["gamma"])
+    p["A"] = p["A"] * units.loss * units.D ** p["alpha"]
+    p["B"] = p["B"] * units.loss * units.N ** p["beta"]
+    return p
+
+
+ADDITIVE = Law(
+    name="additive",
+    parameters=(E, C, GAMMA, A, ALPHA, B, BETA),
+    coefficients=additive,
+    equation="L = E + 1 / sum_i(C_i h_i^gamma_i) + A / N^alpha + B / D^beta",
+    source="Shukor et al. 2025, eq. (4)",
+    rescale=rescale_additive,
+    units=(1.0, 1.0),
+)
+
+JOINT = Law(
+    name="joint",
+    parameters=(
+        E,
+        C,
+        GAMMA,
+        *bracket_parameters("A", (0.02, 1.0), "loss * parameters^alpha"),
+        ALPHA,
+        *bracket_parameters("B", (0.02, 1.0), "loss * tokens^beta"),
+        BETA,
+    ),
+    coefficients=joint,
+    equation="L = E + 1 / sum_i(C_i h_i^gamma_i) + (sum_i C_A_i h_i)^gamma_A / N^alpha + (sum_i C_B_i h_i)^gamma_B / D^beta",
+    source="Shukor et al. 2025, eq. (5)",
+    rescale=rescale_joint,
+    units=(1.0, 1.0),
+)
+
+FULL = Law(
+    name="full",
+    parameters=(
+        E,
+        C,
+        GAMMA,
+        *bracket_parameters("A", (0.02, 1.0), "loss"),
+        *bracket_parameters("alpha", (0.1, 1.0), "1"),
+        *bracket_parameters("B", (0.02, 1.0), "loss"),
+        *bracket_parameters("beta", (0.1, 1.0), "1"),
+    ),
+    coefficients=full,
+    equation="L = E + 1 / sum_i(C_i h_i^gamma_i) + A(h) / (N/1e9)^alpha(h) + B(h) / (D/1e10)^beta(h), X(h) = (sum_i C_X_i h_i)^gamma_X",
+    source="Shukor et al. 2025, eq. (10, 11)",
+    rescale=rescale_full,
+    units=(1e9, 1e10),
+)
+
+SIMPLE = Law(
+    name="simple",
+    parameters=(
+        E,
+        Parameter("C", ("k",), start=(0.02, 1.0), unit="loss^(1/gamma)", meaning="weight of a domain in the mixture term"),
+        Parameter("gamma", (), "real", start=(-1.5, 1.5), unit="1", meaning="exponent of the mixture term"),
+        Parameter("A", start=A.start, unit="loss * tokens^alpha", meaning="size of the D term"),
+        Parameter("alpha", start=ALPHA.start, unit="1", meaning="exponent of D"),
+        Parameter("B", start=B.start, unit="loss * parameters^beta", meaning="size of the N term"),
+        Parameter("beta", start=BETA.start, unit="1", meaning="exponent of N"),
+    ),
+    coefficients=simple,
+    equation="L = E + (sum_i C_i h_i)^gamma + A / D^alpha + B / N^beta",
+    source="Shukor et al. 2025, eq. (9)",
+    rescale=rescale_simple,
+    units=(1.0, 1.0),
+)

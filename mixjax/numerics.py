@@ -1,0 +1,32 @@
+"""Mathematics that every step shares: powers guarded at h = 0, and a dot product that batches well."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+# What 0^gamma is for gamma < 0. Infinity in the paper's formula; a number whose square times any
+# sensible C is still a float64 keeps 1/(... + C 0^gamma) = 0 and its derivatives free of inf/inf.
+HUGE = 1e100
+
+
+def power(h: jax.Array, gamma: jax.Array) -> jax.Array:
+    """h^gamma for h >= 0, with 0^gamma = 0, 1, huge for gamma >, =, < 0.
+
+    Shapes broadcast. Derivatives in gamma are finite everywhere; the derivative in h is taken as 0
+    at h = 0 (the true one is infinite for 0 < gamma < 1).
+    """
+    positive = h > 0
+    log_h = jnp.log(jnp.where(positive, h, 1.0))
+    at_zero = jnp.where(gamma > 0, 0.0, jnp.where(gamma < 0, HUGE, 1.0))
+    return jnp.where(positive, jnp.exp(gamma * log_h), at_zero)
+
+
+def positive_power(base: jax.Array, exponent: jax.Array) -> jax.Array:
+    """base^exponent for base > 0 (a sum of positive terms), as exp(exponent log base)."""
+    return jnp.exp(exponent * jnp.log(base))
+
+
+def dot(a: jax.Array, b: jax.Array) -> jax.Array:
+    """sum_i a_i b_i of two vectors (q,), written so that lanes batched along the last axis stay there."""
+    return jnp.sum(a * b)

@@ -1,0 +1,106 @@
+"""Law + design -> OBJECTIVE -> engine: value and gradient of the mean Huber loss (eq. 6) at one z.
+
+The engine calls `HuberObjective` with a flat vector z (q,) and `Observations`; it sees neither laws
+nor tables. Losses and row weights are data, so another target, resample or delta recompiles nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mixjax.law.base import Coefficients, Law, Params, named
+
+# Predictions below this are taken as this in the logarithm: laws may cross zero on the way to a fit.
+_SMALLEST_LOSS = 1e-12
+
+
+class Observations(NamedTuple):
+    """What one target's residuals are made of; N, D and losses are over the engine's units.
+
+    mixtures (mixtures, k); log_n, log_d (1 or mixtures, cells); losses (mixtures, cells), the log of the
+    loss for log residuals; weights (mixtures, cells), 0 where there is no row; delta ().
+    """
+
+    mixtures: jax.Array
+    log_n: jax.Array
+    log_d: jax.Array
+    losses: jax.Array
+    weights: jax.Array
+    delta: jax.Array
+
+
+@dataclass(frozen=True)
+class HuberObjective:
+    """z (q,), observations -> sum over cells of weight * Huber(residual), and its gradient (q,).
+
+    Hashable, so it may be a static argument of jit. The law is differentiated automatically; only
+    the row work is by hand: the derivative of Huber(r) is r clipped to +-delta, which the value needs anyway.
+    """
+
+    law: Law
+    k: int
+    residual: str = "loss"
+
+    def __call__(self, z: jax.Array, data: Observations) -> tuple[jax.Array, jax.Array]:
+        """Value () and gradient (q,) at z (q,)."""
+        predicted, pull_back = jax.vjp(lambda z: self.cells(z, data), z)
+        r = data.losses - predicted
+        clipped = jnp.clip(r, -data.delta, data.delta)
+        pull = data.weights * clipped
+        return jnp.sum(pull * (r - 0.5 * clipped)), pull_back(-pull)[0]
+
+    def cells(self, z: jax.Array, data: Observations) -> jax.Array:
+        """Predicted loss, or its log for log residuals, of every cell (mixtures, cells)."""
+        params = named(self.law, z, self.k)
+        predict = predict_cells if self.law.predict is None else predict_cells_one_by_one
+        loss = predict(self.law, params, data)
+        return jnp.log(jnp.maximum(loss, _SMALLEST_LOSS)) if self.residual == "log" else loss
+
+
+def predict_cells(law: Law, params: Params, data: Observations) -> jax.Array:
+    """E(h) + A(h) / N^alpha(h) + B(h) / D^beta(h) on the table of cells.
+
+    Coefficients are (mixtures, 1), or (1, 1) where they do not depend on h; scales are (1, cells) on a
+    grid: the powers of N and D are computed once per distinct value, whatever the number of rows.
+    """
+    c = coefficients_of_mixtures(law, params, data.mixtures)
+    loss = jnp.broadcast_to(c.E, data.losses.shape)
+    if c.A is not None:
+        loss = loss + c.A * jnp.exp(-c.alpha * data.log_n)
+    if c.B is not None:
+        loss = loss + c.B * jnp.exp(-c.beta * data.log_d)
+    return loss
+
+
+def predict_cells_one_by_one(law: Law, params: Params, data: Observations) -> jax.Array:
+    """The same for a law given as `predict`: one call per cell, nothing shared."""
+    assert law.predict is not None
+    shape = data.losses.shape
+    N, D = (jnp.broadcast_to(jnp.exp(x), shape) for x in (data.log_n, data.log_d))
+    per_row = jax.vmap(law.predict, in_axes=(None, None, 0, 0))
+    return jax.vmap(per_row, in_axes=(None, 0, 0, 0))(params, data.mixtures, N, D)
+
+
+def coefficients_of_mixtures(law: Law, params: Params, mixtures: jax.Array) -> Coefficients:
+    """The law's coefficients, each (mixtures, 1), or (1, 1) where it does not depend on the mixture."""
+    assert law.coefficients is not None
+    varying = _varying(law, params, mixtures[0])
+    axes = Coefficients(*(None if c is None else (0 if v else None) for c, v in varying))
+    rows = jax.vmap(law.coefficients, in_axes=(None, 0), out_axes=axes)(params, mixtures)
+    return Coefficients(*(None if c is None else jnp.reshape(c, (-1, 1)) for c in rows))
+
+
+def _varying(law: Law, params: Params, h: jax.Array) -> list[tuple[object, bool]]:
+    """For each coefficient: its shape (None: absent) and whether it depends on h, from the traced program."""
+    assert law.coefficients is not None
+    closed, shapes = jax.make_jaxpr(law.coefficients, return_shape=True)(params, h)
+    tainted = {id(closed.jaxpr.invars[-1])}
+    for equation in closed.jaxpr.eqns:
+        if any(id(v) in tainted for v in equation.invars):
+            tainted.update(id(v) for v in equation.outvars)
+    outputs = iter(closed.jaxpr.outvars)
+    return [(c, c is not None and id(next(outputs)) in tainted) for c in shapes]

@@ -1,0 +1,245 @@
+"""A finished fit as a frozen record and one JSON file (engine -> FIT -> scores, mixture); loads without JAX."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixjax.errors import UserError
+from mixjax.score import Score, score
+
+if TYPE_CHECKING:
+    from mixjax.law import Law
+    from mixjax.runs import Runs
+
+SCHEMA = 1
+FORMAT = "mixjax fit"
+
+
+@dataclass(frozen=True)
+class Search:
+    """How one target's search ended and how far to trust it.
+
+    Attributes:
+        status: "converged", "out of budget" (the last polish stopped on its evaluation limit) or "interrupted".
+        rows: rows with a measured loss that were fitted.
+        evaluations: values and gradients computed.
+        gradient: largest |d log objective / dz| at the answer, dimensionless.
+        agreeing: how many of the starts ended within 0.1 percent of the best objective.
+        starts: how many starts there were.
+        dropped: lanes that became non-finite and were left out.
+        at_limit: names of parameters that ran off (beyond e^+-20 or an exponent beyond 100), not to be trusted as numbers.
+    """
+
+    status: str
+    rows: int
+    evaluations: int
+    gradient: float
+    agreeing: int
+    starts: int
+    dropped: int
+    at_limit: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Fitted laws, one per target, in the paper's form for N and D as counts.
+
+    Attributes:
+        law: name of the law.
+        domains, targets: names, in the order of the table.
+        params: {target: {parameter: float or array (k,)}}, see `laws()[law].parameters` for units.
+        objective: {target: mean Huber loss of the fitted rows}.
+        search: {target: how the search ended}.
+        delta, residual: of the Huber loss; residual is "loss" or "log".
+        units: N and D enter the law divided by these counts: (1, 1) for laws in counts.
+        ranges: {"N": (low, high), "D": (low, high)} of the fitted rows, counts; absent where the law does not read them.
+        made: how: versions, device, seed, starts, hops, seconds, data fingerprint.
+    """
+
+    law: str
+    domains: tuple[str, ...]
+    targets: tuple[str, ...]
+    params: Mapping[str, Mapping[str, Any]]
+    objective: Mapping[str, float]
+    search: Mapping[str, Search]
+    delta: float = 1e-3
+    residual: str = "loss"
+    units: tuple[float, float] = (1.0, 1.0)
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    made: Mapping[str, Any] = field(default_factory=dict)
+    own_law: Any = field(default=None, repr=False, compare=False)
+
+    def law_record(self) -> Law:
+        """The `Law`, from the registry or as handed to `fit` or `load_fit`.
+
+        Raises:
+            UserError: a user's law that was not handed to `load_fit`.
+        """
+        from mixjax.law import find_law, laws
+
+        if self.own_law is None and self.law not in laws():
+            raise UserError("fit", f"made with {self.law!r}, which is not a built-in law", "hand it over: load_fit(path, law=...) or --law FILE.py:NAME")
+        return find_law(self.own_law or self.law)
+
+    def predict(self, N: ArrayLike | None = None, D: ArrayLike | None = None, h: ArrayLike | Mapping[str, ArrayLike] | None = None) -> dict[str, NDArray[np.float64]]:
+        """Predicted losses {target: (rows,)}, or {target: ()} when N, D and h are all of one row.
+
+        Args:
+            N, D: counts, () or (rows,); may be left out for laws that do not read them.
+            h: domain weights (k,) or (rows, k) in the order of `domains`, or {domain: weight}.
+
+        Raises:
+            UserError: N, D or h missing or of another shape, or a domain unknown.
+        """
+        from mixjax.law.base import terms
+        from mixjax.law.evaluate import predict
+
+        law = self.law_record()
+        reads = terms(law, len(self.domains))
+        columns = {"N": N, "D": D}
+        for name, needed in zip(("N", "D"), reads, strict=True):
+            if needed and columns[name] is None:
+                raise UserError("predict", f"{name} is missing", f"law {self.law!r} reads it: give a count")
+        weights = self._weights(h)
+        sizes = [np.asarray(1.0 if columns[c] is None or not needed else columns[c], dtype=np.float64) for c, needed in zip(("N", "D"), reads, strict=True)]
+        try:
+            shape = np.broadcast_shapes(weights.shape[:-1], *(s.shape for s in sizes))
+        except ValueError:
+            raise UserError("predict", f"N {sizes[0].shape}, D {sizes[1].shape} and h {weights.shape} do not go together", "give one row or equally many rows") from None
+        flat_n, flat_d = (np.broadcast_to(s, shape).reshape(-1) for s in sizes)
+        flat_h = np.broadcast_to(weights, (*shape, weights.shape[-1])).reshape(-1, weights.shape[-1])
+        out = predict(law, self.domains, {t: self.params[t] for t in self.targets}, flat_n, flat_d, flat_h)
+        return {t: losses.reshape(shape) for t, losses in out.items()}
+
+    def _weights(self, h: ArrayLike | Mapping[str, ArrayLike] | None) -> NDArray[np.float64]:
+        """h as an array (..., k) in the order of the domains."""
+        if h is None:
+            if self.domains:
+                raise UserError("predict", "h is missing", f"give the weights of {', '.join(self.domains)}")
+            return np.empty((0,))
+        if isinstance(h, Mapping):
+            unknown = [d for d in h if d not in self.domains]
+            if unknown:
+                raise UserError("predict", f"no domain {unknown[0]!r}", f"choose from {', '.join(self.domains)}")
+            h = np.stack(np.broadcast_arrays(*[np.asarray(h.get(d, 0.0), dtype=np.float64) for d in self.domains]), axis=-1)
+        weights = np.asarray(h, dtype=np.float64)
+        if weights.shape[-1:] != (len(self.domains),):
+            raise UserError("predict", f"h has shape {weights.shape}", f"its last axis holds the {len(self.domains)} domains {', '.join(self.domains)}")
+        return weights
+
+    def score(self, runs: Runs) -> dict[str, Score]:
+        """Scores of the targets that the table has, {target: Score}.
+
+        Raises:
+            UserError: the table lacks a domain of the fit, or all of its targets.
+        """
+        table = runs.reordered(self.domains)
+        shared = [t for t in self.targets if t in table.targets]
+        if not shared:
+            raise UserError(table.name, f"none of the fit's targets ({', '.join(self.targets)}) has a loss column", "score a table with these targets")
+        predicted = self.predict(table.N, table.D, table.h)
+        scores = {t: score(predicted[t], table.loss(t), self.delta, self.residual) for t in shared}
+        return {t: s for t, s in scores.items() if s is not None}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the JSON file, whole or not at all."""
+        write_text(path, json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of the JSON file: plain lists, numbers and strings."""
+        return {
+            "format": FORMAT,
+            "schema": SCHEMA,
+            "law": self.law,
+            "domains": list(self.domains),
+            "targets": list(self.targets),
+            "delta": self.delta,
+            "residual": self.residual,
+            "units": {"N": self.units[0], "D": self.units[1]},
+            "ranges": {name: list(ends) for name, ends in self.ranges.items()},
+            "fits": {
+                t: {
+                    "objective": self.objective[t],
+                    "params": {name: np.asarray(value).tolist() for name, value in self.params[t].items()},
+                    "search": asdict(self.search[t]) | {"at_limit": list(self.search[t].at_limit)},
+                }
+                for t in self.targets
+            },
+            "made": dict(self.made),
+        }
+
+
+def load_fit(path: str | os.PathLike[str], law: Law | None = None) -> Fit:
+    """Read a fit written by `Fit.save`.
+
+    Args:
+        law: the `Law` of a fit made with a user's own law.
+
+    Raises:
+        UserError: no such file, not a fit, or written by a newer mixjax.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(str(path), f"cannot be read ({error.strerror})", "name a file written by mixjax fit") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise UserError(str(path), "is not JSON", "name a file written by mixjax fit") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(str(path), "is not a mixjax fit", "name a file written by mixjax fit")
+    if content.get("schema") != SCHEMA:
+        raise UserError(str(path), f"has schema {content.get('schema')}, this mixjax reads {SCHEMA}", "use the mixjax that wrote it, or fit again")
+    try:
+        return _from_dict(content, law)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(str(path), f"is damaged ({type(error).__name__}: {error})", "fit again") from None
+
+
+def _from_dict(content: dict[str, Any], law: Law | None) -> Fit:
+    fits = content["fits"]
+    targets = tuple(content["targets"])
+    return Fit(
+        law=content["law"],
+        domains=tuple(content["domains"]),
+        targets=targets,
+        params={t: {n: np.asarray(v, dtype=np.float64) if isinstance(v, list) else float(v) for n, v in fits[t]["params"].items()} for t in targets},
+        objective={t: float(fits[t]["objective"]) for t in targets},
+        search={t: Search(**(fits[t]["search"] | {"at_limit": tuple(fits[t]["search"]["at_limit"])})) for t in targets},
+        delta=float(content["delta"]),
+        residual=content["residual"],
+        units=(float(content["units"]["N"]), float(content["units"]["D"])),
+        ranges={name: (float(low), float(high)) for name, (low, high) in content["ranges"].items()},
+        made=content["made"],
+        own_law=law,
+    )
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a file whole or not at all: to a neighbour first, then renamed.
+
+    Raises:
+        UserError: the folder does not exist or cannot be written.
+    """
+    target = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:
+        raise UserError(str(target), f"cannot be written ({error.strerror})", "name a file in a folder that exists and can be written") from None
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(text)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
