@@ -8,10 +8,14 @@ import jax.numpy as jnp
 # What 0^gamma is for gamma < 0. Infinity in the paper's formula; a number whose square times any
 # sensible C is still a float64 keeps 1/(... + C 0^gamma) = 0 and its derivatives free of inf/inf.
 HUGE = 1e100
+LOG_HUGE = 230.25850929940457
+
+# Below this |s| a power mean is its series to second order: error and cancellation are both about 1e-11.
+POWER_MEAN_SERIES = 1e-5
 
 
 def power(h: jax.Array, gamma: jax.Array) -> jax.Array:
-    """h^gamma for h >= 0, with 0^gamma = 0, 1, huge for gamma >, =, < 0.
+    """h^gamma for h >= 0, with 0^gamma = 0, 1, huge for gamma >, =, < 0; never above `HUGE`.
 
     Shapes broadcast. Derivatives in gamma are finite everywhere; the derivative in h is taken as 0
     at h = 0 (the true one is infinite for 0 < gamma < 1).
@@ -19,12 +23,27 @@ def power(h: jax.Array, gamma: jax.Array) -> jax.Array:
     positive = h > 0
     log_h = jnp.log(jnp.where(positive, h, 1.0))
     at_zero = jnp.where(gamma > 0, 0.0, jnp.where(gamma < 0, HUGE, 1.0))
-    return jnp.where(positive, jnp.exp(gamma * log_h), at_zero)
+    return jnp.where(positive, jnp.exp(jnp.minimum(gamma * log_h, LOG_HUGE)), at_zero)
 
 
 def positive_power(base: jax.Array, exponent: jax.Array) -> jax.Array:
     """base^exponent for base > 0 (a sum of positive terms), as exp(exponent log base)."""
     return jnp.exp(exponent * jnp.log(base))
+
+
+def log_power_mean(h: jax.Array, log_values: jax.Array, s: jax.Array) -> jax.Array:
+    """log of (sum_i h_i v_i^s)^(1/s), the power mean () of v = exp(log_values) (k,) with weights h (k,).
+
+    Smooth in s through 0, where it is the weighted geometric mean. Source: Hardy, Littlewood and
+    Polya, Inequalities, section 2.2.
+    """
+    shift = jnp.mean(log_values)
+    x = log_values - shift
+    near_zero = jnp.abs(s) < POWER_MEAN_SERIES
+    safe = jnp.where(near_zero, POWER_MEAN_SERIES, s)
+    mean = jnp.dot(h, x)
+    series = mean + 0.5 * s * (jnp.dot(h, x * x) - mean * mean)
+    return shift + jnp.where(near_zero, series, jnp.log(jnp.dot(h, jnp.exp(safe * x))) / safe)
 
 
 def dot(a: jax.Array, b: jax.Array) -> jax.Array:

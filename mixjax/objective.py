@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mixjax.law.base import Coefficients, Law, Params, named
+from mixjax.law.base import Coefficients, Coordinates, Law, Params, named, searched
 
 # Predictions below this are taken as this in the logarithm: laws may cross zero on the way to a fit.
 _SMALLEST_LOSS = 1e-12
@@ -55,13 +55,13 @@ class HuberObjective:
 
     def cells(self, z: jax.Array, data: Observations) -> jax.Array:
         """Predicted loss, or its log for log residuals, of every cell (mixtures, cells)."""
-        params = named(self.law, z, self.k)
-        predict = predict_cells if self.law.predict is None else predict_cells_one_by_one
-        loss = predict(self.law, params, data)
+        coordinates = searched(self.law)
+        params = named(coordinates, z, self.k)
+        loss = predict_cells(coordinates, params, data) if self.law.predict is None else predict_cells_one_by_one(self.law, params, data)
         return jnp.log(jnp.maximum(loss, _SMALLEST_LOSS)) if self.residual == "log" else loss
 
 
-def predict_cells(law: Law, params: Params, data: Observations) -> jax.Array:
+def predict_cells(law: Law | Coordinates, params: Params, data: Observations) -> jax.Array:
     """E(h) + A(h) / N^alpha(h) + B(h) / D^beta(h) on the table of cells.
 
     Coefficients are (mixtures, 1), or (1, 1) where they do not depend on h; scales are (1, cells) on a
@@ -85,7 +85,7 @@ def predict_cells_one_by_one(law: Law, params: Params, data: Observations) -> ja
     return jax.vmap(per_row, in_axes=(None, 0, 0, 0))(params, data.mixtures, N, D)
 
 
-def coefficients_of_mixtures(law: Law, params: Params, mixtures: jax.Array) -> Coefficients:
+def coefficients_of_mixtures(law: Law | Coordinates, params: Params, mixtures: jax.Array) -> Coefficients:
     """The law's coefficients, each (mixtures, 1), or (1, 1) where it does not depend on the mixture."""
     assert law.coefficients is not None
     varying = _varying(law, params, mixtures[0])
@@ -94,7 +94,7 @@ def coefficients_of_mixtures(law: Law, params: Params, mixtures: jax.Array) -> C
     return Coefficients(*(None if c is None else jnp.reshape(c, (-1, 1)) for c in rows))
 
 
-def _varying(law: Law, params: Params, h: jax.Array) -> list[tuple[object, bool]]:
+def _varying(law: Law | Coordinates, params: Params, h: jax.Array) -> list[tuple[object, bool]]:
     """For each coefficient: its shape (None: absent) and whether it depends on h, from the traced program."""
     assert law.coefficients is not None
     closed, shapes = jax.make_jaxpr(law.coefficients, return_shape=True)(params, h)

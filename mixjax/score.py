@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
 
+# Predictions below this are taken as this in the logarithm, as in the objective of the fit.
+SMALLEST_LOSS = 1e-12
+
 
 @dataclass(frozen=True)
 class Score:
@@ -64,14 +67,16 @@ def score(predicted: Vector, measured: Vector, delta: float, residual: str = "lo
     p, m = predicted[seen], measured[seen]
     if not len(m):
         return None
+    p = np.where(np.isnan(p), np.inf, p)  # a law that has no value at a row is wrong there without bound
     error = p - m
+    varies = m.max() > m.min()  # the mean of equal numbers may differ from them by rounding
     spread = float(np.sum((m - m.mean()) ** 2))
-    huber_residual = np.log(m) - np.log(p) if residual == "log" else -error
+    huber_residual = np.log(m) - np.log(np.maximum(p, SMALLEST_LOSS)) if residual == "log" else -error
     return Score(
         n=len(m),
         mre=float(100 * np.mean(np.abs(error) / m)),
         mae=float(np.mean(np.abs(error))),
-        r2=1 - float(error @ error) / spread if spread > 0 else None,
+        r2=1 - float(error @ error) / spread if varies and spread > 0 else None,
         huber=float(np.mean(huber(huber_residual, delta))),
         rank=rank_correlation(p, m),
     )

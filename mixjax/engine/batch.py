@@ -24,7 +24,7 @@ import numpy as np
 from mixjax.engine.lane import Budget, LaneState, Objective, init, tick
 
 # Lanes of one chunk and ticks of one compiled call (benchmarks/NOTES.md, "chunks").
-CPU_LANES = 64
+CPU_LANES = 32
 BLOCK = 64
 
 

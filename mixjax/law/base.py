@@ -65,6 +65,23 @@ class Parameter:
 
 
 @dataclass(frozen=True)
+class Coordinates:
+    """Another way to write the same law, better to search in: the engine's business, never the user's.
+
+    Attributes:
+        parameters: of the search, in the order of the flat vector z.
+        coefficients: (params, h (k,)) -> Coefficients, the same values as the law's.
+        to_law: these parameters -> the law's own.
+        reason: what is better about them.
+    """
+
+    parameters: tuple[Parameter, ...]
+    coefficients: Callable[[Params, jax.Array], Coefficients]
+    to_law: Callable[[Params], dict[str, Any]]
+    reason: str
+
+
+@dataclass(frozen=True)
 class Law:
     """A scaling law: what its parameters are, and the function that computes its coefficients.
 
@@ -80,6 +97,7 @@ class Law:
             those units. Without it the law is fitted in `units` as it stands.
         units: N and D enter the law divided by these two counts. (1, 1) for laws with `rescale`.
         own_domain: the law of target i sees the weight of training domain i only, h is (1,).
+        coordinates: how the law is searched, where its own parameters are a bad way to.
     """
 
     name: str
@@ -91,6 +109,7 @@ class Law:
     rescale: Callable[[Params, Units], dict[str, Any]] | None = None
     units: tuple[float, float] = (1e9, 1e10)
     own_domain: bool = False
+    coordinates: Coordinates | None = None
 
     def __post_init__(self) -> None:
         if (self.coefficients is None) == (self.predict is None):
@@ -108,10 +127,18 @@ class Law:
         return sum(p.size(k) for p in self.parameters)
 
 
-def named(law: Law, z: jax.Array, k: int) -> dict[str, jax.Array]:
+def searched(law: Law) -> Coordinates:
+    """The coordinates that the engine searches in: the law's own where it names no better ones."""
+    if law.coordinates is not None:
+        return law.coordinates
+    return Coordinates(law.parameters, law.coefficients, dict, "")  # type: ignore[arg-type]
+
+
+def named(law: Law | Coordinates, z: jax.Array, k: int) -> dict[str, jax.Array]:
     """Parameters by name from the flat unconstrained vector z (q,): exp where positive."""
-    if z.shape != (law.count(k),):
-        raise ValueError(f"law {law.name!r} has {law.count(k)} parameters with k = {k}, z has shape {z.shape}")
+    q = sum(p.size(k) for p in law.parameters)
+    if z.shape != (q,):
+        raise ValueError(f"{q} parameters with k = {k}, but z has shape {z.shape}")
     params, at = {}, 0
     for p in law.parameters:
         part = z[at] if not p.shape else z[at : at + p.size(k)]
@@ -120,7 +147,7 @@ def named(law: Law, z: jax.Array, k: int) -> dict[str, jax.Array]:
     return params
 
 
-def flat(law: Law, params: Params) -> np.ndarray:
+def flat(law: Law | Coordinates, params: Params) -> np.ndarray:
     """The flat unconstrained vector z (q,) of named parameters: the inverse of `named`, on the host."""
     parts = []
     for p in law.parameters:
@@ -129,7 +156,7 @@ def flat(law: Law, params: Params) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def start_ranges(law: Law, k: int) -> tuple[np.ndarray, np.ndarray]:
+def start_ranges(law: Law | Coordinates, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper end (q,) of the box of starts, in z."""
     ends = []
     for end in (0, 1):
@@ -138,7 +165,7 @@ def start_ranges(law: Law, k: int) -> tuple[np.ndarray, np.ndarray]:
     return ends[0], ends[1]
 
 
-def parameter_names(law: Law, domains: tuple[str, ...]) -> list[str]:
+def parameter_names(law: Law | Coordinates, domains: tuple[str, ...]) -> list[str]:
     """Names of the entries of z, e.g. ["E", "C[arxiv]", ...]."""
     return [name for p in law.parameters for name in ([p.name] if not p.shape else [f"{p.name}[{d}]" for d in domains])]
 

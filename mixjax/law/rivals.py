@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mixjax.law.base import Coefficients, Law, Parameter, Params, Units
+from mixjax.law.base import Coefficients, Coordinates, Law, Parameter, Params, Units
 from mixjax.law.chinchilla import BETA, B, E
-from mixjax.law.paper import GAMMA, C, mixture_term
+from mixjax.law.paper import GAMMA, SEARCH_C, C, mixture_term, searched_mixture_term, to_brackets
 from mixjax.numerics import power
 
 YE_GAMMA = Parameter("gamma", ("k",), "real", start=(-3.0, 1.0), unit="1", meaning="rate of a domain's share")
@@ -24,6 +24,16 @@ def additive_fixed_nd(params: Params, h: jax.Array) -> Coefficients:
 def additive_fixed_n(params: Params, h: jax.Array) -> Coefficients:
     """Additive law at one N: mixture term and D term."""
     return Coefficients(params["E"] + mixture_term(params, h), B=params["B"], beta=params["beta"])
+
+
+def searched_fixed_nd(params: Params, h: jax.Array) -> Coefficients:
+    """`additive_fixed_nd` with the mixture term centred."""
+    return Coefficients(params["E"] + searched_mixture_term(params, h))
+
+
+def searched_fixed_n(params: Params, h: jax.Array) -> Coefficients:
+    """`additive_fixed_n` with the mixture term centred."""
+    return Coefficients(params["E"] + searched_mixture_term(params, h), B=params["B"], beta=params["beta"])
 
 
 def ye_m1(params: Params, h: jax.Array) -> Coefficients:
@@ -79,6 +89,7 @@ ADDITIVE_FIXED_ND = Law(
     source="Shukor et al. 2025, appendix B",
     rescale=rescale_reciprocal,
     units=(1.0, 1.0),
+    coordinates=Coordinates((E, SEARCH_C, GAMMA), searched_fixed_nd, to_brackets, "as the additive law"),
 )
 
 ADDITIVE_FIXED_N = Law(
@@ -89,6 +100,7 @@ ADDITIVE_FIXED_N = Law(
     source="Shukor et al. 2025, appendix B",
     rescale=rescale_reciprocal,
     units=(1.0, 1.0),
+    coordinates=Coordinates((E, SEARCH_C, GAMMA, B, BETA), searched_fixed_n, to_brackets, "as the additive law"),
 )
 
 

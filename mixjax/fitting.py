@@ -1,0 +1,341 @@
+"""Runs + law -> FIT: starts, the engine's search, the best local minimum of every target in the paper's form."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixjax.design import Design, make_design
+from mixjax.engine import batch
+from mixjax.engine.lane import Budget
+from mixjax.errors import UserError, warn
+from mixjax.law import Law, Units, find_law
+from mixjax.law.base import named, parameter_names, searched, start_ranges, terms
+from mixjax.law.evaluate import domain_index, predict
+from mixjax.objective import HuberObjective, Observations
+from mixjax.record import Fit, Search
+from mixjax.runs import Runs, read_runs
+from mixjax.score import huber
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = NDArray[np.float64]
+Watch = Callable[[float, Mapping[str, float]], None]
+
+# Defaults chosen by experiment: benchmarks/NOTES.md, "budget".
+STARTS, HOPS = 64, 4
+_SEARCH = {"steps": 3000, "decrease": 1e-4, "window": 20}
+_POLISH = {"steps": 20000, "decrease": 1e-7, "window": 50}
+_POLISHED = 4  # best local minima of a target that are polished
+_AGREE = 1e-3  # starts within this share of the best objective count as agreeing
+_RUNAWAY = 12.0  # |log| of a positive parameter, over its unit, beyond which it is at its limit
+_STEEP = 100.0  # |value| of a real parameter beyond which it is at its limit
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What the engine is given: objective, data with a leading axis of targets, and the units they are in.
+
+    Attributes:
+        units: of each target; N, D and the loss were divided by them.
+        rows: fitted rows of each target (measured loss, positive weight).
+    """
+
+    law: Law
+    domains: tuple[str, ...]
+    targets: tuple[str, ...]
+    objective: HuberObjective
+    data: Observations
+    units: tuple[Units, ...]
+    rows: tuple[int, ...]
+
+    @property
+    def k(self) -> int:
+        """Domains that the law of one target sees."""
+        return self.objective.k
+
+
+def fit(
+    runs: Runs | pd.DataFrame | str,
+    law: str | Law = "joint",
+    *,
+    targets: Sequence[str] | None = None,
+    starts: int = STARTS,
+    hops: int = HOPS,
+    delta: float = 1e-3,
+    residual: str = "loss",
+    seed: int = 0,
+    weights: ArrayLike | None = None,
+    watch: Watch | None = None,
+) -> Fit:
+    """Fit a law to every target of a table of runs.
+
+    Minimises the mean Huber loss of the residuals (paper eq. 6) from `starts` random starts per target, each
+    followed by `hops` basin hops; the best minima are polished and the best of them is returned.
+
+    Args:
+        runs: `Runs`, or what `read_runs` reads.
+        law: name (see `laws()`) or `Law`.
+        targets: names; all by default.
+        delta: of the Huber loss, in the unit of the residual.
+        residual: "loss" or "log" (of the logarithm of the loss).
+        seed: same seed, same answer on one machine.
+        weights: of the rows (rows,), non-negative; the mean becomes a weighted mean.
+        watch: called with the share done and {target: best objective so far}.
+
+    Returns:
+        The `Fit`. On KeyboardInterrupt the best so far, its searches marked "interrupted".
+
+    Raises:
+        UserError: the table lacks what the law reads, or an option is out of range.
+    """
+    began = time.perf_counter()
+    table = runs if isinstance(runs, Runs) else read_runs(runs)
+    _check_options(starts, hops, delta, residual)
+    problem = make_problem(table, find_law(law), targets, delta, residual, weights)
+    search = _search(problem, starts, hops, seed, watch)
+    if not np.isfinite(search.f).any(axis=1).all() and not search.finished:
+        raise KeyboardInterrupt
+    best = _polish(problem, search)
+    made = _made(table, starts, hops, seed, time.perf_counter() - began)
+    return _record(problem, table, search, best, delta, residual, weights, made)
+
+
+def make_problem(runs: Runs, law: Law, targets: Sequence[str] | None, delta: float, residual: str, weights: ArrayLike | None) -> Problem:
+    """Check that the table has what the law reads, and lay it out for the engine."""
+    names = _usable_targets(runs, law, targets)
+    log_n, log_d, scale = _log_scales(runs, law)
+    design = make_design(runs.h, log_n, log_d)
+    k = 1 if law.own_domain else len(runs.domains)
+    parts = [_observations(runs, law, design, t, delta, residual, _row_weights(runs, weights)) for t in names]
+    for t, (_, _, rows) in zip(names, parts, strict=True):
+        if rows < law.count(k):
+            warn(runs.name, f"target {t!r} has {rows} rows for the {law.count(k)} parameters of law {law.name!r}", "expect a fit that cannot be trusted: add runs or take a smaller law")
+    data = Observations(*(np.stack(leaves) for leaves in zip(*(p[0] for p in parts), strict=True)))
+    units = tuple(Units(*scale, loss) for _, loss, _ in parts)
+    return Problem(law, runs.domains, names, HuberObjective(law, k, residual), data, units, tuple(p[2] for p in parts))
+
+
+def _check_options(starts: int, hops: int, delta: float, residual: str) -> None:
+    for name, value, least in (("starts", starts, 1), ("hops", hops, 0)):
+        if int(value) != value or value < least:
+            raise UserError(name, f"{value} is not a whole number of at least {least}", "give such a number")
+    if not (np.isfinite(delta) and delta > 0):
+        raise UserError("delta", f"{delta} is not a positive number", "give a positive number, e.g. 1e-3")
+    if residual not in ("loss", "log"):
+        raise UserError("residual", f"no residual {residual!r}", "choose loss or log")
+
+
+def _usable_targets(runs: Runs, law: Law, targets: Sequence[str] | None) -> tuple[str, ...]:
+    """The targets to fit: those asked for, or all that the law can have."""
+    unknown = [t for t in targets or () if t not in runs.targets]
+    if unknown:
+        raise UserError(runs.name, f"no target {unknown[0]!r}", f"choose from {', '.join(runs.targets)}")
+    names = tuple(targets or runs.targets)
+    if law.parameters and not runs.domains and any(p.shape for p in law.parameters):
+        raise UserError(runs.name, f"no h_<domain> columns, which law {law.name!r} reads", "fit law 'chinchilla', or name the weight columns")
+    if not law.own_domain:
+        return names
+    own = tuple(t for t in names if t in runs.domains)
+    if len(own) < len(names) and (targets or not own):
+        other = next(t for t in names if t not in runs.domains)
+        raise UserError(runs.name, f"target {other!r} is not a training domain", f"law {law.name!r} is a law of a target's own domain: name targets among {', '.join(runs.domains)}")
+    if len(own) < len(names):
+        warn(runs.name, f"targets {', '.join(t for t in names if t not in own)} are not training domains", f"law {law.name!r} leaves them out")
+    return own
+
+
+def _log_scales(runs: Runs, law: Law) -> tuple[Floats, Floats, tuple[float, float]]:
+    """log N and log D (rows,) over units near their middle, and these units over the law's own."""
+    reads = terms(law, max(1, 1 if law.own_domain else len(runs.domains)))
+    logs, scale = [], []
+    for name, counts, needed, unit in zip("ND", (runs.N, runs.D), reads, law.units, strict=True):
+        if not needed:
+            logs.append(np.zeros(len(runs)))
+            scale.append(1.0)
+            continue
+        if counts is None:
+            raise UserError(runs.name, f"no column {name}, which law {law.name!r} reads", "name the column, or take a law at fixed (N, D)")
+        log_counts = np.log(counts / unit)
+        # A law whose family depends on the units of N and D stays in its own.
+        middle = float(np.exp(log_counts.mean())) if law.rescale and law.units == (1.0, 1.0) else 1.0
+        logs.append(log_counts - np.log(middle))
+        scale.append(middle)
+    return logs[0], logs[1], (scale[0], scale[1])
+
+
+def _row_weights(runs: Runs, weights: ArrayLike | None) -> Floats:
+    """Row weights (rows,), 1 by default."""
+    if weights is None:
+        return np.ones(len(runs))
+    w = np.asarray(weights, dtype=np.float64)
+    if w.shape != (len(runs),) or not np.isfinite(w).all() or (w < 0).any() or not w.any():
+        raise UserError("weights", f"not {len(runs)} numbers of at least 0, one per row", "give one weight per row, not all 0")
+    return w
+
+
+def _observations(runs: Runs, law: Law, design: Design, target: str, delta: float, residual: str, weights: Floats) -> tuple[Observations, float, int]:
+    """One target's data for the engine, the unit of its loss, and its fitted rows."""
+    loss = runs.loss(target)
+    seen = np.isfinite(loss) & (weights > 0)
+    own = domain_index(law, runs.domains, target)
+    if law.own_domain:
+        absent = seen & (runs.h[:, own][:, 0] == 0)
+        if absent.any():
+            warn(runs.name, f"{int(absent.sum())} rows have no weight on {target!r}, where law {law.name!r} is infinite", "they are left out for this target")
+        seen &= ~absent
+    if not seen.any():
+        raise UserError(runs.name, f"no row with a measured loss of target {target!r}", "leave this target out")
+    unit = float(np.median(loss[seen])) if law.rescale else 1.0
+    share = np.where(seen, weights, 0.0) / weights[seen].sum()
+    scaled = np.where(seen, loss, unit) / unit
+    if residual == "log":
+        data = (np.log(scaled), share, delta)
+    else:
+        # Huber_delta(unit r) = unit^2 Huber_(delta / unit)(r)
+        data = (scaled, share * unit**2, delta / unit)
+    weighted = design.cells(data[1])
+    filled = np.divide(design.cells(data[0] * (share > 0)), np.maximum(design.cells((share > 0).astype(float)), 1.0))
+    return Observations(design.mixtures[:, own], design.log_n, design.log_d, filled, weighted, np.asarray(data[2])), unit, int(seen.sum())  # type: ignore[arg-type]
+
+
+def draw_starts(problem: Problem, starts: int, seed: int) -> tuple[Floats, NDArray[Any]]:
+    """Random starts (targets, starts, q) and keys (targets, starts, 2): start s is the same whatever `starts` is."""
+    low, high = start_ranges(searched(problem.law), problem.k)
+    with jax.enable_x64(True):
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.PRNGKey(seed), jnp.arange(starts))
+        both = jax.vmap(jax.random.split)(keys)
+        z = jax.vmap(lambda key: jax.random.uniform(key, low.shape, minval=low, maxval=high))(both[:, 0])
+        per_target = jax.vmap(lambda t: jax.vmap(jax.random.fold_in, in_axes=(0, None))(both[:, 1], t))(jnp.arange(len(problem.targets)))
+        return np.broadcast_to(np.asarray(z), (len(problem.targets), *z.shape)), np.asarray(per_target)
+
+
+def _budget(hops: int, steps: int, decrease: float, window: int) -> Budget:
+    with jax.enable_x64(True):
+        return Budget(jnp.asarray(hops, jnp.int32), jnp.asarray(steps, jnp.int32), jnp.asarray(decrease), jnp.asarray(window, jnp.int32))
+
+
+def _search(problem: Problem, starts: int, hops: int, seed: int, watch: Watch | None) -> batch.Search:
+    z, keys = draw_starts(problem, starts, seed)
+    total = z.shape[0] * z.shape[1] * (hops + 1)
+
+    def report(search: batch.Search) -> None:
+        if watch:
+            watch(float(search.hops.sum()) / total, dict(zip(problem.targets, search.f.min(axis=1).tolist(), strict=True)))
+
+    return batch.run(problem.objective, problem.data, z, keys, _budget(hops, **_SEARCH), report)
+
+
+def _polish(problem: Problem, search: batch.Search) -> batch.Search:
+    """The best few minima of every target, minimised further; arrays (targets, polished, ...)."""
+    if not np.isfinite(search.f).any(axis=1).all():
+        bad = problem.targets[int(np.argmin(np.isfinite(search.f).any(axis=1)))]
+        raise UserError("fit", f"no start of target {bad!r} gave a finite objective", "check the losses and the start ranges of the law")
+    order = np.argsort(search.f, axis=1)[:, :_POLISHED]
+    z = np.take_along_axis(search.z, order[..., None], axis=1)
+    polished = batch.run(problem.objective, problem.data, z, np.zeros((*order.shape, 2), np.uint32), _budget(0, **_POLISH))
+    before = np.take_along_axis(search.f, order, axis=1)
+    better = polished.f <= before
+    return polished._replace(z=np.where(better[..., None], polished.z, z), f=np.where(better, polished.f, before))
+
+
+def _record(
+    problem: Problem, runs: Runs, search: batch.Search, best: batch.Search, delta: float, residual: str, weights: ArrayLike | None, made: dict[str, Any]
+) -> Fit:
+    """The best of every target as a `Fit`; objectives are computed anew from the parameters reported."""
+    params, records, objective = {}, {}, {}
+    row_weights = _row_weights(runs, weights)
+    for g, target in enumerate(problem.targets):
+        z = best.z[g, int(np.argmin(best.f[g]))]
+        params[target] = to_paper(problem, g, z)
+        objective[target] = _objective(problem.law, runs, target, params[target], delta, residual, row_weights)
+        lowest = min(best.f[g].min(), search.f[g].min())
+        records[target] = Search(
+            status="converged" if search.finished and best.finished else "interrupted",
+            rows=problem.rows[g],
+            evaluations=int(search.evaluations[g].sum() + best.evaluations[g].sum()),
+            gradient=_gradient(problem, g, z),
+            agreeing=int((search.f[g] <= lowest * (1 + _AGREE)).sum()),
+            starts=search.f.shape[1],
+            dropped=int((~np.isfinite(search.f[g])).sum()),
+            at_limit=_at_limit(problem, z),
+        )
+    units = problem.law.units
+    ranges = {name: (float(x.min()), float(x.max())) for name, x in (("N", runs.N), ("D", runs.D)) if x is not None}
+    own = None if problem.law.name in _builtin() else problem.law
+    return Fit(problem.law.name, problem.domains, problem.targets, params, objective, records, delta, residual, units, ranges, made, own)
+
+
+def to_paper(problem: Problem, group: int, z: Floats) -> dict[str, Any]:
+    """The law's own parameters, for N and D as counts, of a point z (q,) of the search of one target."""
+    coordinates = searched(problem.law)
+    with jax.enable_x64(True):
+        params = {name: np.asarray(value) for name, value in named(coordinates, jnp.asarray(z), problem.k).items()}
+    params = coordinates.to_law(params)
+    if problem.law.rescale:
+        params = problem.law.rescale(params, problem.units[group])
+    return {p.name: np.asarray(params[p.name]) if p.shape else float(params[p.name]) for p in problem.law.parameters}
+
+
+def _objective(law: Law, runs: Runs, target: str, params: dict[str, Any], delta: float, residual: str, weights: Floats) -> float:
+    """Mean Huber loss of the reported parameters over the fitted rows, row by row."""
+    loss = runs.loss(target)
+    seen = np.isfinite(loss) & (weights > 0)
+    if law.own_domain:
+        seen &= runs.h[:, domain_index(law, runs.domains, target)][:, 0] > 0
+    ones = np.ones(len(runs))
+    predicted = predict(law, runs.domains, {target: params}, ones if runs.N is None else runs.N, ones if runs.D is None else runs.D, runs.h)[target]
+    p, m, w = predicted[seen], loss[seen], weights[seen]
+    return float(np.average(huber(np.log(m) - np.log(p) if residual == "log" else m - p, delta), weights=w))
+
+
+def _gradient(problem: Problem, group: int, z: Floats) -> float:
+    """Largest |d log objective / dz_i|."""
+    with jax.enable_x64(True):
+        f, grad = jax.jit(problem.objective)(jnp.asarray(z), jax.tree.map(lambda leaf: leaf[group], problem.data))
+        return float(jnp.max(jnp.abs(grad)) / jnp.maximum(f, jnp.finfo(f.dtype).tiny))
+
+
+def _at_limit(problem: Problem, z: Floats) -> tuple[str, ...]:
+    """Names of the law's own parameters that ran off."""
+    coordinates = searched(problem.law)
+    with jax.enable_x64(True):
+        params = coordinates.to_law({n: np.asarray(v) for n, v in named(coordinates, jnp.asarray(z), problem.k).items()})
+    names = parameter_names(problem.law, problem.domains if not problem.law.own_domain else ("own",))
+    gone = [
+        far
+        for p in problem.law.parameters
+        for far in np.atleast_1d(np.abs(np.log(params[p.name])) > _RUNAWAY if p.domain == "positive" else np.abs(params[p.name]) > _STEEP)
+    ]
+    return tuple(name for name, far in zip(names, gone, strict=True) if far)
+
+
+def _builtin() -> Mapping[str, Law]:
+    from mixjax.law import laws
+
+    return laws()
+
+
+def _made(runs: Runs, starts: int, hops: int, seed: int, seconds: float) -> dict[str, Any]:
+    import mixjax
+
+    device = jax.devices()[0]
+    return {
+        "mixjax": mixjax.__version__,
+        "jax": jax.__version__,
+        "device": f"{device.platform}: {device.device_kind}",
+        "table": runs.name,
+        "fingerprint": runs.fingerprint(),
+        "starts": starts,
+        "hops": hops,
+        "seed": seed,
+        "seconds": round(seconds, 3),
+    }
