@@ -30,11 +30,13 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Watch = Callable[[float, Mapping[str, float]], None]
 
-# Defaults chosen by experiment: benchmarks/NOTES.md, "budget".
-STARTS, HOPS = 64, 4
-_SEARCH = {"steps": 3000, "decrease": 1e-4, "window": 20}
+# Defaults chosen by experiment: benchmarks/NOTES.md, "budget". Every start is minimised loosely; the best
+# quarter goes on with basin hopping; the best few of these are polished.
+STARTS, HOPS = 128, 2
+_SIFT = {"steps": 3000, "decrease": 1e-2, "window": 20}
+_SEARCH = {"steps": 5000, "decrease": 1e-4, "window": 20}
 _POLISH = {"steps": 20000, "decrease": 1e-7, "window": 50}
-_POLISHED = 4  # best local minima of a target that are polished
+_SIFTED, _POLISHED = 4, 4  # one start in 4 is searched to the end; the best 4 minima are polished
 _AGREE = 1e-3  # starts within this share of the best objective count as agreeing
 _RUNAWAY = 12.0  # |log| of a positive parameter, over its unit, beyond which it is at its limit
 _STEEP = 100.0  # |value| of a real parameter beyond which it is at its limit
@@ -78,8 +80,9 @@ def fit(
 ) -> Fit:
     """Fit a law to every target of a table of runs.
 
-    Minimises the mean Huber loss of the residuals (paper eq. 6) from `starts` random starts per target, each
-    followed by `hops` basin hops; the best minima are polished and the best of them is returned.
+    Minimises the mean Huber loss of the residuals (paper eq. 6) from `starts` random starts per target. All
+    are minimised loosely, the best quarter goes on with `hops` basin hops each, and the best minima are
+    polished. The best of them is returned.
 
     Args:
         runs: `Runs`, or what `read_runs` reads.
@@ -101,10 +104,8 @@ def fit(
     table = runs if isinstance(runs, Runs) else read_runs(runs)
     _check_options(starts, hops, delta, residual)
     problem = make_problem(table, find_law(law), targets, delta, residual, weights)
-    search = _search(problem, starts, hops, seed, watch)
-    if not np.isfinite(search.f).any(axis=1).all() and not search.finished:
-        raise KeyboardInterrupt
-    best = _polish(problem, search)
+    search, best = _search(problem, starts, hops, seed, watch)
+    _check_found(problem, search)
     made = _made(table, starts, hops, seed, time.perf_counter() - began)
     return _record(problem, table, search, best, delta, residual, weights, made)
 
@@ -223,28 +224,62 @@ def _budget(hops: int, steps: int, decrease: float, window: int) -> Budget:
         return Budget(jnp.asarray(hops, jnp.int32), jnp.asarray(steps, jnp.int32), jnp.asarray(decrease), jnp.asarray(window, jnp.int32))
 
 
-def _search(problem: Problem, starts: int, hops: int, seed: int, watch: Watch | None) -> batch.Search:
+def _search(problem: Problem, starts: int, hops: int, seed: int, watch: Watch | None) -> tuple[batch.Search, batch.Search]:
+    """The search of the best quarter of the starts, and its best minima polished."""
     z, keys = draw_starts(problem, starts, seed)
-    total = z.shape[0] * z.shape[1] * (hops + 1)
+    objective, data, done = problem.objective, problem.data, 0
+    total = starts + _survivors(starts) * (hops + 1) + min(_POLISHED, _survivors(starts))
 
     def report(search: batch.Search) -> None:
         if watch:
-            watch(float(search.hops.sum()) / total, dict(zip(problem.targets, search.f.min(axis=1).tolist(), strict=True)))
+            share = (done + float(search.hops.sum()) / len(problem.targets)) / total
+            watch(share, dict(zip(problem.targets, search.f.min(axis=1).tolist(), strict=True)))
 
-    return batch.run(problem.objective, problem.data, z, keys, _budget(hops, **_SEARCH), report)
+    sifted = batch.run(objective, data, z, keys, _budget(0, **_SIFT), report)
+    z, keys, f = _best(sifted, keys, _survivors(starts))
+    if not sifted.finished:
+        return sifted, sifted
+    done = starts
+    searched_ = batch.run(objective, data, z, keys, _budget(hops, **_SEARCH), report)
+    searched_ = _no_worse(searched_, z, f)
+    if not searched_.finished:
+        return searched_, searched_
+    done += _survivors(starts) * (hops + 1)
+    z, keys, f = _best(searched_, keys, _POLISHED)
+    polished = _no_worse(batch.run(objective, data, z, keys, _budget(0, **_POLISH), report), z, f)
+    spent = sifted.evaluations.sum(axis=1, keepdims=True) / searched_.f.shape[1]
+    return searched_._replace(evaluations=searched_.evaluations + spent), polished
 
 
-def _polish(problem: Problem, search: batch.Search) -> batch.Search:
-    """The best few minima of every target, minimised further; arrays (targets, polished, ...)."""
-    if not np.isfinite(search.f).any(axis=1).all():
-        bad = problem.targets[int(np.argmin(np.isfinite(search.f).any(axis=1)))]
+def _check_found(problem: Problem, search: batch.Search) -> None:
+    """Every target has a finite minimum; without one, an interrupted fit has no result to hand back."""
+    found = np.isfinite(search.f).any(axis=1)
+    if not found.all() and not search.finished:
+        raise KeyboardInterrupt
+    if not found.all():
+        bad = problem.targets[int(np.argmin(found))]
         raise UserError("fit", f"no start of target {bad!r} gave a finite objective", "check the losses and the start ranges of the law")
-    order = np.argsort(search.f, axis=1)[:, :_POLISHED]
-    z = np.take_along_axis(search.z, order[..., None], axis=1)
-    polished = batch.run(problem.objective, problem.data, z, np.zeros((*order.shape, 2), np.uint32), _budget(0, **_POLISH))
-    before = np.take_along_axis(search.f, order, axis=1)
-    better = polished.f <= before
-    return polished._replace(z=np.where(better[..., None], polished.z, z), f=np.where(better, polished.f, before))
+
+
+def _survivors(starts: int) -> int:
+    """How many starts are searched to the end."""
+    return min(starts, max(_POLISHED, starts // _SIFTED))
+
+
+def _best(search: batch.Search, keys: NDArray[Any], n: int) -> tuple[Floats, NDArray[Any], Floats]:
+    """z (targets, n, q), keys and f (targets, n) of the n best searches of every target."""
+    order = np.argsort(search.f, axis=1, kind="stable")[:, :n]
+    return (
+        np.take_along_axis(search.z, order[..., None], axis=1),
+        np.take_along_axis(keys, order[..., None], axis=1),
+        np.take_along_axis(search.f, order, axis=1),
+    )
+
+
+def _no_worse(search: batch.Search, z: Floats, f: Floats) -> batch.Search:
+    """A search that began at z with f and keeps these where it found nothing lower."""
+    better = search.f <= f
+    return search._replace(z=np.where(better[..., None], search.z, z), f=np.where(better, search.f, f))
 
 
 def _record(
@@ -254,16 +289,14 @@ def _record(
     params, records, objective = {}, {}, {}
     row_weights = _row_weights(runs, weights)
     for g, target in enumerate(problem.targets):
-        z = best.z[g, int(np.argmin(best.f[g]))]
-        params[target] = to_paper(problem, g, z)
-        objective[target] = _objective(problem.law, runs, target, params[target], delta, residual, row_weights)
-        lowest = min(best.f[g].min(), search.f[g].min())
+        z, params[target], objective[target] = _reported(problem, g, runs, (best, search), delta, residual, row_weights)
+        minima = np.concatenate([best.f[g], np.sort(search.f[g])[best.f.shape[1] :]])
         records[target] = Search(
             status="converged" if search.finished and best.finished else "interrupted",
             rows=problem.rows[g],
             evaluations=int(search.evaluations[g].sum() + best.evaluations[g].sum()),
             gradient=_gradient(problem, g, z),
-            agreeing=int((search.f[g] <= lowest * (1 + _AGREE)).sum()),
+            agreeing=int((minima <= minima.min() * (1 + _AGREE)).sum()),
             starts=search.f.shape[1],
             dropped=int((~np.isfinite(search.f[g])).sum()),
             at_limit=_at_limit(problem, z),
@@ -272,6 +305,23 @@ def _record(
     ranges = {name: (float(x.min()), float(x.max())) for name, x in (("N", runs.N), ("D", runs.D)) if x is not None}
     own = None if problem.law.name in _builtin() else problem.law
     return Fit(problem.law.name, problem.domains, problem.targets, params, objective, records, delta, residual, units, ranges, made, own)
+
+
+def _reported(
+    problem: Problem, group: int, runs: Runs, searches: tuple[batch.Search, ...], delta: float, residual: str, weights: Floats
+) -> tuple[Floats, dict[str, Any], float]:
+    """The lowest minimum whose parameters are finite in the paper's form: z (q,), parameters, objective."""
+    z = np.concatenate([s.z[group] for s in searches])
+    f = np.concatenate([s.f[group] for s in searches])
+    target = problem.targets[group]
+    for at in np.argsort(f, kind="stable"):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
+            params = to_paper(problem, group, z[at])
+        if all(np.isfinite(value).all() for value in params.values()):
+            objective = _objective(problem.law, runs, target, params, delta, residual, weights)
+            if np.isfinite(objective) and objective <= f[at] * (1 + 1e-6) + 1e-15:
+                return z[at], params, objective
+    raise UserError("fit", f"no minimum of target {target!r} has parameters that are numbers", "take a law with fewer parameters or more runs")
 
 
 def to_paper(problem: Problem, group: int, z: Floats) -> dict[str, Any]:
@@ -305,17 +355,18 @@ def _gradient(problem: Problem, group: int, z: Floats) -> float:
 
 
 def _at_limit(problem: Problem, z: Floats) -> tuple[str, ...]:
-    """Names of the law's own parameters that ran off."""
+    """Names of the law's own parameters that ran off: sizes far from their unit, exponents beyond any use."""
     coordinates = searched(problem.law)
+    domains = problem.domains if not problem.law.own_domain else ("own",)
+    labels = parameter_names(coordinates, domains)
+    sizes = [p.domain == "positive" or p.name.startswith("log_") for p in coordinates.parameters for _ in range(p.size(problem.k))]
+    gone = [coordinates.law_name(label) for label, is_size, value in zip(labels, sizes, z, strict=True) if is_size and abs(value) > _RUNAWAY]
     with jax.enable_x64(True):
         params = coordinates.to_law({n: np.asarray(v) for n, v in named(coordinates, jnp.asarray(z), problem.k).items()})
-    names = parameter_names(problem.law, problem.domains if not problem.law.own_domain else ("own",))
-    gone = [
-        far
-        for p in problem.law.parameters
-        for far in np.atleast_1d(np.abs(np.log(params[p.name])) > _RUNAWAY if p.domain == "positive" else np.abs(params[p.name]) > _STEEP)
-    ]
-    return tuple(name for name, far in zip(names, gone, strict=True) if far)
+    values = np.concatenate([np.atleast_1d(params[p.name]) for p in problem.law.parameters])
+    real = [p.domain == "real" for p in problem.law.parameters for _ in range(p.size(problem.k))]
+    steep = [name for name, is_real, v in zip(parameter_names(problem.law, domains), real, values, strict=True) if is_real and abs(v) > _STEEP]
+    return tuple(gone + steep)
 
 
 def _builtin() -> Mapping[str, Law]:

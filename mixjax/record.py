@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Mapping
@@ -49,7 +50,7 @@ class Search:
     at_limit: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fit:
     """Fitted laws, one per target, in the paper's form for N and D as counts.
 
@@ -77,6 +78,10 @@ class Fit:
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     made: Mapping[str, Any] = field(default_factory=dict)
     own_law: Any = field(default=None, repr=False, compare=False)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both would write the same file."""
+        return isinstance(other, Fit) and self.to_dict() == other.to_dict()
 
     def law_record(self) -> Law:
         """The `Law`, from the registry or as handed to `fit` or `load_fit`.
@@ -110,13 +115,14 @@ class Fit:
             if needed and columns[name] is None:
                 raise UserError("predict", f"{name} is missing", f"law {self.law!r} reads it: give a count")
         weights = self._weights(h)
-        sizes = [np.asarray(1.0 if columns[c] is None or not needed else columns[c], dtype=np.float64) for c, needed in zip(("N", "D"), reads, strict=True)]
+        sizes = [_count(c, columns[c]) if needed else np.ones(()) for c, needed in zip(("N", "D"), reads, strict=True)]
         try:
             shape = np.broadcast_shapes(weights.shape[:-1], *(s.shape for s in sizes))
         except ValueError:
             raise UserError("predict", f"N {sizes[0].shape}, D {sizes[1].shape} and h {weights.shape} do not go together", "give one row or equally many rows") from None
-        flat_n, flat_d = (np.broadcast_to(s, shape).reshape(-1) for s in sizes)
-        flat_h = np.broadcast_to(weights, (*shape, weights.shape[-1])).reshape(-1, weights.shape[-1])
+        rows = math.prod(shape)
+        flat_n, flat_d = (np.broadcast_to(s, shape).reshape(rows) for s in sizes)
+        flat_h = np.broadcast_to(weights, (*shape, weights.shape[-1])).reshape(rows, weights.shape[-1])
         out = predict(law, self.domains, {t: self.params[t] for t in self.targets}, flat_n, flat_d, flat_h)
         return {t: losses.reshape(shape) for t, losses in out.items()}
 
@@ -131,9 +137,11 @@ class Fit:
             if unknown:
                 raise UserError("predict", f"no domain {unknown[0]!r}", f"choose from {', '.join(self.domains)}")
             h = np.stack(np.broadcast_arrays(*[np.asarray(h.get(d, 0.0), dtype=np.float64) for d in self.domains]), axis=-1)
-        weights = np.asarray(h, dtype=np.float64)
+        weights = _floats("h", h)
         if weights.shape[-1:] != (len(self.domains),):
             raise UserError("predict", f"h has shape {weights.shape}", f"its last axis holds the {len(self.domains)} domains {', '.join(self.domains)}")
+        if not (np.isfinite(weights).all() and (weights >= 0).all() and np.allclose(weights.sum(axis=-1), 1.0, rtol=0, atol=1e-3)):
+            raise UserError("predict", "h has a row that is negative, missing or does not sum to 1 (to 1e-3)", "give shares of one mixture per row")
         return weights
 
     def score(self, runs: Runs) -> dict[str, Score]:
@@ -178,6 +186,22 @@ class Fit:
         }
 
 
+def _floats(name: str, values: Any) -> NDArray[np.float64]:
+    """Values as float64."""
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UserError("predict", f"{name} is not numeric", "give numbers") from None
+
+
+def _count(name: str, values: Any) -> NDArray[np.float64]:
+    """N or D as positive finite counts."""
+    counts = _floats(name, values)
+    if not (np.isfinite(counts) & (counts > 0)).all():
+        raise UserError("predict", f"{name} has a value that is not a positive number", "give counts, e.g. 7e9")
+    return counts
+
+
 def load_fit(path: str | os.PathLike[str], law: Law | None = None) -> Fit:
     """Read a fit written by `Fit.save`.
 
@@ -206,6 +230,10 @@ def load_fit(path: str | os.PathLike[str], law: Law | None = None) -> Fit:
 def _from_dict(content: dict[str, Any], law: Law | None) -> Fit:
     fits = content["fits"]
     targets = tuple(content["targets"])
+    for t in targets:
+        for name, value in fits[t]["params"].items():
+            if isinstance(value, list) and len(value) != len(content["domains"]):
+                raise ValueError(f"{name} of {t} has {len(value)} values for {len(content['domains'])} domains")
     return Fit(
         law=content["law"],
         domains=tuple(content["domains"]),
@@ -240,6 +268,9 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)
         os.replace(name, target)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise UserError(str(target), f"cannot be written ({error.strerror})", "name a file, not a folder, that can be written") from None
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -121,10 +121,12 @@ def _run_chunk(objective: Objective, data: Any, starts: np.ndarray, keys: np.nda
     with jax.enable_x64(True):
         mine = jax.tree.map(lambda leaf: jnp.asarray(leaf[group]), data)
         place = np.ones(lanes, bool)
-        state = _begin(jnp.asarray(starts[group, who].T), jnp.asarray(keys[group, who].T))
+        z, key = jnp.asarray(starts[group, who].T), jnp.asarray(keys[group, who].T)
+        state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(_begin, z, key))
         number = 0
         while not board.stop:
-            state = _block(objective, state, mine, budget, jnp.asarray(number), jnp.asarray(starts[group, who].T), jnp.asarray(keys[group, who].T), jnp.asarray(place & (number > 0)))
+            z, key = jnp.asarray(starts[group, who].T), jnp.asarray(keys[group, who].T)
+            state = _block(objective, state, mine, budget, jnp.asarray(number), z, key, jnp.asarray(place))
             number += BLOCK
             done = np.asarray(state.done)
             board.write(group, who, state, np.arange(lanes))
@@ -139,7 +141,6 @@ def _run_chunk(objective: Objective, data: Any, starts: np.ndarray, keys: np.nda
 _lanes_last = partial(jax.vmap, in_axes=-1, out_axes=-1)
 
 
-@jax.jit
 def _begin(z: jax.Array, keys: jax.Array) -> LaneState:
     """Lanes (q, lanes) about to begin."""
     return _lanes_last(init)(z, keys)

@@ -80,6 +80,12 @@ class Coordinates:
     to_law: Callable[[Params], dict[str, Any]]
     reason: str
 
+    def law_name(self, label: str) -> str:
+        """The law's own name for an entry of z: c[x] is C[x], log_A[x] is C_A[x], s_A is gamma_A."""
+        name, bracket, domain = label.partition("[")
+        renamed = {"c": "C", "log_C": "C", "s_C": "gamma"}.get(name, name.replace("log_", "C_", 1).replace("s_", "gamma_", 1))
+        return renamed + bracket + domain
+
 
 @dataclass(frozen=True)
 class Law:
