@@ -11,9 +11,9 @@ of a row of lanes is one vector instruction after another.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,9 +23,12 @@ import numpy as np
 
 from mixjax.engine.lane import Budget, LaneState, Objective, init, tick
 
-# Lanes of one chunk and ticks of one compiled call (benchmarks/NOTES.md, "chunks").
-CPU_LANES = 32
-BLOCK = 64
+# Lanes of one chunk on a CPU: one vector register of float64. Wider chunks are no faster per lane and
+# idle longer at their end (benchmarks/NOTES.md, "lanes").
+CPU_LANES = 8
+REFILL = 16  # ticks between two refills of the lanes that are done
+BLOCK = 32  # refills of one compiled call, after which the host may print or stop
+QUEUE = 128  # queues are padded to a multiple of this, so that another number of starts recompiles nothing
 
 
 class Search(NamedTuple):
@@ -42,19 +45,30 @@ class Search(NamedTuple):
     finished: bool
 
 
-@dataclass
-class _Board:
-    """What is known so far; each chunk writes its own searches only."""
+class _Queue(NamedTuple):
+    """The searches of a chunk: starts z (queue, q), keys (queue, 2), and how many are real ()."""
 
-    search: Search
-    stop: bool = False
+    z: jax.Array
+    keys: jax.Array
+    count: jax.Array
 
-    def write(self, group: int, who: np.ndarray, state: LaneState, lanes: np.ndarray) -> None:
-        """Copy the best of some lanes of a chunk to the places of their starts."""
-        self.search.z[group, who] = np.asarray(state.best_z)[:, lanes].T
-        self.search.f[group, who] = np.asarray(state.best_f)[lanes]
-        self.search.evaluations[group, who] = np.asarray(state.evaluations)[lanes]
-        self.search.hops[group, who] = np.asarray(state.hop)[lanes]
+
+class _Chunk(NamedTuple):
+    """Lanes at work and what their searches found.
+
+    state: of all lanes, lanes last. who (lanes,): the search a lane is at, the queue's length if none.
+    taken (): searches begun. number (): ticks so far.
+    z (queue, q), f, evaluations, hops (queue,): the best of every search so far.
+    """
+
+    state: LaneState
+    who: jax.Array
+    taken: jax.Array
+    number: jax.Array
+    z: jax.Array
+    f: jax.Array
+    evaluations: jax.Array
+    hops: jax.Array
 
 
 def run(
@@ -78,27 +92,30 @@ def run(
     Returns:
         The `Search`; on KeyboardInterrupt the one so far, with `finished` False.
     """
-    groups, count, q = starts.shape
-    board = _Board(Search(starts.copy(), np.full((groups, count), np.inf), np.zeros((groups, count), int), np.zeros((groups, count), int), True))
+    groups, count, _ = starts.shape
+    found = Search(starts.copy(), np.full((groups, count), np.inf), np.zeros((groups, count), int), np.zeros((groups, count), int), True)
+    stop = threading.Event()
     chunks = _deal(groups, count)
     finished = True
+    # Compile once, before the threads would each do it.
+    _run_chunk(objective, data, starts, keys, budget, found, stop, 0, np.arange(0))
     with ThreadPoolExecutor(_workers(len(chunks))) as pool:
-        futures = [pool.submit(_run_chunk, objective, data, starts, keys, budget, board, *chunk) for chunk in chunks]
+        futures = [pool.submit(_run_chunk, objective, data, starts, keys, budget, found, stop, *chunk) for chunk in chunks]
         try:
-            while pending := [f for f in futures if not f.done()]:
+            while waiting := [f for f in futures if not f.done()]:
                 if watch:
-                    watch(board.search)
-                try:
-                    pending[0].result(timeout=0.2)
-                except TimeoutError:
-                    continue
-            for future in futures:
-                future.result()
+                    watch(found)
+                if any(f.exception() for f in wait(waiting, timeout=0.2, return_when=FIRST_EXCEPTION).done):
+                    break
         except KeyboardInterrupt:
             finished = False
         finally:
-            board.stop = True
-    return board.search._replace(finished=finished)
+            # Reached early only on a failure or an interruption: chunks end after their current block.
+            if not all(f.done() for f in futures):
+                stop.set()
+    for future in futures:
+        future.result()
+    return found._replace(finished=finished)
 
 
 def _workers(chunks: int) -> int:
@@ -113,45 +130,71 @@ def _deal(groups: int, starts: int) -> list[tuple[int, np.ndarray]]:
     return [(g, part) for g in range(groups) for part in np.array_split(np.arange(starts), parts)]
 
 
-def _run_chunk(objective: Objective, data: Any, starts: np.ndarray, keys: np.ndarray, budget: Budget, board: _Board, group: int, queue: np.ndarray) -> None:
-    """Run the searches of one group in the lanes of one chunk, refilling lanes that are done."""
-    lanes = min(CPU_LANES, len(queue))
-    who = queue[:lanes].copy()  # which start each lane is at
-    waiting = list(queue[lanes:])
+def _run_chunk(
+    objective: Objective, data: Any, starts: np.ndarray, keys: np.ndarray, budget: Budget, found: Search, stop: threading.Event, group: int, who: np.ndarray
+) -> None:
+    """Run some searches of one group, and write what they find to their places in `found`."""
+    pad = max(QUEUE, -(-len(who) // QUEUE) * QUEUE) - len(who)
     with jax.enable_x64(True):
+        queue = _Queue(jnp.asarray(np.pad(starts[group, who], ((0, pad), (0, 0)))), jnp.asarray(np.pad(keys[group, who], ((0, pad), (0, 0)))), jnp.asarray(len(who)))
         mine = jax.tree.map(lambda leaf: jnp.asarray(leaf[group]), data)
-        place = np.ones(lanes, bool)
-        z, key = jnp.asarray(starts[group, who].T), jnp.asarray(keys[group, who].T)
-        state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(_begin, z, key))
-        number = 0
-        while not board.stop:
-            z, key = jnp.asarray(starts[group, who].T), jnp.asarray(keys[group, who].T)
-            state = _block(objective, state, mine, budget, jnp.asarray(number), z, key, jnp.asarray(place))
-            number += BLOCK
-            done = np.asarray(state.done)
-            board.write(group, who, state, np.arange(lanes))
-            place = np.zeros(lanes, bool)
-            for lane in np.flatnonzero(done):
-                if waiting:
-                    who[lane], place[lane] = waiting.pop(0), True
-            if done.all() and not place.any():
-                return
+        chunk = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(_idle, queue))
+        chunk = chunk._replace(state=chunk.state._replace(done=chunk.state.done | True), who=chunk.who + len(queue.z), z=queue.z + 0.0, f=chunk.f + jnp.inf)
+        working = True
+        while working and not stop.is_set():
+            chunk, working = _block(objective, chunk, queue, mine, budget)
+            working = bool(working)
+            for place, values in zip(found[:4], (chunk.z, chunk.f, chunk.evaluations, chunk.hops), strict=True):
+                place[group, who] = np.asarray(values)[: len(who)]
 
 
-_lanes_last = partial(jax.vmap, in_axes=-1, out_axes=-1)
+def _idle(queue: _Queue) -> _Chunk:
+    """A chunk whose lanes have nothing to do yet."""
+    lanes = _begin(queue.z[:CPU_LANES].T, queue.keys[:CPU_LANES].T)
+    count = jnp.zeros((), queue.count.dtype)
+    each = jnp.zeros(len(queue.z), lanes.hop.dtype)
+    return _Chunk(lanes, jnp.full(CPU_LANES, len(queue.z)), count, count, queue.z, queue.z[:, 0], each, each)
 
 
-def _begin(z: jax.Array, keys: jax.Array) -> LaneState:
-    """Lanes (q, lanes) about to begin."""
-    return _lanes_last(init)(z, keys)
+_begin = jax.vmap(init, in_axes=-1, out_axes=-1)
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _block(objective: Objective, state: LaneState, data: Any, budget: Budget, number: jax.Array, z: jax.Array, keys: jax.Array, place: jax.Array) -> LaneState:
-    """Place new searches z (q, lanes) where `place` (lanes,) says, then advance all lanes by `BLOCK` ticks."""
-    state = jax.tree.map(lambda new, old: jnp.where(place, new, old), _begin(z, keys), state)
+def _block(objective: Objective, chunk: _Chunk, queue: _Queue, data: Any, budget: Budget) -> tuple[_Chunk, jax.Array]:
+    """Advance all lanes until every search is done, `BLOCK` refills at most; also whether any is left."""
 
-    def advance(i: jax.Array, state: LaneState) -> LaneState:
-        return jax.vmap(lambda lane: tick(lane, objective, data, budget, number + i), in_axes=-1, out_axes=-1)(state)
+    def advance(i: jax.Array, chunk: _Chunk) -> _Chunk:
+        state = jax.vmap(lambda lane: tick(lane, objective, data, budget, chunk.number), in_axes=-1, out_axes=-1)(chunk.state)
+        return chunk._replace(state=state, number=chunk.number + 1)
 
-    return jax.lax.fori_loop(0, BLOCK, advance, state)
+    def working(carry: tuple[_Chunk, jax.Array]) -> jax.Array:
+        chunk, refills = carry
+        return (refills < BLOCK) & ~jnp.all(chunk.state.done)
+
+    def once(carry: tuple[_Chunk, jax.Array]) -> tuple[_Chunk, jax.Array]:
+        chunk, refills = carry
+        return _refill(jax.lax.fori_loop(0, REFILL, advance, chunk), queue), refills + 1
+
+    chunk, _ = jax.lax.while_loop(working, once, (_refill(chunk, queue), 0))
+    return chunk, ~jnp.all(chunk.state.done)
+
+
+def _refill(chunk: _Chunk, queue: _Queue) -> _Chunk:
+    """Write down what every lane has found, and begin the next searches in the lanes that are done."""
+    state, who = chunk.state, chunk.who
+    chunk = chunk._replace(
+        z=chunk.z.at[who].set(state.best_z.T, mode="drop"),
+        f=chunk.f.at[who].set(state.best_f, mode="drop"),
+        evaluations=chunk.evaluations.at[who].set(state.evaluations, mode="drop"),
+        hops=chunk.hops.at[who].set(state.hop, mode="drop"),
+    )
+    free = state.done
+    following = chunk.taken + jnp.cumsum(free) - 1  # the search that each free lane would take
+    place = free & (following < queue.count)
+    at = jnp.where(place, following, 0)
+    fresh = _begin(queue.z[at].T, queue.keys[at].T)
+    return chunk._replace(
+        state=jax.tree.map(lambda new, old: jnp.where(place, new, old), fresh, state),
+        who=jnp.where(place, at, jnp.where(free, len(queue.z), who)),
+        taken=chunk.taken + jnp.sum(place),
+    )
