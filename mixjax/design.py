@@ -103,10 +103,17 @@ def _ragged(mixtures: Floats, mixture_of: Ints, log_n: Floats, log_d: Floats) ->
 
 
 def _best_width(counts: Ints, k: int) -> int:
-    """Rows per listed mixture that costs least: wide pads short mixtures, narrow repeats long ones."""
+    """Rows per listed mixture that costs least: wide pads short mixtures, narrow repeats long ones.
+
+    Widths that would pad with more cells than there are rows are out; width 1 pads with none.
+    """
+
+    def lists(width: int) -> int:
+        return int(np.sum(-(-counts // width)))
 
     def cost(width: int) -> float:
-        lists = float(np.sum(-(-counts // width)))
-        return lists * (width * (_CELL + 2 * _EXP) + _POWER * k)
+        return lists(width) * (width * (_CELL + 2 * _EXP) + _POWER * k)
 
-    return min((int(w) for w in np.unique(counts)), key=cost)
+    powers = 2 ** np.arange(int(counts.max()).bit_length())
+    widths = [int(w) for w in np.union1d(counts, powers)]
+    return min((w for w in widths if lists(w) * w <= 2 * counts.sum()), key=cost)

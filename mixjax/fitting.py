@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,12 @@ from mixjax.engine import batch
 from mixjax.engine.lane import Budget
 from mixjax.errors import UserError, warn
 from mixjax.law import Law, Units, find_law
-from mixjax.law.base import named, parameter_names, searched, start_ranges, terms
+from mixjax.law.base import Coordinates, named, parameter_names, searched, start_ranges, terms
 from mixjax.law.evaluate import domain_index, predict
 from mixjax.objective import HuberObjective, Observations
 from mixjax.record import Fit, Search
 from mixjax.runs import Runs, read_runs
-from mixjax.score import huber
+from mixjax.score import SMALLEST_LOSS, huber
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +59,11 @@ class Problem:
     data: Observations
     units: tuple[Units, ...]
     rows: tuple[int, ...]
+
+    @property
+    def coordinates(self) -> Coordinates:
+        """What the search's vector z means."""
+        return searched(self.law, self.objective.zeros)
 
     @property
     def k(self) -> int:
@@ -122,12 +128,12 @@ def make_problem(runs: Runs, law: Law, targets: Sequence[str] | None, delta: flo
             warn(runs.name, f"target {t!r} has {rows} rows for the {law.count(k)} parameters of law {law.name!r}", "expect a fit that cannot be trusted: add runs or take a smaller law")
     data = Observations(*(np.stack(leaves) for leaves in zip(*(p[0] for p in parts), strict=True)))
     units = tuple(Units(*scale, loss) for _, loss, _ in parts)
-    return Problem(law, runs.domains, names, HuberObjective(law, k, residual), data, units, tuple(p[2] for p in parts))
+    return Problem(law, runs.domains, names, HuberObjective(law, k, residual, bool((runs.h == 0).any())), data, units, tuple(p[2] for p in parts))
 
 
 def _check_options(starts: int, hops: int, delta: float, residual: str) -> None:
     for name, value, least in (("starts", starts, 1), ("hops", hops, 0)):
-        if int(value) != value or value < least:
+        if not isinstance(value, int | np.integer) or value < least:
             raise UserError(name, f"{value} is not a whole number of at least {least}", "give such a number")
     if not (np.isfinite(delta) and delta > 0):
         raise UserError("delta", f"{delta} is not a positive number", "give a positive number, e.g. 1e-3")
@@ -137,11 +143,13 @@ def _check_options(starts: int, hops: int, delta: float, residual: str) -> None:
 
 def _usable_targets(runs: Runs, law: Law, targets: Sequence[str] | None) -> tuple[str, ...]:
     """The targets to fit: those asked for, or all that the law can have."""
-    unknown = [t for t in targets or () if t not in runs.targets]
+    names = runs.targets if targets is None else (targets,) if isinstance(targets, str) else tuple(targets)
+    unknown = [t for t in names if t not in runs.targets]
     if unknown:
         raise UserError(runs.name, f"no target {unknown[0]!r}", f"choose from {', '.join(runs.targets)}")
-    names = tuple(targets or runs.targets)
-    if law.parameters and not runs.domains and any(p.shape for p in law.parameters):
+    if len(set(names)) < len(names) or not names:
+        raise UserError("targets", "none is named" if not names else "one is named twice", f"choose from {', '.join(runs.targets)}")
+    if not runs.domains and (law.own_domain or any(p.shape for p in law.parameters)):
         raise UserError(runs.name, f"no h_<domain> columns, which law {law.name!r} reads", "fit law 'chinchilla', or name the weight columns")
     if not law.own_domain:
         return names
@@ -177,7 +185,10 @@ def _row_weights(runs: Runs, weights: ArrayLike | None) -> Floats:
     """Row weights (rows,), 1 by default."""
     if weights is None:
         return np.ones(len(runs))
-    w = np.asarray(weights, dtype=np.float64)
+    try:
+        w = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError):
+        w = np.empty(0)
     if w.shape != (len(runs),) or not np.isfinite(w).all() or (w < 0).any() or not w.any():
         raise UserError("weights", f"not {len(runs)} numbers of at least 0, one per row", "give one weight per row, not all 0")
     return w
@@ -205,17 +216,25 @@ def _observations(runs: Runs, law: Law, design: Design, target: str, delta: floa
         data = (scaled, share * unit**2, delta / unit)
     weighted = design.cells(data[1])
     filled = np.divide(design.cells(data[0] * (share > 0)), np.maximum(design.cells((share > 0).astype(float)), 1.0))
-    return Observations(design.mixtures[:, own], design.log_n, design.log_d, filled, weighted, np.asarray(data[2])), unit, int(seen.sum())  # type: ignore[arg-type]
+    shares = design.mixtures[:, own]
+    if law.own_domain:
+        # Rows without the own domain have weight 0, but 0 times an infinite loss is not 0: any share will do.
+        shares = np.where(shares > 0, shares, 1.0)
+    return Observations(shares, design.log_n, design.log_d, filled, weighted, np.asarray(data[2])), unit, int(seen.sum())  # type: ignore[arg-type]
 
 
 def draw_starts(problem: Problem, starts: int, seed: int) -> tuple[Floats, NDArray[Any]]:
-    """Random starts (targets, starts, q) and keys (targets, starts, 2): start s is the same whatever `starts` is."""
-    low, high = start_ranges(searched(problem.law), problem.k)
+    """Random starts (targets, starts, q) and keys (targets, starts, 2): start s is the same whatever `starts` is.
+
+    A target's keys come from its name, so its answer does not depend on which other targets are fitted.
+    """
+    low, high = start_ranges(problem.coordinates, problem.k)
     with jax.enable_x64(True):
+        who = jnp.asarray([zlib.crc32(t.encode()) for t in problem.targets], jnp.uint32)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.PRNGKey(seed), jnp.arange(starts))
         both = jax.vmap(jax.random.split)(keys)
         z = jax.vmap(lambda key: jax.random.uniform(key, low.shape, minval=low, maxval=high))(both[:, 0])
-        per_target = jax.vmap(lambda t: jax.vmap(jax.random.fold_in, in_axes=(0, None))(both[:, 1], t))(jnp.arange(len(problem.targets)))
+        per_target = jax.vmap(lambda t: jax.vmap(jax.random.fold_in, in_axes=(0, None))(both[:, 1], t))(who)
         return np.broadcast_to(np.asarray(z), (len(problem.targets), *z.shape)), np.asarray(per_target)
 
 
@@ -302,7 +321,9 @@ def _record(
             at_limit=_at_limit(problem, z),
         )
     units = problem.law.units
-    ranges = {name: (float(x.min()), float(x.max())) for name, x in (("N", runs.N), ("D", runs.D)) if x is not None}
+    fitted = (row_weights > 0) & np.any([np.isfinite(runs.loss(t)) for t in problem.targets], axis=0)
+    reads = zip(("N", "D"), (runs.N, runs.D), terms(problem.law, problem.k), strict=True)
+    ranges = {name: (float(x[fitted].min()), float(x[fitted].max())) for name, x, needed in reads if needed and x is not None}
     own = None if problem.law.name in _builtin() else problem.law
     return Fit(problem.law.name, problem.domains, problem.targets, params, objective, records, delta, residual, units, ranges, made, own)
 
@@ -326,7 +347,7 @@ def _reported(
 
 def to_paper(problem: Problem, group: int, z: Floats) -> dict[str, Any]:
     """The law's own parameters, for N and D as counts, of a point z (q,) of the search of one target."""
-    coordinates = searched(problem.law)
+    coordinates = problem.coordinates
     with jax.enable_x64(True):
         params = {name: np.asarray(value) for name, value in named(coordinates, jnp.asarray(z), problem.k).items()}
     params = coordinates.to_law(params)
@@ -344,7 +365,8 @@ def _objective(law: Law, runs: Runs, target: str, params: dict[str, Any], delta:
     ones = np.ones(len(runs))
     predicted = predict(law, runs.domains, {target: params}, ones if runs.N is None else runs.N, ones if runs.D is None else runs.D, runs.h)[target]
     p, m, w = predicted[seen], loss[seen], weights[seen]
-    return float(np.average(huber(np.log(m) - np.log(p) if residual == "log" else m - p, delta), weights=w))
+    residuals = np.log(m) - np.log(np.maximum(p, SMALLEST_LOSS)) if residual == "log" else m - p
+    return float(np.average(huber(residuals, delta), weights=w))
 
 
 def _gradient(problem: Problem, group: int, z: Floats) -> float:
@@ -356,7 +378,7 @@ def _gradient(problem: Problem, group: int, z: Floats) -> float:
 
 def _at_limit(problem: Problem, z: Floats) -> tuple[str, ...]:
     """Names of the law's own parameters that ran off: sizes far from their unit, exponents beyond any use."""
-    coordinates = searched(problem.law)
+    coordinates = problem.coordinates
     domains = problem.domains if not problem.law.own_domain else ("own",)
     labels = parameter_names(coordinates, domains)
     sizes = [p.domain == "positive" or p.name.startswith("log_") for p in coordinates.parameters for _ in range(p.size(problem.k))]

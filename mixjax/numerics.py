@@ -43,7 +43,7 @@ def log_power_mean(h: jax.Array, log_values: jax.Array, s: jax.Array) -> jax.Arr
     safe = jnp.where(near_zero, POWER_MEAN_SERIES, s)
     mean = jnp.dot(h, x)
     series = mean + 0.5 * s * (jnp.dot(h, x * x) - mean * mean)
-    return shift + jnp.where(near_zero, series, jnp.log(jnp.dot(h, jnp.exp(safe * x))) / safe)
+    return shift + jnp.where(near_zero, series, jnp.log1p(jnp.dot(h, jnp.expm1(safe * x))) / safe)
 
 
 def dot(a: jax.Array, b: jax.Array) -> jax.Array:

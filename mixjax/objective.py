@@ -37,13 +37,14 @@ class Observations(NamedTuple):
 class HuberObjective:
     """z (q,), observations -> sum over cells of weight * Huber(residual), and its gradient (q,).
 
-    Hashable, so it may be a static argument of jit. The law is differentiated automatically; only
+    zeros says whether any share is exactly 0 (`searched`). Hashable, so it may be a static argument of jit. The law is differentiated automatically; only
     the row work is by hand: the derivative of Huber(r) is r clipped to +-delta, which the value needs anyway.
     """
 
     law: Law
     k: int
     residual: str = "loss"
+    zeros: bool = False
 
     def __call__(self, z: jax.Array, data: Observations) -> tuple[jax.Array, jax.Array]:
         """Value () and gradient (q,) at z (q,)."""
@@ -55,7 +56,7 @@ class HuberObjective:
 
     def cells(self, z: jax.Array, data: Observations) -> jax.Array:
         """Predicted loss, or its log for log residuals, of every cell (mixtures, cells)."""
-        coordinates = searched(self.law)
+        coordinates = searched(self.law, self.zeros)
         params = named(coordinates, z, self.k)
         loss = predict_cells(coordinates, params, data) if self.law.predict is None else predict_cells_one_by_one(self.law, params, data)
         return jnp.log(jnp.maximum(loss, _SMALLEST_LOSS)) if self.residual == "log" else loss

@@ -10,7 +10,7 @@ A law is written for ONE mixture h (k,) and ONE parameter set; batching is the c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -50,6 +50,8 @@ class Parameter:
             with `rescale`, in units in which N, D and the loss are about 1; else in the law's units.
         unit: unit of the reported number.
         meaning: one phrase for reports.
+        positive_at_zero: an exponent of h that is searched as a positive one where a table has shares of
+            exactly 0: h^gamma jumps there at gamma = 0, and a search would stop at the edge.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Parameter:
     start: tuple[float, float] = (0.1, 1.0)
     unit: str = ""
     meaning: str = ""
+    positive_at_zero: bool = False
 
     def size(self, k: int) -> int:
         """How many numbers it holds with k domains."""
@@ -133,11 +136,16 @@ class Law:
         return sum(p.size(k) for p in self.parameters)
 
 
-def searched(law: Law) -> Coordinates:
-    """The coordinates that the engine searches in: the law's own where it names no better ones."""
-    if law.coordinates is not None:
-        return law.coordinates
-    return Coordinates(law.parameters, law.coefficients, dict, "")  # type: ignore[arg-type]
+def searched(law: Law, zeros: bool = False) -> Coordinates:
+    """The coordinates that the engine searches in: the law's own where it names no better ones.
+
+    Args:
+        zeros: whether the table has shares of exactly 0, see `Parameter.positive_at_zero`.
+    """
+    found = law.coordinates or Coordinates(law.parameters, law.coefficients, dict, "")  # type: ignore[arg-type]
+    if not zeros:
+        return found
+    return replace(found, parameters=tuple(replace(p, domain="positive") if p.positive_at_zero else p for p in found.parameters))
 
 
 def named(law: Law | Coordinates, z: jax.Array, k: int) -> dict[str, jax.Array]:

@@ -14,7 +14,7 @@ from mixjax.law.chinchilla import rescale as rescale_scalars
 from mixjax.numerics import log_power_mean, positive_power, power
 
 C = Parameter("C", ("k",), start=(0.3, 30.0), unit="1 / loss", meaning="weight of a domain in the mixture term")
-GAMMA = Parameter("gamma", ("k",), "real", start=(0.05, 1.5), unit="1", meaning="exponent of a domain's share")
+GAMMA = Parameter("gamma", ("k",), "real", start=(0.05, 1.5), unit="1", meaning="exponent of a domain's share", positive_at_zero=True)
 
 
 def mixture_term(params: Params, h: jax.Array) -> jax.Array:

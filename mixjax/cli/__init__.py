@@ -1,0 +1,128 @@
+"""The command line (files -> one library call -> files): entry point, errors in one line, exit codes.
+
+Exit codes: 0 done; 2 bad input or usage; 130 interrupted. Nothing heavy is imported before a command runs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO
+
+import click
+
+from mixjax import __version__
+from mixjax.cli import fitting, pipeline, planning, using
+from mixjax.errors import MixjaxWarning, UserError
+
+DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
+
+
+class _Commands(click.Group):
+    """A group that offers the nearest command, and whose reader may go away."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], self.commands, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise click.UsageError(f"no command {args[0]!r}; {hint}choose from {', '.join(self.commands)}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _silence(sys.stdout)
+            return DONE
+        return result
+
+
+@click.group(cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="mixjax", message="%(prog)s %(version)s")
+@click.pass_context
+def mixjax(ctx: click.Context) -> None:
+    """Choose the data mixture of a large training run from small runs.
+
+    Fits scaling laws of the loss in model size N, tokens D and domain weights h to a table of runs, and finds the
+    weights that are predicted to be best at the scale you will train.
+
+    \b
+      mixjax demo                                  everything, on simulated runs
+      mixjax fit runs.csv -o fit.json              fit a law
+      mixjax mix fit.json -N 7e9 -D 150e9          the best mixture for 7e9 parameters, 150e9 tokens
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+for _command in (pipeline.demo, pipeline.run, fitting.fit, using.score, using.predict, using.mix, fitting.compare, planning.design):
+    mixjax.add_command(_command)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the words after `mixjax`; those of the process by default.
+
+    Returns:
+        The exit code: 0 done, 2 bad input or usage, 130 interrupted.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", MixjaxWarning)
+        warnings.showwarning = _show_warning
+        return _guarded(lambda: mixjax.main(args=None if argv is None else list(argv), prog_name="mixjax", standalone_mode=False))
+
+
+def _guarded(command: Callable[[], Any]) -> int:
+    """The exit code of a command, its errors told in one line."""
+    try:
+        result = command()
+    except click.ClickException as error:
+        return _complain(_usage(error))
+    except UserError as error:
+        return _complain(str(error))
+    except (KeyboardInterrupt, click.Abort):
+        return _complain("interrupted", INTERRUPTED)
+    except OSError as error:
+        return _complain(f"{error.filename or 'system'}: {error.strerror or error}; check the file, the disk and the permissions")
+    return result if isinstance(result, int) else DONE
+
+
+def _usage(error: click.ClickException) -> str:
+    """Click's message in our shape: what is wrong; where to read on."""
+    context = getattr(error, "ctx", None)
+    text = error.format_message().rstrip(". ")
+    if not isinstance(error, click.UsageError) or context is None:
+        return text
+    return f"{text}; see {context.command_path} --help"
+
+
+def _complain(message: str, code: int = BAD_INPUT) -> int:
+    _line(f"mixjax: {'error: ' if code == BAD_INPUT else ''}{message}")
+    return code
+
+
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None) -> None:
+    _line(f"mixjax: warning: {message}")
+
+
+def _line(text: str) -> None:
+    """One line on stderr, whatever is in the text."""
+    try:
+        click.echo(" ".join(text.split()), err=True)
+    except BrokenPipeError:
+        _silence(sys.stderr)
+
+
+def _silence(stream: TextIO) -> None:
+    """Send what is still to be flushed at exit nowhere: the reader has gone."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except (OSError, ValueError):
+        return

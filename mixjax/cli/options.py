@@ -1,0 +1,161 @@
+"""Words of the command line -> plain values: counts, names, domain=number pairs, columns, and options that commands share."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+Command = Callable[..., Any]
+
+
+class Count(click.ParamType):
+    """A positive number such as 7e9."""
+
+    name = "count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number, or click's complaint about the option."""
+        try:
+            count = float(value)
+        except ValueError:
+            count = math.nan
+        if not (math.isfinite(count) and count > 0):
+            self.fail(f"{value!r} is not a positive number; write for example 7e9", param, ctx)
+        return count
+
+
+class Names(click.ParamType):
+    """a,b,c: distinct names."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """The values, or click's complaint about the option."""
+        if isinstance(value, tuple):
+            return value
+        names = tuple(name.strip() for name in str(value).split(","))
+        if not all(names):
+            self.fail(f"{value!r} has an empty name; write a,b,c", param, ctx)
+        repeated = next((n for n in names if names.count(n) > 1), None)
+        if repeated is not None:
+            self.fail(f"{repeated!r} is named twice; name each once", param, ctx)
+        return names
+
+
+class Pairs(click.ParamType):
+    """a=1,b=2: one number for each name."""
+
+    name = "name=number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[tuple[str, float], ...]:
+        """The values, or click's complaint about the option."""
+        if isinstance(value, tuple):
+            return value
+        pairs = []
+        for part in str(value).split(","):
+            name, equals, text = part.rpartition("=")
+            try:
+                number = float(text)
+            except ValueError:
+                number = math.nan
+            if not (equals and name.strip() and math.isfinite(number)):
+                self.fail(f"{part.strip()!r} is not NAME=NUMBER; write for example {param.opts[-1] if param else ''} web=0.5,code=0.1", param, ctx)
+            pairs.append((name.strip(), number))
+        return tuple(pairs)
+
+
+def joined(ctx: click.Context, param: click.Parameter, value: tuple[tuple[tuple[str, float], ...], ...]) -> dict[str, float] | None:
+    """Callback of a repeatable `Pairs` option: one dict, None where the option was not given."""
+    pairs = [pair for given in value for pair in given]
+    names = [name for name, _ in pairs]
+    repeated = next((n for n in names if names.count(n) > 1), None)
+    if repeated is not None:
+        raise click.BadParameter(f"{repeated!r} is given twice; give each name once", ctx, param)
+    return dict(pairs) or None
+
+
+def pairs_option(*names: str, help: str) -> Callable[[Command], Command]:
+    """A repeatable option of name=number pairs."""
+    return click.option(*names, type=Pairs(), multiple=True, callback=joined, metavar="NAME=X,...", help=help)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+cache_option = click.option("--cache/--no-cache", default=True, help="Keep compiled programs for next time (or MIXJAX_CACHE=FOLDER, off).  [default: cache]")
+progress_option = click.option("--progress/--no-progress", default=None, help="Show progress on stderr.  [default: on a terminal]")
+law_file_option = click.option("--law", "law_file", metavar="FILE.py:NAME", help="Your own law, for a fit that was made with one.")
+
+
+class Columns(click.ParamType):
+    """h=weight_{},loss={}_loss,N=model_size: names of columns in another layout."""
+
+    name = "columns"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, str]:
+        """The values, or click's complaint about the option."""
+        if isinstance(value, dict):
+            return value
+        columns: dict[str, str] = {}
+        for part in str(value).split(","):
+            what, equals, column = (word.strip() for word in part.partition("="))
+            if not (what and equals and column):
+                self.fail(f"{part.strip()!r} is not WHAT=COLUMN; write for example h=weight_{{}},loss={{}}_loss,N=model_size,D=n_tokens", param, ctx)
+            if what in columns:
+                self.fail(f"{what!r} is given twice; give it once", param, ctx)
+            columns[what] = column
+        return columns
+
+
+def _gathered(into: str, decorators: Mapping[str, Callable[[Command], Command]]) -> Callable[[Command], Command]:
+    """Several options that reach the command as one dict, `into`, of those that were given."""
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def gathered(**given: Any) -> Any:
+            chosen = {name: given.pop(name) for name in decorators}
+            return command(**given, **{into: {name: value for name, value in chosen.items() if value is not None}})
+
+        for decorator in reversed(decorators.values()):
+            gathered = decorator(gathered)
+        return gathered
+
+    return decorate
+
+
+columns_option = click.option(
+    "--columns", type=Columns(), metavar="WHAT=COLUMN,...", help="Columns of another layout, e.g. 'h=weight_{},loss={}_loss,N=model_size,D=n_tokens'."
+)
+law_option = click.option(
+    "--law", default="joint", show_default=True, metavar="NAME", help="A law of the registry, or your own as FILE.py:NAME (the file is run)."
+)
+runs_arguments = _gathered(
+    "table",
+    {
+        "runs": click.argument("runs", metavar="RUNS"),
+        "where": click.option("--where", metavar="Q", help="Rows to take, e.g. \"split == 'train' and N < 1e9\"."),
+        "columns": columns_option,
+        "join": click.option("--join", metavar="FILE", multiple=True, help="A further file whose columns are joined to RUNS; repeatable, with --on."),
+        "on": click.option("--on", metavar="KEY", help="The column that joined files share."),
+    },
+)
+_search = _gathered(
+    "search",
+    {
+        "targets": click.option("--targets", type=Names(), metavar="a,b", help="Targets to fit; all by default."),
+        "starts": click.option(
+            "--starts", type=click.IntRange(min=1), metavar="S", help="Random starts per target.  [default: enough for the laws of the paper]"
+        ),
+        "hops": click.option("--hops", type=click.IntRange(min=0), metavar="H", help="Basin hops after a start.  [default: likewise]"),
+        "delta": click.option("--delta", type=Count(), metavar="X", help="Of the Huber loss.  [default: 1e-3]"),
+        "residual": click.option("--residual", type=click.Choice(["loss", "log"]), help="Residual of the loss or of its logarithm.  [default: loss]"),
+        "seed": click.option("--seed", type=click.IntRange(min=0), metavar="I", help="Same seed, same answer on one machine.  [default: 0]"),
+    },
+)
+
+
+def search_options(command: Command) -> Command:
+    """The options of a fit, as `search`, and --progress and --cache."""
+    return _search(progress_option(cache_option(command)))

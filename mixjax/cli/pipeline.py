@@ -1,0 +1,148 @@
+"""Commands that go the whole way: demo, run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mixjax.cli import options
+from mixjax.cli.progress import Progress
+from mixjax.errors import UserError
+
+if TYPE_CHECKING:
+    from mixjax.config import Config
+    from mixjax.pipeline import Outcome
+    from mixjax.runs import Runs
+
+# The scale that the demo plans for: more than twice the largest simulated run in N.
+_DEMO_SCALE = {"N": 7e9, "D": 1.5e11}
+_SIMULATED = "These runs are SIMULATED: losses of a known law plus noise of 0.3 percent. No model was trained; the point is to see the known law found again."
+
+
+@click.command(short_help="The whole pipeline as a config describes it.")
+@click.argument("config_file", metavar="CONFIG.yaml")
+@click.option("-o", "--output", metavar="DIR", help="Folder for the results.  [default: ./<name of the config>-out]")
+@click.option("--data", metavar="PATH", help="The data file, or the folder of the data files, in place of what the config says.")
+@options.progress_option
+@options.cache_option
+@options.json_option
+def run(config_file: str, output: str | None, data: str | None, progress: bool | None, cache: bool, as_json: bool) -> int:
+    """Fit, score, mix and report as CONFIG.yaml says.
+
+    Writes fit.json, scores.json, mixture.json, report.md and figures. Data files are looked for where the config says
+    (relative to the config), then in the folder MIXJAX_DATA.
+
+    \b
+      mixjax run configs/slimpajama.yaml -o out --data slimpajama.csv
+    """
+    from mixjax.cli import files
+    from mixjax.cli.runtime import use_cache
+    from mixjax.config import read_config
+    from mixjax.pipeline import run_pipeline
+
+    config = read_config(config_file)
+    folder = output or f"{Path(config_file).stem}-out"
+    files.check_output_folder(folder)
+    law, laws = files.read_law(config.law), [files.read_law(name) for name in config.compare]
+    runs, eval_runs = _read(config, data)
+    use_cache(cache)
+    with Progress(progress) as watch:
+        outcome = run_pipeline(runs, law, eval_runs, config.mixes, laws, watch=watch, **config.fit)
+    return _finish(outcome, folder, Path(config_file).stem, as_json)
+
+
+def _read(config: Config, data: str | None) -> tuple[Runs, Runs | None]:
+    """The rows to fit, and those to score beside them."""
+    from mixjax.cli import files
+    from mixjax.config import DEMO, find_data
+
+    def read(named: tuple[str, ...], where: str | None, targets: Any) -> Runs:
+        if DEMO in named:
+            from mixjax.runs import read_runs
+            from mixjax.simulate import demo_runs
+
+            return read_runs(demo_runs().table, where=where, columns=config.read.get("columns"), targets=targets)
+        first, *others = find_data(named, data)
+        asked = {"runs": first, "join": tuple(others), **config.read, "where": where}
+        return files.read_table({key: value for key, value in asked.items() if value is not None}, targets)
+
+    if config.eval_data and data is not None and not Path(data).is_dir():
+        raise UserError("--data", f"{data!r} is one file, the config names data and eval_data", "name the folder that holds both")
+    runs = read(config.data, config.read.get("where"), config.fit.get("targets"))
+    if not config.eval_data and config.eval_where is None:
+        return runs, None
+    return runs, read(config.eval_data or config.data, config.eval_where, None)
+
+
+def _finish(outcome: Outcome, folder: str, title: str, as_json: bool, note: str = "", more: Mapping[str, Any] | None = None) -> int:
+    """Write the report and print what matters of it; of an interrupted fit, the fit alone is kept."""
+    from mixjax.cli import files
+    from mixjax.report import write_report
+
+    if outcome.interrupted:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        outcome.fit.save(Path(folder) / "fit.json")
+        return files.say_interrupted(str(Path(folder) / "fit.json"))
+    written = write_report(outcome, folder, title, note)
+    if as_json:
+        files.print_json({**outcome.to_dict(), **(more or {}), "folder": folder, "files": written})
+    else:
+        click.echo(_text(outcome))
+        click.echo(f"saved in {folder}: {', '.join(written)}", err=True)
+    return 0
+
+
+def _text(outcome: Outcome) -> str:
+    from mixjax.summary import fit_table, scores_table
+
+    parts = [fit_table(outcome.fit, outcome.train)]
+    parts += [] if outcome.eval is None else ["Rows that the fit has not seen:\n" + scores_table(outcome.eval)]
+    parts += [str(mixture) for mixture in outcome.mixtures]
+    parts += [] if outcome.comparison is None else [str(outcome.comparison)]
+    return "\n\n".join(parts)
+
+
+@click.command(short_help="The whole pipeline on simulated runs.")
+@click.option("-o", "--output", metavar="DIR", help="Folder for the results, the runs and the truth; without it they are only printed.")
+@options.progress_option
+@options.cache_option
+@options.json_option
+def demo(output: str | None, progress: bool | None, cache: bool, as_json: bool) -> int:
+    """Fit, score and mix on a simulated table of runs whose true law is known.
+
+    Fits the joint law to small simulated runs, scores it on a larger size it has not seen, finds the best mixture for
+    7e9 parameters and 150e9 tokens, and compares all with the truth.
+    """
+    from mixjax.cli import files
+    from mixjax.cli.runtime import use_cache
+    from mixjax.pipeline import recovery, run_pipeline
+    from mixjax.runs import read_runs
+    from mixjax.simulate import demo_runs
+    from mixjax.summary import recovery_table
+
+    if output is not None:
+        files.check_output_folder(output)
+    simulated = demo_runs()
+    runs, held_out = (read_runs(simulated.table, where=f"split == '{part}'") for part in ("train", "eval"))
+    use_cache(cache)
+    with Progress(progress) as watch:
+        outcome = run_pipeline(runs, simulated.truth.law, held_out, [_DEMO_SCALE], watch=watch)
+    if outcome.interrupted:
+        return _finish(outcome, output, "demo", as_json) if output else files.say_interrupted(None)
+    recovered = recovery(simulated.truth, outcome)
+    if not as_json:
+        click.echo(_SIMULATED + "\n")
+    if output is not None:
+        _finish(outcome, output, "Demo: simulated runs", as_json, _SIMULATED, {"truth": recovered, "simulated": True})
+        files.write_table(simulated.table, str(Path(output) / "runs.csv"))
+        simulated.truth.save(Path(output) / "truth.json")
+    elif as_json:
+        files.print_json({**outcome.to_dict(), "truth": recovered, "simulated": True})
+    else:
+        click.echo(_text(outcome))
+    if not as_json:
+        click.echo("\n" + recovery_table(recovered))
+    return 0

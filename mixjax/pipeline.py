@@ -1,0 +1,136 @@
+"""The whole way of a table (runs -> fit -> scores, mixtures -> OUTCOME -> report) in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mixjax.errors import UserError
+from mixjax.fitting import fit, make_problem
+from mixjax.summary import scores_to_dict
+
+if TYPE_CHECKING:
+    from mixjax.choose import Comparison
+    from mixjax.law import Law
+    from mixjax.mixture import Mixture
+    from mixjax.record import Fit
+    from mixjax.runs import Runs
+    from mixjax.score import Score
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one table.
+
+    Attributes:
+        runs, eval_runs: the rows that were fitted, and rows that the fit has not seen.
+        fit: the fitted law.
+        train, eval: scores on these rows.
+        mixtures: in the order asked for.
+        comparison: of several laws, where asked for.
+    """
+
+    runs: Runs
+    eval_runs: Runs | None
+    fit: Fit
+    train: Mapping[str, Score]
+    eval: Mapping[str, Score] | None = None
+    mixtures: tuple[Mixture, ...] = ()
+    comparison: Comparison | None = None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the fit was stopped before its end; then nothing was done with it."""
+        return is_interrupted(self.fit)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Scores, mixtures and comparison as plain content."""
+        return {
+            "law": self.fit.law,
+            "scores": self.scores_to_dict(),
+            "mixtures": [m.to_dict() for m in self.mixtures],
+            **({} if self.comparison is None else {"compare": self.comparison.to_dict()}),
+        }
+
+    def scores_to_dict(self) -> dict[str, Any]:
+        """{"train": scores, "eval": scores}, each as `mixjax score --json` prints them."""
+        return {part: scores_to_dict(s) for part, s in (("train", self.train), ("eval", self.eval)) if s is not None}
+
+
+def is_interrupted(fitted: Fit) -> bool:
+    """Whether a fit was stopped before its end."""
+    return any(search.status == "interrupted" for search in fitted.search.values())
+
+
+def run_pipeline(
+    runs: Runs,
+    law: str | Law,
+    eval_runs: Runs | None = None,
+    mixes: Sequence[Mapping[str, Any]] = (),
+    laws: Sequence[str | Law] = (),
+    **options: Any,
+) -> Outcome:
+    """Fit a law, score it, find mixtures, compare it with other laws.
+
+    Args:
+        runs, eval_runs: rows to fit, and rows to score beside them.
+        mixes: keyword arguments of `optimal_mixture`, one mapping for each mixture sought.
+        laws: laws to compare, if any.
+        options: of `fit`.
+
+    Returns:
+        The `Outcome`; on KeyboardInterrupt during the fit, one with the best fit so far and nothing else.
+
+    Raises:
+        UserError: what the steps refuse. What can be known before the fit is refused before it.
+    """
+    from mixjax.choose import compare
+    from mixjax.mixture import optimal_mixture
+
+    _check(runs, eval_runs, law, mixes, options)
+    fitted = fit(runs, law, **options)
+    train = fitted.score(runs)
+    if is_interrupted(fitted):
+        return Outcome(runs, eval_runs, fitted, train)
+    held_out = None if eval_runs is None else fitted.score(eval_runs)
+    mixtures = tuple(optimal_mixture(fitted, **mix) for mix in mixes)
+    comparison = compare(runs, laws, eval_runs, **options) if laws else None
+    return Outcome(runs, eval_runs, fitted, train, held_out, mixtures, comparison)
+
+
+def _check(runs: Runs, eval_runs: Runs | None, law: str | Law, mixes: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> None:
+    """What would only come to light after the fit."""
+    from mixjax.law import find_law
+
+    make_problem(runs, find_law(law), options.get("targets"), options.get("delta", 1e-3), options.get("residual", "loss"), None)
+    targets = tuple(options.get("targets") or runs.targets)
+    if eval_runs is not None:
+        eval_runs.reordered(runs.domains)
+        if not set(targets) & set(eval_runs.targets):
+            raise UserError(eval_runs.name, f"none of the targets {', '.join(targets)} has a loss column", "give rows with these targets")
+    for mix in mixes:
+        for what, noun, known in (("weights", "target", targets), ("caps", "domain", runs.domains), ("floors", "domain", runs.domains)):
+            unknown = next((name for name in mix.get(what) or () if name not in known), None)
+            if unknown is not None:
+                raise UserError(f"mix {what}", f"no {noun} {unknown!r}", f"choose from {', '.join(known)}")
+
+
+def recovery(truth: Fit, outcome: Outcome) -> dict[str, Any]:
+    """What was found beside the truth, for simulated runs: scalar parameters, the first mixture, and its regret.
+
+    The regret is what the mixture found costs by the TRUE law: its true mean loss minus that of the true best mixture.
+    """
+    from mixjax.mixture import optimal_mixture
+
+    found = outcome.mixtures[0].to_dict()
+    best = optimal_mixture(truth, N=found["N"], D=found["D"]).to_dict()
+    losses = truth.predict(found["N"], found["D"], found["weights"])
+    cost = sum(float(loss) for loss in losses.values()) / len(losses)
+    scalars = [p.name for p in truth.law_record().parameters if not p.shape]
+    return {
+        "params": {t: {name: {"true": float(truth.params[t][name]), "found": float(outcome.fit.params[t][name])} for name in scalars} for t in truth.targets},
+        "weights": {d: {"true": best["weights"][d], "found": found["weights"][d]} for d in truth.domains},
+        "loss": {"true": best["objective"], "found": cost},
+        "regret": cost - best["objective"],
+    }

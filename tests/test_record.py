@@ -1,0 +1,329 @@
+"""A fit made by hand: it predicts as the twin does, and its file gives it back exactly or says why not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mixjax
+from mixjax.errors import UserError
+from mixjax.law import Coefficients, Law, Parameter
+from mixjax.record import FORMAT, SCHEMA, Fit, Search, load_fit, write_text
+from tests import reference
+
+ROOT = Path(mixjax.__file__).parents[1]
+# Ten operations in float64; a float32 anywhere would show as 1e-8.
+VALUE = {"rtol": 1e-13}
+
+# Thirds and sevenths: numbers that a short decimal form would not give back.
+FIT = Fit(
+    law="additive",
+    domains=("web", "code", "books"),
+    targets=("wiki", "github"),
+    params={
+        "wiki": {
+            "E": 1 / 3,
+            "C": np.array([1 / 7, 2.0, 3.0]),
+            "gamma": np.array([0.3, -0.2, 1e-17]),
+            "A": 600.0 / 7,
+            "alpha": 0.34,
+            "B": 1e3 / 3,
+            "beta": 0.28,
+        },
+        "github": {"E": 0.9, "C": np.array([0.1, 5.0, 0.7]), "gamma": np.array([0.6, 0.5, 0.4]), "A": 50.0, "alpha": 0.3, "B": 3e5, "beta": 0.5},
+    },
+    objective={"wiki": 1e-7 / 3, "github": 2e-300},
+    search={"wiki": Search("converged", 20, 4321, 1e-9, 7, 10, 0), "github": Search("out of budget", 18, 9999, 1e-3, 1, 10, 2, ("gamma[web]", "C[code]"))},
+    delta=2e-3,
+    residual="log",
+    units=(1.0, 1.0),
+    ranges={"N": (1e8, 1e9 / 3), "D": (2e9, 7e10)},
+    made={"mixjax": "0.1.0", "seed": 3, "note": "naïve"},
+)
+
+rng = np.random.default_rng(0)
+H = rng.dirichlet(np.ones(3), 5)
+N = rng.uniform(1e8, 1e9, 5)
+D = rng.uniform(1e9, 1e11, 5)
+
+
+def expected(h, N, D):
+    return {t: reference.losses(FIT.law, FIT.params[t], h, N, D) for t in FIT.targets}
+
+
+def assert_losses(predicted, wanted, shape):
+    assert tuple(predicted) == FIT.targets
+    for t in FIT.targets:
+        assert predicted[t].shape == shape
+        assert predicted[t].dtype == np.float64
+        np.testing.assert_allclose(predicted[t], np.reshape(wanted[t], shape), **VALUE)
+
+
+# ---------------------------------------------------------------- predict
+
+
+def test_predict_rows():
+    assert_losses(FIT.predict(N, D, H), expected(H, N, D), (5,))
+
+
+def test_predict_one_row_gives_scalars():
+    assert_losses(FIT.predict(4e8, 2e10, [0.2, 0.3, 0.5]), expected([[0.2, 0.3, 0.5]], [4e8], [2e10]), ())
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "h"),
+    [(4e8, D, H), (N, 2e10, H), (N, D, H[0]), (4e8, 2e10, H), (4e8, D, H[0]), (list(N), list(D), H.tolist())],
+    ids=["one N", "one D", "one mixture", "one scale", "one N and mixture", "lists"],
+)
+def test_predict_repeats_what_is_one(n, d, h):
+    full_h, full_n, full_d = np.broadcast_to(h, (5, 3)), np.broadcast_to(n, 5), np.broadcast_to(d, 5)
+    assert_losses(FIT.predict(n, d, h), expected(full_h, full_n, full_d), (5,))
+
+
+def test_predict_integer_counts():
+    assert_losses(FIT.predict(400_000_000, 20_000_000_000, [1, 0, 0]), expected([[1.0, 0.0, 0.0]], [4e8], [2e10]), ())
+
+
+@pytest.mark.parametrize(
+    ("weights", "row"),
+    [
+        ({"books": 0.5, "web": 0.2, "code": 0.3}, [0.2, 0.3, 0.5]),
+        ({"code": 0.4, "books": 0.6}, [0.0, 0.4, 0.6]),
+    ],
+    ids=["another order", "left out is zero"],
+)
+def test_predict_weights_by_name(weights, row):
+    assert_losses(FIT.predict(4e8, 2e10, weights), expected([row], [4e8], [2e10]), ())
+
+
+def test_predict_weights_by_name_in_rows():
+    by_name = {"books": H[:, 2], "web": H[:, 0], "code": H[:, 1]}
+    assert_losses(FIT.predict(4e8, 2e10, by_name), expected(H, np.full(5, 4e8), np.full(5, 2e10)), (5,))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        ({"D": D, "h": H}, "N is missing"),
+        ({"N": N, "h": H}, "D is missing"),
+        ({"N": N, "D": D}, "h is missing; give the weights of web, code, books"),
+        ({"N": N, "D": D, "h": H[:, :2]}, "h has shape (5, 2); its last axis holds the 3 domains web, code, books"),
+        ({"N": N, "D": D, "h": 0.5}, "h has shape (); its last axis holds the 3 domains"),
+        ({"N": N[:4], "D": D, "h": H}, "N (4,), D (5,) and h (5, 3) do not go together"),
+        ({"N": N, "D": D[:2], "h": H[0]}, "N (5,), D (2,) and h (3,) do not go together"),
+        ({"N": N, "D": D, "h": {"web": 0.5, "cod": 0.5}}, "no domain 'cod'; choose from web, code, books"),
+    ],
+    ids=["no N", "no D", "no h", "two weights", "a number", "four N", "two D", "unknown domain"],
+)
+def test_predict_says_what_is_wrong(arguments, what):
+    with pytest.raises(UserError) as error:
+        FIT.predict(**arguments)
+    assert str(error.value).startswith(f"predict: {what}")
+    assert "\n" not in str(error.value)
+
+
+def test_predict_reads_neither_n_nor_d_of_a_law_without_them():
+    params = {"wiki": {"E": 1.0, "C": 2.0, "gamma": np.array([-1.0, 0.5, 0.2])}}
+    fit = replace(FIT, law="ye_m4", targets=("wiki",), params=params)
+    wanted = reference.losses("ye_m4", params["wiki"], H, N, D)
+    np.testing.assert_allclose(fit.predict(h=H)["wiki"], wanted, **VALUE)
+    np.testing.assert_allclose(fit.predict(N=np.ones(2), D=0.0, h=H)["wiki"], wanted, **VALUE)
+
+
+def test_predict_of_an_own_domain_law_reads_its_own_weight():
+    params = {t: {"B": b, "beta": 0.3, "E": 1.5, "C": 1.1, "gamma": 0.1} for t, b in (("code", 100.0), ("web", 200.0))}
+    fit = replace(FIT, law="ge24", targets=("code", "web"), params=params)
+    predicted = fit.predict(D=D, h=H)
+    for t in ("code", "web"):
+        np.testing.assert_allclose(predicted[t], reference.losses("ge24", params[t], H[:, [fit.domains.index(t)]], N, D), **VALUE)
+
+
+def test_predict_without_domains():
+    """Chinchilla's law of a table without mixtures."""
+    params = {"wiki": {"E": 1.7, "A": 400.0, "alpha": 0.34, "B": 410.0, "beta": 0.28}}
+    fit = replace(FIT, law="chinchilla", domains=(), targets=("wiki",), params=params)
+    np.testing.assert_allclose(fit.predict(N, D)["wiki"], reference.losses("chinchilla", params["wiki"], np.empty((5, 0)), N, D), **VALUE)
+
+
+MINE = Law(
+    "mine",
+    (Parameter("E"), Parameter("slope", ("k",), "real", (-1.0, 1.0))),
+    lambda params, h: Coefficients(params["E"] - jnp.sum(params["slope"] * h)),
+)
+
+
+def test_a_users_law_is_handed_over_with_the_file(tmp_path):
+    fit = replace(FIT, law="mine", targets=("wiki",), params={"wiki": {"E": 2.0, "slope": np.array([0.5, 0.0, -1.0])}}, own_law=MINE)
+    np.testing.assert_allclose(fit.predict(h=H)["wiki"], 2 - 0.5 * H[:, 0] + H[:, 2], rtol=1e-14)
+    fit.save(tmp_path / "mine.json")
+    np.testing.assert_array_equal(load_fit(tmp_path / "mine.json", MINE).predict(h=H)["wiki"], fit.predict(h=H)["wiki"])
+    with pytest.raises(UserError, match=r"made with 'mine', which is not a built-in law; hand it over: load_fit\(path, law="):
+        load_fit(tmp_path / "mine.json").predict(h=H)
+
+
+# ---------------------------------------------------------------- the file
+
+
+def test_round_trip_is_exact(tmp_path):
+    FIT.save(tmp_path / "fit.json")
+    back = load_fit(str(tmp_path / "fit.json"))
+    for name in ("law", "domains", "targets", "objective", "search", "delta", "residual", "units", "ranges", "made"):
+        assert getattr(back, name) == getattr(FIT, name), name
+    for t in FIT.targets:
+        assert list(back.params[t]) == list(FIT.params[t])
+        for name, value in FIT.params[t].items():
+            np.testing.assert_array_equal(back.params[t][name], value, strict=isinstance(value, np.ndarray))
+    for t, losses in FIT.predict(N, D, H).items():
+        np.testing.assert_array_equal(back.predict(N, D, H)[t], losses)
+    back.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "fit.json").read_bytes()
+
+
+def test_fits_compare(tmp_path):
+    FIT.save(tmp_path / "fit.json")
+    assert load_fit(tmp_path / "fit.json") == FIT
+    assert replace(FIT, params=FIT.params | {"wiki": FIT.params["wiki"] | {"C": np.array([1 / 7, 2.0, 3.1])}}) != FIT
+
+
+def damaged(**changes) -> str:
+    content = FIT.to_dict() | changes
+    return json.dumps({key: value for key, value in content.items() if value is not ...})
+
+
+def with_fit(**changes) -> dict:
+    fits = FIT.to_dict()["fits"]
+    return fits | {"wiki": fits["wiki"] | changes}
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("", "is not JSON"),
+        ('{"format": "mixjax fit", "schema": 1, "law"', "is not JSON"),
+        ("N,D,h\n1,2,3\n", "is not JSON"),
+        ("[1, 2]", "is not a mixjax fit"),
+        ('{"format": "something else"}', "is not a mixjax fit"),
+        (damaged(schema=SCHEMA + 1), f"has schema {SCHEMA + 1}, this mixjax reads {SCHEMA}; use the mixjax that wrote it"),
+        (damaged(schema=...), f"has schema None, this mixjax reads {SCHEMA}"),
+        (damaged(fits=...), "is damaged (KeyError: 'fits')"),
+        (damaged(targets=["wiki", "arxiv"]), "is damaged (KeyError: 'arxiv')"),
+        (damaged(delta="small"), "is damaged (ValueError"),
+        (damaged(units=None), "is damaged (TypeError"),
+        (damaged(ranges={"N": [1.0]}), "is damaged (ValueError"),
+        (damaged(ranges=[1.0]), "is damaged (AttributeError"),
+        (damaged(fits=with_fit(params=None)), "is damaged (AttributeError"),
+        (damaged(fits=with_fit(params={"E": None})), "is damaged (TypeError"),
+        (damaged(fits=with_fit(params={"C": [1.0, "two"]})), "is damaged (ValueError"),
+        (damaged(fits=with_fit(search={"at_limit": []})), "is damaged (TypeError"),
+    ],
+    ids=lambda value: None if len(value) > 40 else value,
+)
+def test_load_says_what_is_wrong(tmp_path, text, what):
+    path = tmp_path / "fit.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError) as error:
+        load_fit(path)
+    assert str(error.value).startswith(f"{path}: {what}")
+    assert "\n" not in str(error.value)
+
+
+def test_load_of_a_file_that_is_not_text(tmp_path):
+    path = tmp_path / "fit.json"
+    path.write_bytes(b"\x89PNG\xff\xfe")
+    with pytest.raises(UserError, match="is not JSON; name a file written by mixjax fit"):
+        load_fit(path)
+
+
+@pytest.mark.parametrize(("name", "why"), [("absent.json", "No such file or directory"), (".", "Is a directory")])
+def test_load_of_what_cannot_be_read(tmp_path, name, why):
+    with pytest.raises(UserError) as error:
+        load_fit(tmp_path / name)
+    assert f"cannot be read ({why}); name a file written by mixjax fit" in str(error.value)
+
+
+def test_save_to_a_folder_that_does_not_exist(tmp_path):
+    path = tmp_path / "absent" / "fit.json"
+    with pytest.raises(UserError) as error:
+        FIT.save(path)
+    assert str(error.value) == f"{path}: cannot be written (No such file or directory); name a file in a folder that exists and can be written"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_save_onto_a_folder(tmp_path):
+    (tmp_path / "fit.json").mkdir()
+    with pytest.raises(UserError, match=r"fit.json: cannot be written \(Is a directory\)"):
+        FIT.save(tmp_path / "fit.json")
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path):
+    path = tmp_path / "fit.json"
+    FIT.save(path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        replace(FIT, objective={"wiki": np.nan, "github": 0.0}).save(path)
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "half" * 100_000 + "\udc80")  # fails in the middle of writing
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_save_replaces_the_old_file(tmp_path):
+    path = tmp_path / "fit.json"
+    FIT.save(path)
+    replace(FIT, delta=0.5).save(path)
+    assert load_fit(path).delta == 0.5
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_file_says_what_it_is():
+    content = FIT.to_dict()
+    assert list(content)[:2] == ["format", "schema"]
+    assert (content["format"], content["schema"]) == (FORMAT, SCHEMA)
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
+
+
+# ---------------------------------------------------------------- in a process of its own
+
+
+def run(code: str, *arguments: str) -> str:
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_load_fit_needs_no_jax(tmp_path):
+    FIT.save(tmp_path / "fit.json")
+    code = """
+import sys
+sys.modules["jax"] = sys.modules["jaxlib"] = None
+import mixjax
+fit = mixjax.load_fit(sys.argv[1])
+print(fit.params["wiki"]["C"].tolist(), fit.search["github"].status)
+"""
+    assert run(code, str(tmp_path / "fit.json")) == f"{FIT.params['wiki']['C'].tolist()} out of budget\n"
+
+
+def test_predict_is_float64_and_leaves_jax_as_it_was(tmp_path):
+    FIT.save(tmp_path / "fit.json")
+    code = """
+import json, sys
+import jax, jax.numpy as jnp
+import mixjax
+predicted = mixjax.load_fit(sys.argv[1]).predict([3e8, 5e8], [2e10, 3e10], [0.2, 0.3, 0.5])
+assert not jax.config.jax_enable_x64
+assert jnp.ones(1).dtype == jnp.float32
+print(json.dumps({t: [str(x.dtype), x.tolist()] for t, x in predicted.items()}))
+"""
+    predicted = json.loads(run(code, str(tmp_path / "fit.json")))
+    wanted = expected([[0.2, 0.3, 0.5]] * 2, [3e8, 5e8], [2e10, 3e10])
+    for t in FIT.targets:
+        dtype, losses = predicted[t]
+        assert dtype == "float64"
+        np.testing.assert_allclose(losses, wanted[t], **VALUE)
