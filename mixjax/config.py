@@ -16,6 +16,7 @@ from mixjax.errors import UserError
 
 DEMO = "builtin:demo"
 _LARGEST = 256 * 1024  # bytes; a config is a page of text
+_DEEPEST = 5
 
 
 @dataclass(frozen=True)
@@ -122,11 +123,9 @@ def _text(path: str) -> str:
 
 
 def _compose(path: str, text: str) -> yaml.Node | None:
-    """The YAML nodes with their lines; nothing is constructed and no alias is followed."""
+    """The YAML nodes with their lines: nothing is constructed, no alias is followed, no tag is obeyed."""
     try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                raise UserError(f"{path}, line {event.start_mark.line + 1}", f"alias *{event.anchor}", "write the value out")
+        _check_events(path, text)
         return yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -134,8 +133,20 @@ def _compose(path: str, text: str) -> yaml.Node | None:
         raise UserError(place, f"is not YAML ({error.problem})", "mend the line; quote text that begins with { or [") from None
     except yaml.YAMLError as error:
         raise UserError(path, f"is not YAML ({str(error).splitlines()[0]})", "name a config file") from None
-    except RecursionError:
-        raise UserError(path, "is nested too deeply", "a config has at most three levels") from None
+
+
+def _check_events(path: str, text: str) -> None:
+    """Refuse what a config has no use for and could do harm: aliases, tags, deep nesting."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        place = f"{path}, line {event.start_mark.line + 1}"
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent):
+            raise UserError(place, f"alias *{event.anchor}", "write the value out")
+        if getattr(event, "tag", None) is not None:
+            raise UserError(place, f"tag {event.tag!r}", "leave it out")
+        if depth > _DEEPEST:
+            raise UserError(place, "is nested too deeply", "a config has at most four levels")
 
 
 # --- Readers: one node of the file -> one value --------------------------------------------------
@@ -197,26 +208,26 @@ def _words(node: yaml.Node, path: str, key: str) -> tuple[str, ...]:
     return words
 
 
-def _number(node: yaml.Node, path: str, key: str) -> float:
+def _number(node: yaml.Node, path: str, key: str, wanted: str = "a number") -> float:
     """A finite number; 7e9 and 1.5e11 are numbers here, which YAML 1.1 takes for words."""
     try:
         number = float(node.value) if isinstance(node, yaml.ScalarNode) else math.nan
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise _refuse(node, path, key, "a number")
+        raise _refuse(node, path, key, wanted)
     return number
 
 
 def _positive(node: yaml.Node, path: str, key: str) -> float:
-    number = _number(node, path, key)
+    number = _number(node, path, key, "a number above 0")
     if number <= 0:
         raise _refuse(node, path, key, "a number above 0")
     return number
 
 
 def _whole(node: yaml.Node, path: str, key: str) -> int:
-    number = _number(node, path, key)
+    number = _number(node, path, key, "a whole number of at least 0")
     if number != int(number) or number < 0:
         raise _refuse(node, path, key, "a whole number of at least 0")
     return int(number)
@@ -233,8 +244,25 @@ def _numbers(node: yaml.Node, path: str, key: str) -> dict[str, float] | None:
     return {name: number for name, number in _mapping(node, path, _number, key).items() if number is not None} or None
 
 
-def _columns(node: yaml.Node, path: str, key: str) -> dict[str, str]:
-    return {name: word for name, word in _mapping(node, path, _word, key).items() if word is not None}
+def _columns(node: yaml.Node, path: str, key: str) -> dict[str, Any]:
+    """As `read_runs` takes them: a column, a pattern or a number, or a mapping."""
+    return {name: value for name, value in _mapping(node, path, _column, key).items() if value is not None}
+
+
+def _column(node: yaml.Node, path: str, key: str) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        readers = {"column": _word, "times": _positive} if key in ("N", "D") else _word
+        return _mapping(node, path, readers, key)
+    word = _word(node, path, key)
+    return number_or_word(word) if key in ("N", "D") else word
+
+
+def number_or_word(word: str) -> float | str:
+    """A number where the word is one: N and D may be the same for a whole table."""
+    try:
+        return float(word)
+    except ValueError:
+        return word
 
 
 def _mixes(node: yaml.Node, path: str, key: str) -> tuple[dict[str, Any], ...]:
@@ -246,7 +274,7 @@ _MIX_KEYS: dict[str, Reader] = {"N": _positive, "D": _positive, "weights": _numb
 _KEYS: dict[str, Reader] = {
     "data": _words,
     "eval_data": _words,
-    "on": _word,
+    "on": _words,
     "columns": _columns,
     "where": _word,
     "eval_where": _word,

@@ -119,7 +119,8 @@ class Fit:
         try:
             shape = np.broadcast_shapes(weights.shape[:-1], *(s.shape for s in sizes))
         except ValueError:
-            raise UserError("predict", f"N {sizes[0].shape}, D {sizes[1].shape} and h {weights.shape} do not go together", "give one row or equally many rows") from None
+            shapes = f"N {sizes[0].shape}, D {sizes[1].shape} and h {weights.shape}"
+            raise UserError("predict", f"{shapes} do not go together", "give one row or equally many rows") from None
         rows = math.prod(shape)
         flat_n, flat_d = (np.broadcast_to(s, shape).reshape(rows) for s in sizes)
         flat_h = np.broadcast_to(weights, (*shape, weights.shape[-1])).reshape(rows, weights.shape[-1])

@@ -102,7 +102,7 @@ def test_our_own_configs_are_read(path):
         ("data: a.csv\n\tlaw: joint\n", ("line 2", "is not YAML")),
         ("? [a]\n: 1\n", ("a key is not a word",)),
         ("a: &x [1, 1]\nb: &y [*x, *x]\ndata: *y\n", ("line 2", "alias *x")),
-        ("data: !!python/object/apply:os.system [echo]\nlaw: joint\n", ("line 1", "data is ")),
+        ("data: !!python/object/apply:os.system [echo]\nlaw: joint\n", ("line 1", "tag ", "os.system")),
         ("data: a.csv\nlaw: " + "[" * 5000, ("nested too deeply",)),
         ("data: a.csv\n" + "#" * 300_000, ("larger than",)),
         ("--- a\n--- b\n", ("is not YAML",)),

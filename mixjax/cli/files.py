@@ -141,18 +141,24 @@ def read_table(table: Mapping[str, Any], targets: Sequence[str] | None = None) -
     return read_runs(source, where=table.get("where"), columns=table.get("columns"), on=table.get("on"), targets=targets)
 
 
-def read_points(path: str, columns: Mapping[str, str] | None, fitted: Fit) -> tuple[pd.DataFrame, Runs]:
-    """A table of points to predict at: as it stands in the file, text untouched, and checked."""
+def read_points(path: str, columns: Mapping[str, Any] | None, fitted: Fit) -> tuple[pd.DataFrame, Runs]:
+    """A table of points to predict at: as it stands in the file, text untouched, and checked; row by row the same."""
     import pandas as pd
 
     from mixjax.runs import read_runs
+    from mixjax.table import read_table
 
     runs = read_runs(path, columns=columns, require_losses=False)
-    content = pd.read_parquet(path) if path.endswith(".parquet") else pd.read_csv(path, dtype=str, keep_default_na=False)
+    if ".parquet" in path or path.endswith(".pq"):
+        content = read_table(path)[1].loc[runs.rows]
+    else:
+        separator = "\t" if ".tsv" in Path(path).suffixes else ","
+        text = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig", skip_blank_lines=False)
+        content = text.iloc[runs.rows - 2]  # rows are lines of the file, the header is line 1
     replaced = [f"loss_{t}" for t in fitted.targets if f"loss_{t}" in content]
     if replaced:
         warn(path, f"has {', '.join(replaced)} already", "the predictions take their place in the output")
-    return content, runs
+    return content.copy(), runs
 
 
 def write_table(content: pd.DataFrame, path: str | None, to_stdout: bool = False) -> None:

@@ -94,19 +94,27 @@ class Columns(click.ParamType):
 
     name = "columns"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, str]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
         """The values, or click's complaint about the option."""
         if isinstance(value, dict):
             return value
-        columns: dict[str, str] = {}
+        columns: dict[str, Any] = {}
         for part in str(value).split(","):
             what, equals, column = (word.strip() for word in part.partition("="))
             if not (what and equals and column):
                 self.fail(f"{part.strip()!r} is not WHAT=COLUMN; write for example h=weight_{{}},loss={{}}_loss,N=model_size,D=n_tokens", param, ctx)
             if what in columns:
                 self.fail(f"{what!r} is given twice; give it once", param, ctx)
-            columns[what] = column
+            columns[what] = _number_or_word(column) if what in ("N", "D") else column
         return columns
+
+
+def _number_or_word(word: str) -> float | str:
+    """A number where the word is one: N and D may be the same for a whole table."""
+    try:
+        return float(word)
+    except ValueError:
+        return word
 
 
 def _gathered(into: str, decorators: Mapping[str, Callable[[Command], Command]]) -> Callable[[Command], Command]:
@@ -118,7 +126,7 @@ def _gathered(into: str, decorators: Mapping[str, Callable[[Command], Command]])
             chosen = {name: given.pop(name) for name in decorators}
             return command(**given, **{into: {name: value for name, value in chosen.items() if value is not None}})
 
-        for decorator in reversed(decorators.values()):
+        for decorator in reversed(list(decorators.values())):
             gathered = decorator(gathered)
         return gathered
 
@@ -138,7 +146,7 @@ runs_arguments = _gathered(
         "where": click.option("--where", metavar="Q", help="Rows to take, e.g. \"split == 'train' and N < 1e9\"."),
         "columns": columns_option,
         "join": click.option("--join", metavar="FILE", multiple=True, help="A further file whose columns are joined to RUNS; repeatable, with --on."),
-        "on": click.option("--on", metavar="KEY", help="The column that joined files share."),
+        "on": click.option("--on", type=Names(), metavar="KEY", help="The column (a,b: columns) that joined files share."),
     },
 )
 _search = _gathered(

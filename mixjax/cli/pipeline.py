@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +127,7 @@ def demo(output: str | None, progress: bool | None, cache: bool, as_json: bool) 
     if output is not None:
         files.check_output_folder(output)
     simulated = demo_runs()
-    runs, held_out = (read_runs(simulated.table, where=f"split == '{part}'") for part in ("train", "eval"))
+    runs, held_out = (replace(read_runs(simulated.table, where=f"split == '{part}'"), name="simulated runs") for part in ("train", "eval"))
     use_cache(cache)
     with Progress(progress) as watch:
         outcome = run_pipeline(runs, simulated.truth.law, held_out, [_DEMO_SCALE], watch=watch)

@@ -1,0 +1,161 @@
+"""Row selection: an expression over the columns of a table, parsed and checked, never evaluated as code."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import operator
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixjax.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LONGEST = 10_000
+_GRAMMAR = "use column names, numbers, 'text', == != < <= > >=, in (...), and, or, not, parentheses"
+_COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+_NAMES = {
+    ast.Call: "a function call",
+    ast.Attribute: "an attribute (x.y)",
+    ast.Subscript: "an index (x[...])",
+    ast.BinOp: "arithmetic",
+    ast.Lambda: "a lambda",
+    ast.IfExp: "a conditional",
+    ast.NamedExpr: "an assignment",
+    ast.JoinedStr: "an f-string",
+    ast.Starred: "a star",
+}
+
+
+def select(table: pd.DataFrame, expression: str) -> NDArray[np.bool_]:
+    """Which rows an expression selects, (rows,), e.g. "split == 'train' and N < 1e9".
+
+    A column of another name than Python's is written in backticks. A missing value is never selected by
+    a comparison, whichever it is.
+
+    Raises:
+        UserError: not such an expression, an unknown column, or text compared with a number.
+    """
+    source, quoted = _unquote(expression)
+    try:
+        tree = ast.parse(source.strip(), mode="eval").body
+        columns = {quoted.get(n, n): table[quoted.get(n, n)] for n in _names(tree, table, quoted)}
+        with np.errstate(invalid="ignore"):
+            return _truth(tree, columns, quoted, len(table))
+    except SyntaxError as error:
+        raise UserError("where", f"{expression!r} is not an expression ({error.msg})", _GRAMMAR) from None
+    except TypeError:
+        raise UserError("where", f"{expression!r} compares a column that holds text and numbers", "select with another column") from None
+    except (RecursionError, MemoryError, ValueError):
+        raise UserError("where", "the expression cannot be read", _GRAMMAR) from None
+
+
+def _unquote(expression: str) -> tuple[str, dict[str, str]]:
+    """Backticked names replaced by plain ones, and what these stand for."""
+    if not isinstance(expression, str) or not expression.strip() or len(expression) > _LONGEST:
+        raise UserError("where", f"not an expression of 1 to {_LONGEST} characters", _GRAMMAR)
+    quoted: dict[str, str] = {}
+
+    def plain(found: re.Match[str]) -> str:
+        name = f"quoted_column_{len(quoted)}_"
+        quoted[name] = found[1]
+        return name
+
+    return re.sub(r"`([^`]*)`", plain, expression), quoted
+
+
+def _names(tree: ast.AST, table: pd.DataFrame, quoted: dict[str, str]) -> set[str]:
+    """Names in the expression, all of them columns."""
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    for name in sorted(names):
+        column = quoted.get(name, name)
+        if column not in table.columns:
+            near = difflib.get_close_matches(column, [str(c) for c in table.columns], n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise UserError("where", f"no column {column!r}", f"{hint}columns are {', '.join(map(str, table.columns))}")
+    return names
+
+
+def _truth(node: ast.expr, columns: dict[str, Any], quoted: dict[str, str], rows: int) -> NDArray[np.bool_]:
+    """A condition's truth, (rows,)."""
+    match node:
+        case ast.BoolOp(op, values):
+            parts = [_truth(v, columns, quoted, rows) for v in values]
+            return np.logical_and.reduce(parts) if isinstance(op, ast.And) else np.logical_or.reduce(parts)
+        case ast.UnaryOp(ast.Not(), operand):
+            return ~_truth(operand, columns, quoted, rows)
+        case ast.Compare(left, operators, rights):
+            terms = [left, *rights]
+            steps = zip(terms[:-1], operators, terms[1:], strict=True)
+            return np.logical_and.reduce([_compare(a, op, b, columns, quoted, rows) for a, op, b in steps])
+        case ast.Constant(bool() as value):
+            return np.full(rows, value)
+        case ast.Name(name) if columns[quoted.get(name, name)].dtype == bool:
+            return columns[quoted.get(name, name)].to_numpy()
+    raise UserError("where", f"{ast.unparse(node)!r} is {_NAMES.get(type(node), 'no condition')}", _GRAMMAR)
+
+
+def _compare(left: ast.expr, op: ast.cmpop, right: ast.expr, columns: dict[str, Any], quoted: dict[str, str], rows: int) -> NDArray[np.bool_]:
+    """One comparison, (rows,); missing values compare false."""
+    a = _value(left, columns, quoted)
+    if isinstance(op, (ast.In, ast.NotIn)):
+        if not isinstance(right, (ast.Tuple, ast.List, ast.Set)):
+            raise UserError("where", f"{ast.unparse(right)!r} after in is not a list", "write e.g. split in ('train', 'eval')")
+        hits = [_apply(operator.eq, a, _value(item, columns, quoted), rows) for item in right.elts]
+        inside = np.logical_or.reduce(hits) if hits else np.zeros(rows, bool)
+        return inside if isinstance(op, ast.In) else ~inside & _present(a, rows)
+    if type(op) not in _COMPARISONS:
+        raise UserError("where", "is / is not compares nothing here", _GRAMMAR)
+    return _apply(_COMPARISONS[type(op)], a, _value(right, columns, quoted), rows)
+
+
+def _apply(compare: Callable[[Any, Any], Any], a: Any, b: Any, rows: int) -> NDArray[np.bool_]:
+    """compare(a, b) where both are present; text goes with text, numbers with numbers."""
+    kinds = {_is_text(x) for x in (a, b)} - {None}
+    if len(kinds) > 1:
+        text, number = (a, b) if _is_text(a) else (b, a)
+        raise UserError("where", f"{_label(text)} is text and {_label(number)} is a number", "compare text with text, numbers with numbers")
+    result = compare(a, b)
+    found = result.to_numpy(dtype=bool, na_value=False) if hasattr(result, "to_numpy") else np.full(rows, bool(result))
+    return found & _present(a, rows) & _present(b, rows)
+
+
+def _present(x: Any, rows: int) -> NDArray[np.bool_]:
+    return np.broadcast_to(np.asarray(x.notna()) if hasattr(x, "notna") else np.array(True), rows)
+
+
+def _is_text(x: Any) -> bool | None:
+    """Whether a value or column holds text; None: it holds nothing."""
+    if not hasattr(x, "dropna"):
+        return isinstance(x, str)
+    present = x.dropna()
+    return None if present.empty else isinstance(present.iloc[0], str)
+
+
+def _label(x: Any) -> str:
+    return f"column {x.name!r}" if hasattr(x, "name") else repr(x)
+
+
+def _value(node: ast.expr, columns: dict[str, Any], quoted: dict[str, str]) -> Any:
+    """A column or a literal."""
+    match node:
+        case ast.Name(name):
+            return columns[quoted.get(name, name)]
+        case ast.Constant(value) if isinstance(value, (str, int, float)):
+            return value
+        case ast.UnaryOp(ast.USub(), ast.Constant(value)) if isinstance(value, (int, float)):
+            return -value
+    raise UserError("where", f"{ast.unparse(node)!r} is {_NAMES.get(type(node), 'not a column, number or text')}", _GRAMMAR)
