@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixjax.errors import UserError
-from mixjax.fitting import fit, make_problem
+from mixjax.fitting import fit
 from mixjax.law import Law, find_law
+from mixjax.problem import make_problem
 from mixjax.record import Fit
 from mixjax.runs import Runs, read_runs
 from mixjax.summary import plain

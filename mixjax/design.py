@@ -52,9 +52,10 @@ class Design:
 
     def cells(self, rows: Floats) -> Floats:
         """Row values (..., rows) added up in their cells (..., mixtures, cells); empty cells are 0."""
-        out = np.zeros((*rows.shape[:-1], *self.shape))
-        np.add.at(out, (..., self.mixture_of, self.cell_of), rows)
-        return out
+        mixtures, cells = self.shape
+        out = np.zeros((mixtures * cells, *rows.shape[:-1]))
+        np.add.at(out, self.mixture_of * cells + self.cell_of, np.moveaxis(rows, -1, 0))
+        return np.moveaxis(out, 0, -1).reshape(*rows.shape[:-1], mixtures, cells)
 
 
 def make_design(h: Floats, log_n: Floats, log_d: Floats, layout: str | None = None) -> Design:

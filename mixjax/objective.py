@@ -11,11 +11,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mixjax.law.base import Coefficients, Coordinates, Law, Params, named, searched
 
 # Predictions below this are taken as this in the logarithm: laws may cross zero on the way to a fit.
 _SMALLEST_LOSS = 1e-12
+
+
+# Inside the trace a jax.Array, outside what NumPy has.
+Leaf = jax.Array | np.ndarray
 
 
 class Observations(NamedTuple):
@@ -25,12 +30,12 @@ class Observations(NamedTuple):
     loss for log residuals; weights (mixtures, cells), 0 where there is no row; delta ().
     """
 
-    mixtures: jax.Array
-    log_n: jax.Array
-    log_d: jax.Array
-    losses: jax.Array
-    weights: jax.Array
-    delta: jax.Array
+    mixtures: Leaf
+    log_n: Leaf
+    log_d: Leaf
+    losses: Leaf
+    weights: Leaf
+    delta: Leaf
 
 
 @dataclass(frozen=True)
@@ -83,19 +88,19 @@ def predict_cells_one_by_one(law: Law, params: Params, data: Observations) -> ja
     shape = data.losses.shape
     N, D = (jnp.broadcast_to(jnp.exp(x), shape) for x in (data.log_n, data.log_d))
     per_row = jax.vmap(law.predict, in_axes=(None, None, 0, 0))
-    return jax.vmap(per_row, in_axes=(None, 0, 0, 0))(params, data.mixtures, N, D)
+    return jax.vmap(per_row, in_axes=(None, 0, 0, 0))(params, jnp.asarray(data.mixtures), N, D)
 
 
-def coefficients_of_mixtures(law: Law | Coordinates, params: Params, mixtures: jax.Array) -> Coefficients:
+def coefficients_of_mixtures(law: Law | Coordinates, params: Params, mixtures: Leaf) -> Coefficients:
     """The law's coefficients, each (mixtures, 1), or (1, 1) where it does not depend on the mixture."""
     assert law.coefficients is not None
     varying = _varying(law, params, mixtures[0])
     axes = Coefficients(*(None if c is None else (0 if v else None) for c, v in varying))
-    rows = jax.vmap(law.coefficients, in_axes=(None, 0), out_axes=axes)(params, mixtures)
+    rows = jax.vmap(law.coefficients, in_axes=(None, 0), out_axes=axes)(params, jnp.asarray(mixtures))
     return Coefficients(*(None if c is None else jnp.reshape(c, (-1, 1)) for c in rows))
 
 
-def _varying(law: Law | Coordinates, params: Params, h: jax.Array) -> list[tuple[object, bool]]:
+def _varying(law: Law | Coordinates, params: Params, h: Leaf) -> list[tuple[object, bool]]:
     """For each coefficient: its shape (None: absent) and whether it depends on h, from the traced program."""
     assert law.coefficients is not None
     closed, shapes = jax.make_jaxpr(law.coefficients, return_shape=True)(params, h)

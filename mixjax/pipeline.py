@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mixjax.errors import UserError
-from mixjax.fitting import fit, make_problem
+from mixjax.fitting import fit
+from mixjax.problem import make_problem
 from mixjax.summary import scores_to_dict
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ class Outcome:
         train, eval: scores on these rows.
         mixtures: in the order asked for.
         comparison: of several laws, where asked for.
+        stopped: whether it was interrupted after the fit.
     """
 
     runs: Runs
@@ -38,11 +41,12 @@ class Outcome:
     eval: Mapping[str, Score] | None = None
     mixtures: tuple[Mixture, ...] = ()
     comparison: Comparison | None = None
+    stopped: bool = False
 
     @property
     def interrupted(self) -> bool:
-        """Whether the fit was stopped before its end; then nothing was done with it."""
-        return is_interrupted(self.fit)
+        """Whether something was stopped before its end; the fit is there all the same."""
+        return self.stopped or is_interrupted(self.fit)
 
     def to_dict(self) -> dict[str, Any]:
         """Scores, mixtures and comparison as plain content."""
@@ -80,7 +84,7 @@ def run_pipeline(
         options: of `fit`.
 
     Returns:
-        The `Outcome`; on KeyboardInterrupt during the fit, one with the best fit so far and nothing else.
+        The `Outcome`; on KeyboardInterrupt one with the best fit so far, marked `interrupted`.
 
     Raises:
         UserError: what the steps refuse. What can be known before the fit is refused before it.
@@ -94,8 +98,11 @@ def run_pipeline(
     if is_interrupted(fitted):
         return Outcome(runs, eval_runs, fitted, train)
     held_out = None if eval_runs is None else fitted.score(eval_runs)
-    mixtures = tuple(optimal_mixture(fitted, **mix) for mix in mixes)
-    comparison = compare(runs, laws, eval_runs, **options) if laws else None
+    try:
+        mixtures = tuple(optimal_mixture(fitted, **mix) for mix in mixes)
+        comparison = compare(runs, laws, eval_runs, **options) if laws else None
+    except KeyboardInterrupt:
+        return Outcome(runs, eval_runs, fitted, train, held_out, stopped=True)
     return Outcome(runs, eval_runs, fitted, train, held_out, mixtures, comparison)
 
 
@@ -103,7 +110,9 @@ def _check(runs: Runs, eval_runs: Runs | None, law: str | Law, mixes: Sequence[M
     """What would only come to light after the fit."""
     from mixjax.law import find_law
 
-    make_problem(runs, find_law(law), options.get("targets"), options.get("delta", 1e-3), options.get("residual", "loss"), None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the fit itself warns
+        make_problem(runs, find_law(law), options.get("targets"), options.get("delta", 1e-3), options.get("residual", "loss"), None)
     targets = tuple(options.get("targets") or runs.targets)
     if eval_runs is not None:
         eval_runs.reordered(runs.domains)

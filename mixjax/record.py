@@ -95,7 +95,9 @@ class Fit:
             raise UserError("fit", f"made with {self.law!r}, which is not a built-in law", "hand it over: load_fit(path, law=...) or --law FILE.py:NAME")
         return find_law(self.own_law or self.law)
 
-    def predict(self, N: ArrayLike | None = None, D: ArrayLike | None = None, h: ArrayLike | Mapping[str, ArrayLike] | None = None) -> dict[str, NDArray[np.float64]]:
+    def predict(
+        self, N: ArrayLike | None = None, D: ArrayLike | None = None, h: ArrayLike | Mapping[str, ArrayLike] | None = None
+    ) -> dict[str, NDArray[np.float64]]:
         """Predicted losses {target: (rows,)}, or {target: ()} when N, D and h are all of one row.
 
         Args:

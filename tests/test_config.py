@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from mixjax.config import DEMO, find_data, read_config
 from mixjax.errors import UserError
 
@@ -55,7 +56,7 @@ compare: [additive, joint]
     )
     assert config.data == (str(tmp_path / "mixtures.csv"), str(tmp_path / "losses.csv"))
     assert config.eval_data == (str(tmp_path / "test.csv"),)
-    assert config.read == {"on": "run", "where": "split == 'train'", "columns": {"h": "weight_{}", "loss": "{}_loss", "N": "model_size"}}
+    assert config.read == {"on": ("run",), "where": "split == 'train'", "columns": {"h": "weight_{}", "loss": "{}_loss", "N": "model_size"}}
     assert config.law == f"{tmp_path / 'own.py'}:LAW"
     assert config.fit == {"targets": ("a", "b"), "starts": 16, "hops": 0, "delta": 1e-3, "residual": "log", "seed": 3}
     assert config.mixes == ({"N": 7e9, "D": 1.5e11, "weights": {"a": 1.0, "b": 2.0}, "caps": {"no": 0.5}, "floors": {"no": 0.1}}, {"N": 1e9, "D": 1.5e11})

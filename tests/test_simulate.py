@@ -71,7 +71,9 @@ def test_a_law_of_ones_own():
 # 4000 runs of 5 checkpoints: means of t(5) squares are good to a few percent.
 def noise_of(noise=0.004, seed=0, runs=4000, checkpoints=5):
     truth = known_fit("chinchilla", (), {t: {"E": 1.0, "A": 1.0, "alpha": 0.1, "B": 1.0, "beta": 0.1} for t in ("a", "b", "c")})
-    table = simulate_runs(truth, N=1e9, D=np.full(runs * checkpoints, 1e10), noise=noise, seed=seed, run=[f"r{i // checkpoints}" for i in range(runs * checkpoints)])
+    table = simulate_runs(
+        truth, N=1e9, D=np.full(runs * checkpoints, 1e10), noise=noise, seed=seed, run=[f"r{i // checkpoints}" for i in range(runs * checkpoints)]
+    )
     exact = truth.predict(1e9, 1e10)["a"]
     return table[["loss_a", "loss_b", "loss_c"]].to_numpy().reshape(runs, checkpoints, 3) / exact - 1
 

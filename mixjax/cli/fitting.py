@@ -74,7 +74,7 @@ def compare(
     runs = files.read_table(table, targets=search.get("targets"))
     held_out = None if eval_where is None else files.read_table({**table, "where": eval_where}, targets=None)
     use_cache(cache)
-    with Progress(progress) as watch:
+    with Progress(progress, len(records)) as watch:
         found = compare_laws(runs, records, held_out, watch=watch, **search)
     if as_json:
         files.print_json(found.to_dict())

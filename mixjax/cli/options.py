@@ -98,6 +98,8 @@ class Columns(click.ParamType):
         """The values, or click's complaint about the option."""
         if isinstance(value, dict):
             return value
+        from mixjax.config import number_or_word
+
         columns: dict[str, Any] = {}
         for part in str(value).split(","):
             what, equals, column = (word.strip() for word in part.partition("="))
@@ -105,16 +107,8 @@ class Columns(click.ParamType):
                 self.fail(f"{part.strip()!r} is not WHAT=COLUMN; write for example h=weight_{{}},loss={{}}_loss,N=model_size,D=n_tokens", param, ctx)
             if what in columns:
                 self.fail(f"{what!r} is given twice; give it once", param, ctx)
-            columns[what] = _number_or_word(column) if what in ("N", "D") else column
+            columns[what] = number_or_word(column) if what in ("N", "D") else column
         return columns
-
-
-def _number_or_word(word: str) -> float | str:
-    """A number where the word is one: N and D may be the same for a whole table."""
-    try:
-        return float(word)
-    except ValueError:
-        return word
 
 
 def _gathered(into: str, decorators: Mapping[str, Callable[[Command], Command]]) -> Callable[[Command], Command]:
@@ -126,9 +120,10 @@ def _gathered(into: str, decorators: Mapping[str, Callable[[Command], Command]])
             chosen = {name: given.pop(name) for name in decorators}
             return command(**given, **{into: {name: value for name, value in chosen.items() if value is not None}})
 
+        decorated: Command = gathered
         for decorator in reversed(list(decorators.values())):
-            gathered = decorator(gathered)
-        return gathered
+            decorated = decorator(decorated)
+        return decorated
 
     return decorate
 

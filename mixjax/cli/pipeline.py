@@ -50,25 +50,22 @@ def run(config_file: str, output: str | None, data: str | None, progress: bool |
     law, laws = files.read_law(config.law), [files.read_law(name) for name in config.compare]
     runs, eval_runs = _read(config, data)
     use_cache(cache)
-    with Progress(progress) as watch:
+    with Progress(progress, 1 + len(laws)) as watch:
         outcome = run_pipeline(runs, law, eval_runs, config.mixes, laws, watch=watch, **config.fit)
     return _finish(outcome, folder, Path(config_file).stem, as_json)
 
 
 def _read(config: Config, data: str | None) -> tuple[Runs, Runs | None]:
     """The rows to fit, and those to score beside them."""
-    from mixjax.cli import files
     from mixjax.config import DEMO, find_data
+    from mixjax.runs import read_runs
+    from mixjax.simulate import demo_runs
 
     def read(named: tuple[str, ...], where: str | None, targets: Any) -> Runs:
-        if DEMO in named:
-            from mixjax.runs import read_runs
-            from mixjax.simulate import demo_runs
-
-            return read_runs(demo_runs().table, where=where, columns=config.read.get("columns"), targets=targets)
-        first, *others = find_data(named, data)
-        asked = {"runs": first, "join": tuple(others), **config.read, "where": where}
-        return files.read_table({key: value for key, value in asked.items() if value is not None}, targets)
+        if data is None and named == (DEMO,):
+            return replace(read_runs(demo_runs().table, **{**config.read, "where": where}, targets=targets), name="simulated runs")
+        files = find_data(named, data)
+        return read_runs(files[0] if len(files) == 1 else files, **{**config.read, "where": where}, targets=targets)
 
     if config.eval_data and data is not None and not Path(data).is_dir():
         raise UserError("--data", f"{data!r} is one file, the config names data and eval_data", "name the folder that holds both")

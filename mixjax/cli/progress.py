@@ -19,16 +19,19 @@ class Progress:
     Called by `mixjax.fit` as its `watch`. As a context manager it clears its line at the end.
     """
 
-    def __init__(self, wanted: bool | None = None, stream: TextIO | None = None) -> None:
-        """Wanted: None means on a terminal only."""
+    def __init__(self, wanted: bool | None = None, fits: int = 1, stream: TextIO | None = None) -> None:
+        """Wanted: None means on a terminal only; fits: how many follow one another."""
         self.stream = sys.stderr if stream is None else stream
         self.terminal = self.stream.isatty()
         self.shown = self.terminal if wanted is None else wanted
-        self.label = ""
+        self.fits, self.number, self.share = fits, 1, 0.0
         self.began = self.last = time.monotonic()
         self.drawn = False
 
     def __enter__(self) -> Progress:
+        if self.shown and self.terminal:
+            self.drawn = True
+            self._write("\rcompiling")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -38,6 +41,8 @@ class Progress:
     def __call__(self, share: float, best: Mapping[str, float]) -> None:
         """Show the share done and the best objective of each target so far."""
         now = time.monotonic()
+        self.number += share < self.share / 2  # back at the beginning: the next fit
+        self.share = share
         if not self.shown or (not self.terminal and now - self.last < _EVERY):
             return
         self.last = now
@@ -51,7 +56,7 @@ class Progress:
     def _line(self, share: float, elapsed: float, best: Mapping[str, float]) -> str:
         full = round(share * _WIDTH)
         bar = f"[{'#' * full}{'.' * (_WIDTH - full)}] " if self.terminal else ""
-        label = f"{self.label} " if self.label else ""
+        label = f"fit {self.number} of {self.fits} " if self.fits > 1 else ""
         return f"{label}{bar}{100 * share:3.0f}%  {elapsed:.0f} s  {_summary(best)}"
 
     def _write(self, text: str) -> None:

@@ -50,7 +50,7 @@ class _Queue(NamedTuple):
 
     z: jax.Array
     keys: jax.Array
-    count: jax.Array
+    length: jax.Array
 
 
 class _Chunk(NamedTuple):
@@ -136,7 +136,9 @@ def _run_chunk(
     """Run some searches of one group, and write what they find to their places in `found`."""
     pad = max(QUEUE, -(-len(who) // QUEUE) * QUEUE) - len(who)
     with jax.enable_x64(True):
-        queue = _Queue(jnp.asarray(np.pad(starts[group, who], ((0, pad), (0, 0)))), jnp.asarray(np.pad(keys[group, who], ((0, pad), (0, 0)))), jnp.asarray(len(who)))
+        queue = _Queue(
+            jnp.asarray(np.pad(starts[group, who], ((0, pad), (0, 0)))), jnp.asarray(np.pad(keys[group, who], ((0, pad), (0, 0)))), jnp.asarray(len(who))
+        )
         mine = jax.tree.map(lambda leaf: jnp.asarray(leaf[group]), data)
         chunk = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(_idle, queue))
         chunk = chunk._replace(state=chunk.state._replace(done=chunk.state.done | True), who=chunk.who + len(queue.z), z=queue.z + 0.0, f=chunk.f + jnp.inf)
@@ -151,7 +153,7 @@ def _run_chunk(
 def _idle(queue: _Queue) -> _Chunk:
     """A chunk whose lanes have nothing to do yet."""
     lanes = _begin(queue.z[:CPU_LANES].T, queue.keys[:CPU_LANES].T)
-    count = jnp.zeros((), queue.count.dtype)
+    count = jnp.zeros((), queue.length.dtype)
     each = jnp.zeros(len(queue.z), lanes.hop.dtype)
     return _Chunk(lanes, jnp.full(CPU_LANES, len(queue.z)), count, count, queue.z, queue.z[:, 0], each, each)
 
@@ -175,7 +177,7 @@ def _block(objective: Objective, chunk: _Chunk, queue: _Queue, data: Any, budget
         chunk, refills = carry
         return _refill(jax.lax.fori_loop(0, REFILL, advance, chunk), queue), refills + 1
 
-    chunk, _ = jax.lax.while_loop(working, once, (_refill(chunk, queue), 0))
+    chunk, _ = jax.lax.while_loop(working, once, (_refill(chunk, queue), jnp.zeros((), int)))
     return chunk, ~jnp.all(chunk.state.done)
 
 
@@ -190,7 +192,7 @@ def _refill(chunk: _Chunk, queue: _Queue) -> _Chunk:
     )
     free = state.done
     following = chunk.taken + jnp.cumsum(free) - 1  # the search that each free lane would take
-    place = free & (following < queue.count)
+    place = free & (following < queue.length)
     at = jnp.where(place, following, 0)
     fresh = _begin(queue.z[at].T, queue.keys[at].T)
     return chunk._replace(
