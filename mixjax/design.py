@@ -117,4 +117,4 @@ def _best_width(counts: Ints, k: int) -> int:
 
     powers = 2 ** np.arange(int(counts.max()).bit_length())
     widths = [int(w) for w in np.union1d(counts, powers)]
-    return min((w for w in widths if lists(w) * w <= 2 * counts.sum()), key=cost)
+    return min((w for w in widths if lists(w) * w <= 2 * counts.sum()), key=lambda w: (cost(w), -w))

@@ -140,7 +140,7 @@ def test_mistakes_are_told_before_any_fit(monkeypatch, names, eval_rows, options
 
 def test_a_law_that_cannot_be_fitted_is_named(monkeypatch):
     monkeypatch.setattr(choose, "fit", lambda *args, **kwargs: pytest.fail("a law was fitted"))
-    with pytest.raises(UserError, match="law 'chinchilla' on .*no column N"):
+    with pytest.raises(UserError, match=r"law 'chinchilla' on .*no column N"):
         compare(table().drop(columns="N"), ["additive_fixed_nd", "chinchilla"])
 
 

@@ -93,7 +93,10 @@ def test_scattered_scales_are_ragged():
 def test_chinchillas_table_is_one_mixture():
     rng = np.random.default_rng(0)
     for h in (np.empty((240, 0)), np.ones((240, 1)), np.tile([0.2, 0.8], (240, 1))):
-        assert make_design(h, *rng.normal(size=(2, 240))).shape == (1, 240)
+        log_n, log_d = rng.normal(size=(2, 240))
+        assert make_design(h, log_n, log_d).shape == (1, 240)
+        again = np.r_[:240, 3]  # a repeated row makes it ragged
+        assert make_design(h[again], log_n[again], log_d[again]).shape == (1, 241)
 
 
 def test_one_row_per_mixture_at_one_scale_is_one_column():
