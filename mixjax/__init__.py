@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from mixjax.runs import Runs as Runs
     from mixjax.runs import read_runs as read_runs
     from mixjax.score import Score as Score
-    from mixjax.simulate import simulate as simulate
+    from mixjax.simulate import demo_runs as demo_runs
+    from mixjax.simulate import simulate_runs as simulate_runs
 
 __version__ = "0.1.0"
 
@@ -50,7 +51,8 @@ _HOMES = {
     "Runs": "runs",
     "read_runs": "runs",
     "Score": "score",
-    "simulate": "simulate",
+    "demo_runs": "simulate",
+    "simulate_runs": "simulate",
 }
 
 

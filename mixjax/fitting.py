@@ -182,7 +182,7 @@ def _record(
         z, params[target], objective[target] = _reported(problem, g, runs, (best, search), delta, residual, shares)
         minima = np.concatenate([best.f[g], np.sort(search.f[g])[best.f.shape[1] :]])
         records[target] = Search(
-            status="converged" if search.finished and best.finished else "interrupted",
+            status=_status(best, g) if search.finished and best.finished else "interrupted",
             rows=problem.rows[g],
             evaluations=int(search.evaluations[g].sum() + best.evaluations[g].sum()),
             gradient=_gradient(problem, g, z),
@@ -199,6 +199,12 @@ def _record(
     return Fit(problem.law.name, problem.domains, problem.targets, params, objective, records, delta, residual, units, ranges, made, own)
 
 
+def _status(best: batch.Search, group: int) -> str:
+    """Whether the polish of the best minimum ended by itself."""
+    spent = best.evaluations[group, int(np.argmin(best.f[group]))]
+    return "converged" if spent < _POLISH["steps"] else "out of budget"
+
+
 def _reported(
     problem: Problem, group: int, runs: Runs, searches: tuple[batch.Search, ...], delta: float, residual: str, weights: Floats
 ) -> tuple[Floats, dict[str, Any], float]:
@@ -211,7 +217,7 @@ def _reported(
             params = to_paper(problem, group, z[at])
         if all(np.isfinite(value).all() for value in params.values()):
             objective = _objective(problem.law, runs, target, params, delta, residual, weights)
-            if np.isfinite(objective) and objective <= f[at] * (1 + 1e-6) + 1e-15:
+            if np.isfinite(objective) and objective <= f[at] * (1 + 1e-4) + 1e-15:
                 return z[at], params, objective
     raise UserError("fit", f"no minimum of target {target!r} has parameters that are numbers", "take a law with fewer parameters or more runs")
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mixjax.errors import UserError
 from mixjax.fitting import fit
 from mixjax.problem import make_problem
@@ -119,27 +121,40 @@ def _check(runs: Runs, eval_runs: Runs | None, law: str | Law, mixes: Sequence[M
         if not set(targets) & set(eval_runs.targets):
             raise UserError(eval_runs.name, f"none of the targets {', '.join(targets)} has a loss column", "give rows with these targets")
     for mix in mixes:
-        for what, noun, known in (("weights", "target", targets), ("caps", "domain", runs.domains), ("floors", "domain", runs.domains)):
-            unknown = next((name for name in mix.get(what) or () if name not in known), None)
-            if unknown is not None:
-                raise UserError(f"mix {what}", f"no {noun} {unknown!r}", f"choose from {', '.join(known)}")
+        _check_mix(mix, find_law(law), runs.domains, targets)
+
+
+def _check_mix(mix: Mapping[str, Any], law: Law, domains: tuple[str, ...], targets: tuple[str, ...]) -> None:
+    """What `optimal_mixture` would refuse of this mapping, whatever the fit."""
+    from mixjax.law.base import terms
+    from mixjax.simplex.constraints import Box, check_box
+
+    for what, noun, known in (("weights", "target", targets), ("caps", "domain", domains), ("floors", "domain", domains)):
+        unknown = next((name for name in mix.get(what) or () if name not in known), None)
+        if unknown is not None:
+            raise UserError(f"mix {what}", f"no {noun} {unknown!r}", f"choose from {', '.join(known)}")
+    missing = next((name for name, read in zip("ND", terms(law, max(1, len(domains))), strict=True) if read and mix.get(name) is None), None)
+    if missing is not None:
+        raise UserError("mix", f"{missing} is missing", f"law {law.name!r} reads it: give a count, e.g. 7e9")
+    floors, caps = (np.array([(mix.get(what) or {}).get(d, default) for d in domains]) for what, default in (("floors", 0.0), ("caps", 1.0)))
+    check_box(Box(floors, caps), domains)
 
 
 def recovery(truth: Fit, outcome: Outcome) -> dict[str, Any]:
     """What was found beside the truth, for simulated runs: scalar parameters, the first mixture, and its regret.
 
-    The regret is what the mixture found costs by the TRUE law: its true mean loss minus that of the true best mixture.
+    The regret is what the mixture found costs by the TRUE law: its true sum of losses minus that of the true best mixture.
     """
     from mixjax.mixture import optimal_mixture
 
     found = outcome.mixtures[0].to_dict()
     best = optimal_mixture(truth, N=found["N"], D=found["D"]).to_dict()
     losses = truth.predict(found["N"], found["D"], found["weights"])
-    cost = sum(float(loss) for loss in losses.values()) / len(losses)
+    cost = sum(float(loss) for loss in losses.values())
     scalars = [p.name for p in truth.law_record().parameters if not p.shape]
     return {
         "params": {t: {name: {"true": float(truth.params[t][name]), "found": float(outcome.fit.params[t][name])} for name in scalars} for t in truth.targets},
         "weights": {d: {"true": best["weights"][d], "found": found["weights"][d]} for d in truth.domains},
-        "loss": {"true": best["objective"], "found": cost},
+        "objective": {"true": best["objective"], "found": cost},
         "regret": cost - best["objective"],
     }

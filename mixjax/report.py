@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -85,10 +86,15 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def short(count: float) -> str:
+    """7e9, not 7e+09."""
+    return re.sub(r"e\+0*", "e", f"{count:.4g}")
+
+
 def _data(outcome: Outcome) -> list[str]:
     law = outcome.fit.law_record()
     held_out = "" if outcome.eval_runs is None else f"; {len(outcome.eval_runs)} rows of {Path(outcome.eval_runs.name).name} that the fit has not seen"
-    ranges = ", ".join(f"{name} from {low:.4g} to {high:.4g}" for name, (low, high) in outcome.fit.ranges.items())
+    ranges = ", ".join(f"{name} from {short(low)} to {short(high)}" for name, (low, high) in outcome.fit.ranges.items())
     lines = [
         f"Fitted: {len(outcome.runs)} rows of {Path(outcome.runs.name).name}{f' ({ranges})' if ranges else ''}{held_out}.",
         f"Law `{law.name}`" + (f": `{law.equation}`" if law.equation else "") + (f" ({law.source})" if law.source else "") + ".",
@@ -141,14 +147,14 @@ def _mixture_parts(outcome: Outcome) -> list[str]:
     contents = [m.to_dict() for m in outcome.mixtures]
     heads = [_scale(c) for c in contents]
     weights = [[d, *(f"{c['weights'][d]:.4f}" for c in contents)] for d in contents[0]["weights"]]
-    losses = [[t, *(f"{c['losses'][t]:.4f}" for c in contents)] for t in contents[0]["losses"]]
+    losses = [[t, *(None if c["losses"][t] is None else f"{c['losses'][t]:.4f}" for c in contents)] for t in contents[0]["losses"]]
     gaps = [["objective", *(f"{c['objective']:.6f}" for c in contents)], ["optimality gap", *(f"{c['gap']:.1e}" for c in contents)]]
     tables = markdown(["domain", *heads], weights), markdown(["target", *heads], losses + gaps)
-    return ["Domain weights that minimise the predicted objective:", tables[0], "Predicted losses:", tables[1]]
+    return ["Domain weights that minimise the weighted sum of the predicted losses:", tables[0], "Predicted losses:", tables[1]]
 
 
 def _scale(content: Mapping[str, Any]) -> str:
-    given = [f"{name} = {content[name]:.4g}" for name in ("N", "D") if content.get(name) is not None]
+    given = [f"{name} = {short(content[name])}" for name in ("N", "D") if content.get(name) is not None]
     return ", ".join(given) or "weight"
 
 

@@ -90,12 +90,12 @@ def recovery_table(found: Mapping[str, Any]) -> str:
     rows = [[d, f"{w['true']:.4f}", f"{w['found']:.4f}"] for d, w in found["weights"].items()]
     shown = ("E", "alpha", "beta")
     params = [[t, *(f"{p[name][which]:.4f}" for name in shown for which in ("true", "found"))] for t, p in found["params"].items()]
-    loss = found["loss"]
+    cost = found["objective"]
     return "\n".join(
         [
             "The best mixture, by the true law and as found:",
             table(["domain", "true", "found"], rows),
-            f"True mean loss of the mixture found: {loss['found']:.6f}; of the true best: {loss['true']:.6f}; regret {found['regret']:.1e}.",
+            f"True objective (sum of losses) of the mixture found: {cost['found']:.6f}, of the true best: {cost['true']:.6f}, regret {found['regret']:.1e}.",
             "",
             "Some parameters, true and found:",
             table(["target", *(f"{name} {which}" for name in shown for which in ("true", "found"))], params),

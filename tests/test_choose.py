@@ -127,8 +127,8 @@ def test_infinite_errors_are_null_in_json():
         (["joint", "jiont"], None, {}, "no law 'jiont'; did you mean 'joint'"),
         (["chinchilla", "ge24"], None, {"targets": ["other"]}, "law 'ge24' on .*target 'other' is not a training domain"),
         (["simple", "joint"], None, {"targets": ["nothing"]}, "no target 'nothing'"),
-        (["chinchilla"], lambda t: t.drop(columns=["loss_d0", "loss_other"]).assign(loss_x=2.0), {}, "none of the targets d0, other has a loss column"),
-        (["chinchilla"], lambda t: t.rename(columns={"h_d1": "h_d9"}), {}, "d9"),
+        (["chinchilla"], lambda t: t.drop(columns="loss_other").rename(columns={"loss_d0": "loss_x"}), {}, "none of the targets d0, other has a loss column"),
+        (["chinchilla"], lambda t: t.rename(columns={"h_d1": "h_d9"}), {}, "no weights of domain 'd1'"),
     ],
 )
 def test_mistakes_are_told_before_any_fit(monkeypatch, names, eval_rows, options, message):

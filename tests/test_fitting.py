@@ -18,9 +18,10 @@ import pytest
 
 from mixjax.engine import batch
 from mixjax.errors import MixjaxWarning, UserError
-from mixjax.fitting import draw_starts, fit, make_problem
+from mixjax.fitting import draw_starts, fit
 from mixjax.law import Coefficients, Law, Parameter, find_law, laws
 from mixjax.plan import design_mixtures
+from mixjax.problem import make_problem
 from mixjax.record import Fit, load_fit
 from mixjax.runs import read_runs
 from mixjax.simulate import known_fit, random_truth, simulate_runs

@@ -134,9 +134,10 @@ def demo(output: str | None, progress: bool | None, cache: bool, as_json: bool) 
     if not as_json:
         click.echo(_SIMULATED + "\n")
     if output is not None:
-        _finish(outcome, output, "Demo: simulated runs", as_json, _SIMULATED, {"truth": recovered, "simulated": True})
+        Path(output).mkdir(parents=True, exist_ok=True)
         files.write_table(simulated.table, str(Path(output) / "runs.csv"))
         simulated.truth.save(Path(output) / "truth.json")
+        _finish(outcome, output, "Demo: simulated runs", as_json, _SIMULATED, {"truth": recovered, "simulated": True})
     elif as_json:
         files.print_json({**outcome.to_dict(), "truth": recovered, "simulated": True})
     else:

@@ -1,0 +1,278 @@
+"""The best mixture of a fit (fit -> f(h) -> mirror descent -> MIXTURE): domain weights, predicted losses, and how far to trust them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from mixjax.errors import UserError, warn
+from mixjax.law.base import Law, row_loss, terms
+from mixjax.law.evaluate import domain_index
+from mixjax.simplex.constraints import Box, check_box
+from mixjax.simplex.mirror import run
+
+if TYPE_CHECKING:
+    from mixjax.record import Fit
+
+Floats = NDArray[np.float64]
+
+# Share of the domain that a start near a corner begins with.
+_CORNER = 0.9
+# A gap above this, relative to the objective, is worth a warning.
+_LARGE_GAP = 1e-6
+_MIXTURE_LAWS = ("additive", "additive_fixed_n", "additive_fixed_nd", "joint")
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The domain weights that make the weighted sum of predicted losses smallest.
+
+    Attributes:
+        weights: {domain: share}, sums to 1.
+        losses: {target: predicted loss}, all targets of the fit; infinite where the law is.
+        objective: sum over targets of target_weights * losses.
+        gap: first-order optimality gap in the unit of the objective, 0 at the optimum.
+        N, D: counts, None where they were not given.
+        target_weights: {target: weight in the objective}.
+        bound: {domain: "cap" or "floor"} of the domains that would pass it.
+        convex: the objective is known to be convex in the weights, so that it is at most `gap` above the minimum.
+            Otherwise the optimum is the best local one of all starts.
+        agreeing, starts: how many of the starts ended within 1e-9 of the best objective, relatively.
+    """
+
+    weights: dict[str, float]
+    losses: dict[str, float]
+    objective: float
+    gap: float
+    N: float | None
+    D: float | None
+    target_weights: dict[str, float]
+    bound: dict[str, str]
+    convex: bool
+    agreeing: int
+    starts: int
+
+    def __str__(self) -> str:
+        """A table of shares in percent and one of losses."""
+        wide = max(map(len, ("domain", "target", *self.weights, *self.losses)))
+        at = ", ".join(f"{name} = {value:.4g}" for name, value in (("N", self.N), ("D", self.D)) if value is not None)
+        shares = [f"{d:<{wide}}  {100 * share:9.4f}%  {self.bound.get(d, '')}".rstrip() for d, share in self.weights.items()]
+        losses = [f"{t:<{wide}}  {loss:10.5f}  {self.target_weights[t]:8.4g}" for t, loss in self.losses.items()]
+        trust = "at most this above the minimum" if self.convex else f"best of {self.starts} starts"
+        return "\n".join(
+            [
+                f"best mixture at {at}" if at else "best mixture",
+                "",
+                f"{'domain':<{wide}}  {'share':>10}",
+                *shares,
+                "",
+                f"{'target':<{wide}}  {'loss':>10}  {'weight':>8}",
+                *losses,
+                "",
+                f"objective {self.objective:.6f}, gap {self.gap:.1e} ({trust}); {self.agreeing} of {self.starts} starts agree",
+            ]
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and strings for JSON; a loss that is infinite is None."""
+        return asdict(self) | {"losses": {t: loss if np.isfinite(loss) else None for t, loss in self.losses.items()}}
+
+
+def optimal_mixture(
+    fit: Fit,
+    N: float | None = None,
+    D: float | None = None,
+    weights: Mapping[str, float] | None = None,
+    caps: Mapping[str, float] | None = None,
+    floors: Mapping[str, float] | None = None,
+) -> Mixture:
+    """The mixture that a fit predicts to be best for one budget.
+
+        h* = argmin over h in the simplex of sum_t w_t L_t(N, D, h),   floor_i <= h_i <= cap_i
+
+    Args:
+        fit: with domains; of any law, one's own included.
+        N, D: parameters and tokens (counts) of the run to come; needed where the law reads them.
+        weights: {target: w_t}, not negative. Left out: 1 for every target. Targets that it does not name have weight 0.
+        caps, floors: {domain: share}, from 0 to 1; 1 and 0 where not named.
+
+    Raises:
+        UserError: the law does not depend on the mixture; N or D missing or not a positive number; an unknown target or
+            domain; weights negative or all 0; caps and floors that no mixture meets; an objective that is nowhere finite.
+
+    Warns:
+        MixjaxWarning: the descent did not reach a small gap.
+
+    Source: Shukor et al. 2025, eq. (7, 8, 13).
+    """
+    law = fit.law_record()
+    _check_law(fit, law)
+    scale = [_count(name, value, needed, fit.law) for name, value, needed in zip(("N", "D"), (N, D), terms(law, len(fit.domains)), strict=True)]
+    shares = _target_weights(weights, fit.targets)
+    box = check_box(Box(_by_name(floors, fit.domains, "floors", 0.0), _by_name(caps, fit.domains, "caps", 1.0)), fit.domains)
+    best = run(WeightedLoss(law), _problem(fit, law, shares, scale), _starts(len(fit.domains)), box)
+    if not np.isfinite(best.value):
+        raise UserError("mixture", f"the {fit.law} law predicts no finite loss at any start", "raise a cap of 0, or leave out the target that needs that domain")
+    objective_gap = max(float(best.gap), 0.0)
+    if objective_gap > _LARGE_GAP * abs(float(best.value)):
+        warn("mixture", f"the optimality gap is still {objective_gap:.1e}", "take the weights as approximate")
+    losses = {t: float(loss) for t, loss in fit.predict(*scale, best.h).items()}
+    return Mixture(
+        weights=dict(zip(fit.domains, best.h.tolist(), strict=True)),
+        losses=losses,
+        objective=sum(w * losses[t] for t, w in zip(fit.targets, shares.tolist(), strict=True) if w > 0),
+        gap=objective_gap,
+        N=None if N is None else float(N),
+        D=None if D is None else float(D),
+        target_weights=dict(zip(fit.targets, shares.tolist(), strict=True)),
+        bound=_bound(best.h, box, fit.domains),
+        convex=is_convex(fit, shares),
+        agreeing=int(best.agreeing),
+        starts=len(best.values),
+    )
+
+
+# --- The problem in numbers ----------------------------------------------------------------------
+
+
+class Problem(NamedTuple):
+    """What `WeightedLoss` reads besides h: law parameters by name (targets, ...), weights (targets,), N and D ().
+
+    own (targets,): the domain that the law of a target sees, for own-domain laws.
+    """
+
+    params: dict[str, Floats]
+    weights: Floats
+    N: Floats
+    D: Floats
+    own: NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class WeightedLoss:
+    """h (k,), problem -> sum_t w_t L_t(N, D, h) (), eq. (13). Hashable: another scale, weight or parameter recompiles nothing."""
+
+    law: Law
+
+    def __call__(self, h: jax.Array, problem: Problem) -> jax.Array:
+        """The objective () at h (k,)."""
+
+        def weighted(params: dict[str, jax.Array], weight: jax.Array, own: jax.Array) -> jax.Array:
+            seen = h[own][None] if self.law.own_domain else h
+            # A target of weight 0 may be infinite where the best mixture has no use for its domain: look elsewhere.
+            seen = jnp.where(weight > 0, seen, 1.0 / h.shape[0])
+            return weight * row_loss(self.law, params, seen, jnp.asarray(problem.N), jnp.asarray(problem.D))
+
+        return jnp.sum(jax.vmap(weighted)(problem.params, problem.weights, problem.own))
+
+
+def _problem(fit: Fit, law: Law, shares: Floats, scale: Sequence[float | None]) -> Problem:
+    """The arrays of one problem. N and D are 1 where the law reads none."""
+    params = {p.name: np.stack([np.asarray(fit.params[t][p.name], dtype=np.float64) for t in fit.targets]) for p in law.parameters}
+    N, D = (np.asarray(1.0 if value is None else value, dtype=np.float64) for value in scale)
+    own = [domain_index(law, fit.domains, t).start if law.own_domain else 0 for t in fit.targets]
+    return Problem(params, shares, N, D, np.asarray(own))
+
+
+def _starts(k: int) -> Floats:
+    """The centre and a point near every corner, (k + 1, k)."""
+    corners = np.full((k, k), (1 - _CORNER) / max(k - 1, 1))
+    np.fill_diagonal(corners, _CORNER)
+    return np.concatenate([np.full((1, k), 1.0 / k), corners])
+
+
+def _bound(h: Floats, box: Box, domains: Sequence[str]) -> dict[str, str]:
+    """Which domains lie at a cap below 1 or a floor above 0."""
+    at = {d: "cap" for d, share, cap in zip(domains, h, box.caps, strict=True) if share >= cap and cap < 1}
+    return at | {d: "floor" for d, share, floor in zip(domains, h, box.floors, strict=True) if share <= floor and floor > 0}
+
+
+def is_convex(fit: Fit, shares: Floats) -> bool:
+    """Whether the weighted sum of the fit's laws is convex in h by the signs of its parameters; False where that is not known.
+
+    1 / sum_i C_i h_i^gamma_i is for 0 <= gamma_i <= 1 (the sum is concave), (sum_i C_i h_i)^gamma is but for 0 < gamma < 1.
+    """
+    if fit.own_law is not None:
+        return False
+    targets = [t for t, w in zip(fit.targets, shares, strict=True) if w > 0]
+
+    def values(name: str) -> Floats:
+        return np.concatenate([np.ravel(fit.params[t][name]) for t in targets])
+
+    def outside_unit(name: str) -> bool:
+        return bool(np.all((values(name) <= 0) | (values(name) >= 1)))
+
+    if fit.law in _MIXTURE_LAWS:
+        gamma = values("gamma")
+        return bool(np.all((gamma >= 0) & (gamma <= 1))) and (fit.law != "joint" or (outside_unit("gamma_A") and outside_unit("gamma_B")))
+    if fit.law == "simple":
+        return outside_unit("gamma")
+    if fit.law == "ge24":
+        return bool(np.all(values("gamma") >= 0))
+    return fit.law in ("ye_m1", "ye_m2", "ye_m4")
+
+
+# --- Checks --------------------------------------------------------------------------------------
+
+
+def _check_law(fit: Fit, law: Law) -> None:
+    """Refuse fits whose loss does not depend on a mixture."""
+    if not fit.domains:
+        raise UserError("fit", "it has no domains", "fit runs with columns h_<domain>")
+    if law.name == "chinchilla":
+        raise UserError("fit", "chinchilla's law does not depend on the mixture", "fit another law, e.g. joint")
+    odd = next((t for t in fit.targets if law.own_domain and t not in fit.domains), None)
+    if odd is not None:
+        raise UserError("fit", f"target {odd!r} is not a training domain", f"the {fit.law} law needs one: fit targets among {', '.join(fit.domains)}")
+
+
+def _count(name: str, value: float | None, needed: bool, law: str) -> float | None:
+    """N or D as a positive number, None where it was not given and is not needed."""
+    if value is None:
+        if needed:
+            raise UserError("mixture", f"{name} is missing", f"the {law} law reads it: give a count")
+        return None
+    number = _number(value, name, "a count")
+    if not number > 0:
+        raise UserError(name, f"{value} is not a positive number", "give a count, e.g. 7e9")
+    return number
+
+
+def _target_weights(weights: Mapping[str, float] | None, targets: Sequence[str]) -> Floats:
+    """Weights (targets,) of the objective."""
+    shares = _by_name(weights, targets, "weights", 1.0 if weights is None else 0.0)
+    for t, w in zip(targets, shares, strict=True):
+        if w < 0:
+            raise UserError("weights", f"{t!r} has {w:g}", "give numbers of at least 0")
+    if not shares.any():
+        raise UserError("weights", "all are 0", "give one target a positive weight")
+    return shares
+
+
+def _by_name(given: Mapping[str, float] | None, names: Sequence[str], where: str, default: float) -> Floats:
+    """The given numbers in the order of the names, the default where there is none."""
+    given = given or {}
+    for name in given:
+        if name not in names:
+            near = difflib.get_close_matches(str(name), names, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise UserError(where, f"no {'target' if where == 'weights' else 'domain'} {name!r}", f"{hint}choose from {', '.join(names)}")
+    return np.array([_number(given.get(name, default), f"{where}, {name!r}", "a number") for name in names])
+
+
+def _number(value: Any, where: str, what: str) -> float:
+    """A finite float."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = np.nan
+    if not np.isfinite(number):
+        raise UserError(where, f"{value!r} is not {what}", f"give {what}")
+    return number
