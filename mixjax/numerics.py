@@ -21,7 +21,8 @@ def power(h: jax.Array, gamma: jax.Array) -> jax.Array:
     at h = 0 (the true one is infinite for 0 < gamma < 1).
     """
     positive = h > 0
-    log_h = jnp.log(jnp.where(positive, h, 1.0))
+    # The barrier keeps XLA from computing the logarithm anew in every lane of a batch that shares h.
+    log_h = jax.lax.optimization_barrier(jnp.log(jnp.where(positive, h, 1.0)))
     at_zero = jnp.where(gamma > 0, 0.0, jnp.where(gamma < 0, HUGE, 1.0))
     return jnp.where(positive, jnp.exp(jnp.minimum(gamma * log_h, LOG_HUGE)), at_zero)
 

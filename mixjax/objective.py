@@ -68,18 +68,24 @@ class HuberObjective:
 
 
 def predict_cells(law: Law | Coordinates, params: Params, data: Observations) -> jax.Array:
-    """E(h) + A(h) / N^alpha(h) + B(h) / D^beta(h) on the table of cells.
+    """E(h) + A(h) / N^alpha(h) + B(h) / D^beta(h) on the table of cells (mixtures, cells).
 
-    Coefficients are (mixtures, 1), or (1, 1) where they do not depend on h; scales are (1, cells) on a
-    grid: the powers of N and D are computed once per distinct value, whatever the number of rows.
+    Coefficients are (mixtures, 1), or (1, 1) where they do not depend on h; powers of N and D are (1, cells)
+    on a grid, computed once per distinct value whatever the number of rows. There the table is a product
+    of two thin matrices, (E, A, B) of the mixtures and (1, N^-alpha, D^-beta) of the scales, and so are its
+    derivatives: written as one, it takes two thirds of the time of sums of products.
     """
     c = coefficients_of_mixtures(law, params, data.mixtures)
-    loss = jnp.broadcast_to(c.E, data.losses.shape)
+    terms = [(c.E, jnp.ones_like(data.log_n[:1]))]
     if c.A is not None:
-        loss = loss + c.A * jnp.exp(-c.alpha * data.log_n)
+        terms.append((c.A, jnp.exp(-c.alpha * data.log_n)))
     if c.B is not None:
-        loss = loss + c.B * jnp.exp(-c.beta * data.log_d)
-    return loss
+        terms.append((c.B, jnp.exp(-c.beta * data.log_d)))
+    mixtures = data.losses.shape[0]
+    if len(terms) > 1 and all(of_mixture.shape == (mixtures, 1) and of_scale.shape[0] == 1 for of_mixture, of_scale in terms):
+        columns, rows = zip(*terms, strict=True)
+        return jnp.concatenate(columns, axis=1) @ jnp.concatenate(rows, axis=0)
+    return jnp.broadcast_to(sum(of_mixture * of_scale for of_mixture, of_scale in terms), data.losses.shape)
 
 
 def predict_cells_one_by_one(law: Law, params: Params, data: Observations) -> jax.Array:

@@ -143,7 +143,7 @@ class Fit:
         weights = _floats("h", h)
         if weights.shape[-1:] != (len(self.domains),):
             raise UserError("predict", f"h has shape {weights.shape}", f"its last axis holds the {len(self.domains)} domains {', '.join(self.domains)}")
-        if not (np.isfinite(weights).all() and (weights >= 0).all() and np.allclose(weights.sum(axis=-1), 1.0, rtol=0, atol=1e-3)):
+        if self.domains and not (np.isfinite(weights).all() and (weights >= 0).all() and np.allclose(weights.sum(axis=-1), 1.0, rtol=0, atol=1e-3)):
             raise UserError("predict", "h has a row that is negative, missing or does not sum to 1 (to 1e-3)", "give shares of one mixture per row")
         return weights
 

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +18,14 @@ from mixjax.summary import plain, scores_to_dict
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from mixjax.mixture import Mixture
     from mixjax.pipeline import Outcome
     from mixjax.record import Fit
     from mixjax.runs import Runs
 
 _COLOURS = ("#4c72b0", "#c44e52")  # train, eval
 _FEW = 0.1  # share of agreeing starts below which the optimum may be missed
+_OUTSIDE = 0.005  # a weight this far beyond those of the runs is worth a word
 
 
 def write_report(outcome: Outcome, folder: str | os.PathLike[str], title: str, note: str = "") -> list[str]:
@@ -145,17 +147,32 @@ def _errors(outcome: Outcome) -> list[str]:
 def _mixture_parts(outcome: Outcome) -> list[str]:
     """Weights of all mixtures in one table, losses in another."""
     contents = [m.to_dict() for m in outcome.mixtures]
-    heads = [_scale(c) for c in contents]
-    weights = [[d, *(f"{c['weights'][d]:.4f}" for c in contents)] for d in contents[0]["weights"]]
+    heads = _heads(outcome)
+    weights = [[d, *(" ".join([f"{c['weights'][d]:.4f}", c["bound"].get(d, "")]).rstrip() for c in contents)] for d in contents[0]["weights"]]
     losses = [[t, *(None if c["losses"][t] is None else f"{c['losses'][t]:.4f}" for c in contents)] for t in contents[0]["losses"]]
     gaps = [["objective", *(f"{c['objective']:.6f}" for c in contents)], ["optimality gap", *(f"{c['gap']:.1e}" for c in contents)]]
     tables = markdown(["domain", *heads], weights), markdown(["target", *heads], losses + gaps)
-    return ["Domain weights that minimise the weighted sum of the predicted losses:", tables[0], "Predicted losses:", tables[1]]
+    cautions = [f"- {head}: {line}" for head, mixture in zip(heads, outcome.mixtures, strict=True) for line in mixture_doubts(mixture, outcome.runs)]
+    parts = ["Domain weights that minimise the weighted sum of the predicted losses:", tables[0], "Predicted losses:", tables[1]]
+    return parts + (["Warnings:", "\n".join(cautions)] if cautions else [])
 
 
-def _scale(content: Mapping[str, Any]) -> str:
-    given = [f"{name} = {short(content[name])}" for name in ("N", "D") if content.get(name) is not None]
-    return ", ".join(given) or "weight"
+def mixture_doubts(mixture: Mixture, runs: Runs) -> list[str]:
+    """What a reader should know before trusting a mixture, one sentence each."""
+    found = []
+    for domain, weight in mixture.weights.items():
+        fitted = runs.h[:, runs.domains.index(domain)]
+        if not fitted.min() - _OUTSIDE <= weight <= fitted.max() + _OUTSIDE:
+            found.append(f"weight {weight:.4f} of {domain} is outside the {fitted.min():.4f} to {fitted.max():.4f} of the runs, where the law was not tried.")
+    if not mixture.convex and mixture.agreeing < 2:
+        found.append(f"only {mixture.agreeing} of {mixture.starts} starts reached the best objective; other mixtures may do as well.")
+    return found
+
+
+def _heads(outcome: Outcome) -> list[str]:
+    """What the mixtures are called: their scale, numbered where that is not enough."""
+    scales = [", ".join(f"{name} = {short(x)}" for name, x in (("N", m.N), ("D", m.D)) if x is not None) or "best" for m in outcome.mixtures]
+    return [f"({i}) {scale}" if len(set(scales)) < len(scales) else scale for i, scale in enumerate(scales, 1)]
 
 
 def _made(fitted: Fit) -> str:
@@ -203,11 +220,10 @@ def mixture_figure(outcome: Outcome) -> Figure:
     """Weights of the mixtures found, beside the mean of the mixtures that were fitted."""
     from matplotlib.figure import Figure
 
-    contents = [m.to_dict() for m in outcome.mixtures]
-    domains = list(contents[0]["weights"])
+    domains = list(outcome.mixtures[0].weights)
     runs = outcome.runs.reordered(tuple(domains))
     bars = [("mean of the runs", "0.75", runs.h.mean(axis=0))]
-    bars += [(f"best at {_scale(c)}" if c.get("N") or c.get("D") else "best", f"C{i}", [c["weights"][d] for d in domains]) for i, c in enumerate(contents)]
+    bars += [(head, f"C{i}", [m.weights[d] for d in domains]) for i, (head, m) in enumerate(zip(_heads(outcome), outcome.mixtures, strict=True))]
     figure = Figure(figsize=(6.4, 0.8 + 0.24 * len(domains) * len(bars)), layout="constrained")
     axes = figure.subplots()
     height = 0.8 / len(bars)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -15,8 +16,9 @@ import pytest
 
 from mixjax.cli import main
 from mixjax.cli.progress import Progress
+from mixjax.fitting import fit
 from mixjax.plan import design_mixtures
-from mixjax.simulate import known_fit, simulate_runs
+from mixjax.simulate import demo_runs, known_fit, simulate_runs
 
 QUICK = ["--law", "additive", "--starts", "4", "--hops", "0"]
 TRUTH = known_fit(
@@ -246,19 +248,35 @@ def test_run_writes_the_whole_report(folder, run, tmp_path):
     assert len(again["mixtures"]) == 2
 
 
-def test_run_without_a_mixture_or_held_out_rows(folder, run, tmp_path, monkeypatch):
+def test_run_without_domains_a_mixture_or_held_out_rows(table, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MIXJAX_DATA", str(folder))
-    (tmp_path / "c.yaml").write_text("data: nowhere/runs.csv\nlaw: chinchilla\nresidual: log\nstarts: 4\nhops: 0\ntargets: [web]\n")
+    monkeypatch.setenv("MIXJAX_DATA", str(tmp_path / "data"))
+    os.mkdir("data")
+    table[["N", "D", "loss_web"]].to_csv("data/plain.csv", index=False)
+    (tmp_path / "c.yaml").write_text("data: nowhere/plain.csv\nlaw: chinchilla\nresidual: log\nstarts: 4\nhops: 0\n")
     assert run("run", "c.yaml")[0] == 0
     assert set(os.listdir("c-out")) == {"fit.json", "scores.json", "predicted.png", "report.md"}
 
 
+def test_other_layouts_and_joined_files(table, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    numbered = table.assign(id=range(len(table)))
+    numbered.rename(columns={"h_web": "weight_web", "h_code": "weight_code"})[["id", "split", "weight_web", "weight_code"]].to_csv("mixtures.csv", index=False)
+    numbered.rename(columns={"loss_web": "web_ce", "N": "size", "D": "tokens"})[["id", "size", "tokens", "web_ce"]].to_csv("losses.csv", index=False)
+    options = ["mixtures.csv", "--join", "losses.csv", "--on", "id", "--columns", "h=weight_{},loss={}_ce,N=size,D=tokens", "--where", "split == 'train'"]
+    content = as_json(run("fit", *options, "--json", "--law", "chinchilla", "--starts", "4", "--hops", "0"))
+    (tmp_path / "c.yaml").write_text(
+        "data: [mixtures.csv, losses.csv]\non: id\ncolumns: {h: 'weight_{}', loss: {web: web_ce}, N: size, D: {column: tokens, times: 1}}\n"
+        "where: split == 'train'\nlaw: chinchilla\nstarts: 4\nhops: 0\n"
+    )
+    assert run("run", "c.yaml", "-o", "out")[0] == 0
+    assert json.loads((tmp_path / "out" / "fit.json").read_text())["fits"]["web"]["objective"] == content["objective"]["web"]
+
+
 def test_demo_tells_that_it_is_simulated_and_finds_the_truth(run, tmp_path, monkeypatch):
-    fitting = importlib.import_module("mixjax.fitting")
-    monkeypatch.setattr(fitting, "STARTS", 4)
     pipeline = importlib.import_module("mixjax.pipeline")
-    monkeypatch.setattr(pipeline, "fit", lambda runs, law, **options: fitting.fit(runs, law, **{**options, "starts": 8, "hops": 0}))
+    quick = functools.cache(lambda law: fit(demo_runs().table.query("split == 'train'"), law, starts=4, hops=0))
+    monkeypatch.setattr(pipeline, "fit", lambda _, law, **options: quick(law))
     code, out, err = run("demo", "-o", tmp_path / "d")
     assert code == 0, err
     assert "SIMULATED" in out
@@ -274,26 +292,26 @@ def test_demo_tells_that_it_is_simulated_and_finds_the_truth(run, tmp_path, monk
 
 
 def test_tables_and_fits_that_cannot_be_read(folder, refused, tmp_path):
-    fit, runs, points = folder / "fit.json", folder / "runs.csv", folder / "points.csv"
+    fitted, runs, points = folder / "fit.json", folder / "runs.csv", folder / "points.csv"
     refused("fit", tmp_path / "none.csv", words=("none.csv",))
     refused("score", tmp_path / "none.json", runs, words=("none.json",))
     refused("score", runs, runs, words=("runs.csv", "not JSON"))
-    refused("score", fit, tmp_path / "none.csv", words=("none.csv",))
-    refused("score", fit, runs, "--where", "splat == 'train'", words=("splat",))
-    refused("score", fit, runs, "--where", "__import__('os')", words=("where",))
-    refused("predict", fit, tmp_path / "none.csv", words=("none.csv",))
+    refused("score", fitted, tmp_path / "none.csv", words=("none.csv",))
+    refused("score", fitted, runs, "--where", "splat == 'train'", words=("splat",))
+    refused("score", fitted, runs, "--where", "__import__('os')", words=("where",))
+    refused("predict", fitted, tmp_path / "none.csv", words=("none.csv",))
     refused("run", tmp_path / "none.yaml", words=("none.yaml",))
     refused("fit", runs, "--law", "jiont", words=("'jiont'", "'joint'"))
     refused("fit", runs, "--targets", "nope", *QUICK, words=("nope",))
-    refused("mix", fit, "-N", "7e9", "-D", "1e11", "--cap", "nope=0.1", words=("nope",))
-    refused("mix", fit, "-N", "7e9", "-D", "1e11", "--cap", "web=0.1,code=0.1", words=("caps",))
-    refused("mix", fit, "-D", "1e11", words=("N",))
+    refused("mix", fitted, "-N", "7e9", "-D", "1e11", "--cap", "nope=0.1", words=("nope",))
+    refused("mix", fitted, "-N", "7e9", "-D", "1e11", "--cap", "web=0.1,code=0.1", words=("caps",))
+    refused("mix", fitted, "-D", "1e11", words=("N",))
     refused("fit", runs, "--join", points, words=("--on",))
     refused("fit", runs, "--on", "id", words=("--join",))
     (tmp_path / "bad.csv").write_text("N,D,h_web,h_code\n1e9,1e10,0.5,0.6\n")
-    refused("predict", fit, tmp_path / "bad.csv", words=("bad.csv",))
+    refused("predict", fitted, tmp_path / "bad.csv", words=("bad.csv",))
     (tmp_path / "no.csv").write_text("N,h_web,h_code\n1e9,0.5,0.5\n")
-    refused("predict", fit, tmp_path / "no.csv", words=("D",))
+    refused("predict", fitted, tmp_path / "no.csv", words=("D",))
 
 
 def test_outputs_are_checked_before_the_work(folder, refused, tmp_path, monkeypatch):
@@ -302,6 +320,7 @@ def test_outputs_are_checked_before_the_work(folder, refused, tmp_path, monkeypa
     runs = folder / "runs.csv"
     refused("fit", runs, "-o", tmp_path / "none" / "f.json", *QUICK, words=("none", "cannot be written"))
     refused("fit", runs, "-o", tmp_path, *QUICK, words=("is a folder",))
+    refused("fit", runs, "-o", os.devnull, *QUICK, words=("not an ordinary file",))
     before = runs.read_bytes()
     refused("fit", runs, "-o", runs, *QUICK, words=("is also read",))
     refused("predict", folder / "fit.json", folder / "points.csv", "-o", folder / "points.csv", words=("is also read",))
@@ -355,7 +374,8 @@ def test_an_interrupted_fit_is_saved(folder, run, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Progress, "__call__", interrupt)
-    code, _, err = run("fit", folder / "runs.csv", "-o", tmp_path / "f.json", "--law", "additive", "--starts", "64", "--hops", "200")
+    split = ["--where", "split == 'train'"]
+    code, _, err = run("fit", folder / "runs.csv", "-o", tmp_path / "f.json", *split, "--law", "additive", "--starts", "4", "--hops", "100000")
     assert code == 130
     assert "f.json" in err
     assert {s["search"]["status"] for s in json.loads((tmp_path / "f.json").read_text())["fits"].values()} == {"interrupted"}

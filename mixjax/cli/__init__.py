@@ -88,7 +88,7 @@ def _guarded(command: Callable[[], Any]) -> int:
     except UserError as error:
         return _complain(str(error))
     except (KeyboardInterrupt, click.Abort):
-        return _complain("interrupted", INTERRUPTED)
+        return _complain("interrupted before there was a result", INTERRUPTED)
     except OSError as error:
         return _complain(f"{error.filename or 'system'}: {error.strerror or error}; check the file, the disk and the permissions")
     return result if isinstance(result, int) else DONE

@@ -39,6 +39,8 @@ def check_output(path: str | None, inputs: Iterable[str] = ()) -> None:
         raise UserError(path, "is named as a Parquet file", "name a .csv or .json file, which is what is written")
     if target.is_dir():
         raise UserError(path, "is a folder", "name a file")
+    if target.exists() and not target.is_file():
+        raise UserError(path, "is not an ordinary file", "name a file")
     if target.exists() and any(os.path.exists(i) and os.path.samefile(i, path) for i in inputs):
         raise UserError(path, "is also read", "name another file for the output")
     _try_to_write(path, target.parent)

@@ -34,7 +34,8 @@ def run(config_file: str, output: str | None, data: str | None, progress: bool |
     """Fit, score, mix and report as CONFIG.yaml says.
 
     Writes fit.json, scores.json, mixture.json, report.md and figures. Data files are looked for where the config says
-    (relative to the config), then in the folder MIXJAX_DATA.
+    (relative to the config), then in the folder MIXJAX_DATA. Keys: data, on, columns, where, eval_where, eval_data, law,
+    targets, starts, hops, delta, residual, seed, mix (N, D, weights, caps, floors; or a list of these), compare.
 
     \b
       mixjax run configs/slimpajama.yaml -o out --data slimpajama.csv

@@ -59,30 +59,30 @@ def project(log_x: jax.Array, box: Box) -> jax.Array:
     """
     low, high = jnp.log(box.floors), jnp.log(box.caps)
 
-    def scaled(at_floor: jax.Array, at_cap: jax.Array) -> jax.Array:
-        """log(lambda x) (k,), lambda such that the free domains fill what the others leave."""
-        free = ~(at_floor | at_cap)
-        rest = 1.0 - jnp.sum(jnp.where(at_cap, box.caps, jnp.where(at_floor, box.floors, 0.0)))
-        return log_x - jax.nn.logsumexp(jnp.where(free, log_x, -jnp.inf)) + jnp.log(jnp.maximum(rest, 0.0))
-
-    def outside(sides: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
-        log_h, free = scaled(*sides), ~(sides[0] | sides[1])
-        return log_h, free & (log_h < low), free & (log_h > high)
-
-    def any_outside(sides: tuple[jax.Array, jax.Array]) -> jax.Array:
-        _, below, above = outside(sides)
-        return jnp.any(below | above)
-
-    def fix(sides: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        log_h, below, above = outside(sides)
+    def fix(carry: _Rounds) -> _Rounds:
+        free = ~(carry.at_floor | carry.at_cap)
+        rest = 1.0 - jnp.sum(jnp.where(carry.at_cap, box.caps, jnp.where(carry.at_floor, box.floors, 0.0)))
+        largest = jnp.max(jnp.where(free, log_x, -jnp.inf))
+        mass = jnp.sum(jnp.where(free, jnp.exp(log_x - largest), 0.0))
+        log_h = log_x - largest + jnp.log(jnp.maximum(rest, 0.0) / mass)
+        below, above = free & (log_h < low), free & (log_h > high)
         added = jnp.sum(jnp.where(below, box.floors - jnp.exp(log_h), 0.0))
         taken = jnp.sum(jnp.where(above, jnp.exp(log_h) - box.caps, 0.0))
-        raise_floors = ~jnp.any(above) | (jnp.any(below) & (added >= taken))
-        return sides[0] | (below & raise_floors), sides[1] | (above & ~raise_floors)
+        raised = ~jnp.any(above) | (jnp.any(below) & (added >= taken))
+        return _Rounds(log_h, carry.at_floor | (below & raised), carry.at_cap | (above & ~raised), jnp.any(below | above))
 
     nowhere = jnp.zeros(log_x.shape, dtype=bool)
-    at_floor, at_cap = jax.lax.while_loop(any_outside, fix, (nowhere, nowhere))
-    return jnp.where(at_floor, low, jnp.where(at_cap, high, scaled(at_floor, at_cap)))
+    end = jax.lax.while_loop(lambda carry: carry.going, fix, _Rounds(log_x, nowhere, nowhere, jnp.asarray(True)))
+    return jnp.where(end.at_floor, low, jnp.where(end.at_cap, high, end.log_h))
+
+
+class _Rounds(NamedTuple):
+    """Rounds of `project`: log(lambda x) (k,), the domains known to be at a bound (k,), and whether any was found (): another round."""
+
+    log_h: jax.Array
+    at_floor: jax.Array
+    at_cap: jax.Array
+    going: jax.Array
 
 
 def lowest_vertex(grad: jax.Array, box: Box) -> jax.Array:

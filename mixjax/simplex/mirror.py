@@ -43,7 +43,7 @@ _SMOOTH = 1.9
 _VALUE_NOISE = 1e-10
 # A lane is done at this gap relative to its value, or after so many steps.
 GOAL, MAX_STEPS = 1e-12, 3000
-# Weights below this are tried at exactly 0 in the end.
+# Weights that together are below this are tried at exactly 0 in the end.
 _NEGLIGIBLE = 1e-12
 # Starts agree when their values differ by less, relatively.
 _AGREE = 1e-9
@@ -119,18 +119,22 @@ def step(state: MirrorState, f: Function, box: Box) -> MirrorState:
 
     straight = (bend <= 0) | (divergence <= 0)  # no curvature met: the step was short, or f is concave along it
     longer = (divergence > 0) & (jnp.max(jnp.abs(log_diff)) < 0.9 * _MOVE)
-    rate = jnp.where(straight, jnp.where(longer, _GROWTH * state.rate, state.rate), _spectral(h, grad_diff, divergence, bend))
+    rate = jnp.where(straight, jnp.where(longer, _GROWTH * state.rate, state.rate), _spectral(jnp.where(log_diff != 0, h, 0.0), grad_diff, divergence, bend))
     after = jnp.minimum(jnp.clip(rate, state.rate / _GROWTH, state.rate * _GROWTH), _MAX_RATE)
     shrunk = jnp.where(finite, jnp.clip(rate, state.rate / _GROWTH, state.rate / 2), state.rate / _GROWTH)
     new = MirrorState(log_h, value, grad, gap_, after)
     return jax.tree.map(partial(jnp.where, accepted), new, state._replace(rate=shrunk))
 
 
-def _spectral(h: jax.Array, grad_diff: jax.Array, divergence: jax.Array, bend: jax.Array) -> jax.Array:
-    """<s, s> / <s, y> or, where it is less than half of that, <s, y> / <y, y>; s = log h+ - log h, y = g+ - g, products weighted by h."""
+def _spectral(moved: jax.Array, grad_diff: jax.Array, divergence: jax.Array, bend: jax.Array) -> jax.Array:
+    """<s, s> / <s, y> or, where it is less than half of that, <s, y> / <y, y>, for s = log h+ - log h and y = g+ - g.
+
+    Products are weighted by h, over the domains that moved, (k,) and 0 for the others; y is centred: shifts of g are no force.
+    """
     bend = jnp.where(bend > 0, bend, 1.0)
-    centred = grad_diff - jnp.dot(h, grad_diff)
-    long, short = divergence / bend, bend / jnp.maximum(jnp.dot(h, centred * centred), jnp.finfo(h.dtype).tiny)
+    tiny = jnp.finfo(moved.dtype).tiny
+    centred = grad_diff - jnp.dot(moved, grad_diff) / jnp.maximum(jnp.sum(moved), tiny)
+    long, short = divergence / bend, bend / jnp.maximum(jnp.dot(moved, centred * centred), tiny)
     return jnp.where(short < 0.5 * long, short, long)
 
 
@@ -150,30 +154,32 @@ def _evaluate(f: Function, log_h: jax.Array, box: Box) -> tuple[jax.Array, jax.A
 def _multiplier(state: MirrorState, box: Box) -> jax.Array:
     """Multiplier of sum_i h_i = 1: the mean slope of the domains that are free to move. A shift of the gradient changes no step but its rounding."""
     h = weights(state.log_h, box)
-    free = (h > box.floors) & (h < box.caps)
+    free = (state.log_h > jnp.log(box.floors)) & (state.log_h < jnp.log(box.caps))
     share = jnp.where(jnp.any(free), jnp.where(free, h, 0.0), h)
     return jnp.dot(share, state.grad) / jnp.sum(share)
 
 
 def _without_negligible(state: MirrorState, f: Function, box: Box) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """h, value and gap with weights below 1e-12 at exactly 0, where that does not raise f.
+    """h, value and gap with the smallest weights at exactly 0, where that does not raise f.
 
     Slopes of such domains are those just before 0: at 0 itself they may be infinite, and are then no guide.
     """
     h = weights(state.log_h, box)
-    noise = 4 * jnp.finfo(h.dtype).eps * jnp.abs(state.value)
+    ceiling = state.value + 4 * jnp.finfo(h.dtype).eps * jnp.abs(state.value)
 
-    def without(out: jax.Array) -> tuple[jax.Array, Box]:
-        shut = Box(box.floors, jnp.where(out, 0.0, box.caps))
-        return weights(project(state.log_h, shut), shut), shut
+    def without(out: jax.Array) -> jax.Array:
+        kept = jnp.where(out, 0.0, h)
+        free = jnp.where((kept > box.floors) & (kept < box.caps), kept, 0.0)
+        scaled = kept + (1.0 - jnp.sum(kept)) * free / jnp.maximum(jnp.sum(free), jnp.finfo(h.dtype).tiny)
+        return jnp.clip(scaled, box.floors, box.caps)
 
-    one_out = jax.vmap(lambda out: f(without(out)[0]))(jnp.eye(h.shape[0], dtype=bool))
-    out = (h < _NEGLIGIBLE) & (box.floors == 0) & (one_out <= state.value + noise)
-    h_out, shut = without(out)
+    one_out = jax.vmap(lambda out: f(without(out)))(jnp.eye(h.shape[0], dtype=bool))
+    out = (h < _NEGLIGIBLE / h.shape[0]) & (box.floors == 0) & (one_out <= ceiling)
+    h_out = without(out)
     value, grad = jax.value_and_grad(f)(h_out)
     grad = jnp.where(box.caps > 0, jnp.where(out, state.grad, grad), 0.0)
-    lower = jnp.any(out) & (jnp.sum(shut.caps) >= 1) & (value <= state.value + noise) & jnp.all(jnp.isfinite(grad))
-    return jnp.where(lower, h_out, h), jnp.where(lower, value, state.value), jnp.where(lower, gap(h_out, grad, box), state.gap)
+    good = jnp.any(out) & (value <= ceiling) & jnp.all(jnp.isfinite(grad))
+    return jnp.where(good, h_out, h), jnp.where(good, value, state.value), jnp.where(good, gap(h_out, grad, box), state.gap)
 
 
 def run(f: Callable[[jax.Array, Any], jax.Array], data: Any, starts: np.ndarray, box: Box) -> Minimum:
