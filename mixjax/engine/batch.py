@@ -118,6 +118,18 @@ def run(
     return found._replace(finished=finished)
 
 
+def evaluate(objective: Objective, data: Any, group: int, z: np.ndarray) -> tuple[float, np.ndarray]:
+    """Value and gradient (q,) of the objective of one group at one point z (q,)."""
+    with jax.enable_x64(True):
+        f, grad = _evaluate(objective, jnp.asarray(z), jax.tree.map(lambda leaf: jnp.asarray(leaf[group]), data))
+        return float(f), np.asarray(grad)
+
+
+@partial(jax.jit, static_argnums=0)
+def _evaluate(objective: Objective, z: jax.Array, data: Any) -> tuple[jax.Array, jax.Array]:
+    return objective(z, data)
+
+
 def _workers(chunks: int) -> int:
     """Threads that run chunks: one per core, each core one chunk at a time."""
     return max(1, min(chunks, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
