@@ -296,11 +296,14 @@ def test_line_search_brackets():
 
 
 def test_metropolis():
-    many = jax.vmap(hop.accept, in_axes=(0, None, None))(jax.random.split(jax.random.PRNGKey(0), 4000), jnp.asarray(1.0 + hop.TEMPERATURE), jnp.asarray(1.0))
+    luck, noise = jax.vmap(lambda key: hop.draw(key, 3, jnp.float64))(jax.random.split(jax.random.PRNGKey(0), 4000))
+    many = jax.vmap(hop.accept, in_axes=(0, None, None))(luck, jnp.asarray(1.0 + hop.TEMPERATURE), jnp.asarray(1.0))
     # Accepted with probability 1/e; 4000 draws have a standard error of 0.008.
     assert abs(float(many.mean()) - np.exp(-1)) < 0.03
-    assert bool(hop.accept(jax.random.PRNGKey(0), jnp.asarray(0.9), jnp.asarray(1.0)))
-    assert not bool(hop.accept(jax.random.PRNGKey(0), jnp.asarray(jnp.inf), jnp.asarray(1.0)))
+    np.testing.assert_allclose(noise.mean(axis=0), 0.0, atol=0.06)
+    np.testing.assert_allclose(noise.std(axis=0), 1.0, atol=0.04)
+    assert bool(hop.accept(jnp.asarray(0.99), jnp.asarray(0.9), jnp.asarray(1.0)))
+    assert not bool(hop.accept(jnp.asarray(0.0), jnp.asarray(jnp.inf), jnp.asarray(1.0)))
 
 
 def test_hop_size_adapts_between_its_ends():

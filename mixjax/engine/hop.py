@@ -16,10 +16,19 @@ SMALLEST, LARGEST = 0.02, 2.0
 GROW, SHRINK = 1.15, 0.93  # at rest where one hop in three is accepted
 
 
-def accept(key: jax.Array, f: jax.Array, kept: jax.Array) -> jax.Array:
-    """Metropolis (): take the new local minimum f () over the kept one."""
+def draw(key: jax.Array, q: int, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
+    """The luck of one hop: a number () in [0, 1) to accept by, noise (q,) of variance 1 to perturb with.
+
+    Uniform, of 32 random bits, all from one call: a lane draws in every tick, hop or not.
+    """
+    numbers = jax.random.uniform(key, (q + 1,), jnp.float32).astype(dtype)
+    return numbers[0], jnp.sqrt(12.0).astype(dtype) * (numbers[1:] - 0.5)
+
+
+def accept(luck: jax.Array, f: jax.Array, kept: jax.Array) -> jax.Array:
+    """Metropolis (): take the new local minimum f () over the kept one, by luck () in [0, 1)."""
     rise = (f - kept) / (TEMPERATURE * jnp.abs(kept) + jnp.finfo(f.dtype).tiny)
-    return (f <= kept) | (jax.random.uniform(key, dtype=f.dtype) < jnp.exp(-rise))
+    return (f <= kept) | (luck < jnp.exp(-rise))
 
 
 def adapt(hop_size: jax.Array, accepted: jax.Array) -> jax.Array:
@@ -27,6 +36,6 @@ def adapt(hop_size: jax.Array, accepted: jax.Array) -> jax.Array:
     return jnp.clip(hop_size * jnp.where(accepted, GROW, SHRINK), SMALLEST, LARGEST)
 
 
-def perturb(key: jax.Array, z: jax.Array, hop_size: jax.Array) -> jax.Array:
-    """z (q,) plus normal noise of standard deviation hop_size ()."""
-    return z + hop_size * jax.random.normal(key, z.shape, z.dtype)
+def perturb(noise: jax.Array, z: jax.Array, hop_size: jax.Array) -> jax.Array:
+    """z (q,) moved by noise (q,) of standard deviation hop_size ()."""
+    return z + hop_size * noise

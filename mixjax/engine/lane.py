@@ -141,15 +141,15 @@ def _settled(state: LaneState, budget: Budget) -> jax.Array:
 
 def _hop(state: LaneState, budget: Budget) -> LaneState:
     """The lane after a local minimisation: Metropolis, best so far, and a fresh point to begin from."""
-    accept_key, perturb_key = jax.random.split(jax.random.fold_in(state.key, state.hop))
-    accepted = hopping.accept(accept_key, state.f, state.kept_f)
+    luck, noise = hopping.draw(jax.random.fold_in(state.key, state.hop), state.z.shape[0], state.z.dtype)
+    accepted = hopping.accept(luck, state.f, state.kept_f)
     kept_z, kept_f = jnp.where(accepted, state.z, state.kept_z), jnp.where(accepted, state.f, state.kept_f)
     better = state.f < state.best_f
     hop_size = jnp.where(state.hop == 0, state.hop_size, hopping.adapt(state.hop_size, accepted))
     done = state.hop >= budget.hops
     zero = jnp.zeros_like(state.f)
     return state._replace(
-        z=jnp.where(done, kept_z, hopping.perturb(perturb_key, kept_z, hop_size)), f=jnp.where(done, kept_f, jnp.inf),
+        z=jnp.where(done, kept_z, hopping.perturb(noise, kept_z, hop_size)), f=jnp.where(done, kept_f, jnp.inf),
         direction=jnp.zeros_like(state.z), slope=zero, step_length=zero, low=zero, high=jnp.full_like(zero, jnp.inf), trials=jnp.zeros_like(state.trials),
         steps=jnp.zeros_like(state.steps), mark=jnp.full_like(zero, jnp.inf), first=jnp.array(True),
         kept_z=kept_z, kept_f=kept_f, best_z=jnp.where(better, state.z, state.best_z), best_f=jnp.where(better, state.f, state.best_f),

@@ -47,7 +47,6 @@ GOAL, MAX_STEPS = 1e-12, 3000
 _NEGLIGIBLE = 1e-12
 # Starts agree when their values differ by less, relatively.
 _AGREE = 1e-9
-_SMALL = 1e-4
 
 Function = Callable[[jax.Array], jax.Array]
 
@@ -60,7 +59,6 @@ class MirrorState(NamedTuple):
     grad: jax.Array
     gap: jax.Array
     rate: jax.Array
-    scale: jax.Array
 
 
 class Minimum(NamedTuple):
@@ -99,12 +97,12 @@ def init(log_x: jax.Array, f: Function, box: Box) -> MirrorState:
     slope = jnp.max(jnp.abs(grad - jnp.dot(weights(log_h, box), grad)))
     # Starts where all slopes are equal up to rounding are stationary, not infinitely far from a minimum.
     slope = jnp.maximum(slope, 1e-6 * jnp.max(jnp.abs(grad)))
-    return MirrorState(log_h, value, grad, gap_, 1.0 / jnp.maximum(slope, 1.0 / _MAX_RATE), jnp.ones_like(log_h))
+    return MirrorState(log_h, value, grad, gap_, 1.0 / jnp.maximum(slope, 1.0 / _MAX_RATE))
 
 
 def step(state: MirrorState, f: Function, box: Box) -> MirrorState:
     """One trial step: taken, or the same place with a smaller rate. One value and gradient of f."""
-    move = jnp.clip(state.rate * state.scale * (state.grad - _multiplier(state, box)), -_MOVE, _MOVE)
+    move = jnp.clip(state.rate * (state.grad - _multiplier(state, box)), -_MOVE, _MOVE)
     log_h = _inside(state.log_h - move, box)
     value, grad, gap_ = _evaluate(f, log_h, box)
 
@@ -112,16 +110,8 @@ def step(state: MirrorState, f: Function, box: Box) -> MirrorState:
     h = weights(state.log_h, box)
     h_diff = h * jnp.expm1(log_diff)
     grad_diff = grad - state.grad
-    big = h >= _SMALL
-    force = grad_diff - jnp.dot(jnp.where(big,h,0.0), grad_diff)/jnp.sum(jnp.where(big,h,0.0))
-    curved = force * log_diff > 0
-    own = jnp.where(curved, log_diff / jnp.where(curved, force, 1.0), jnp.inf)  # rate that the component alone would take
-    scale = jnp.where(big, 1.0, jnp.clip(jnp.minimum(own / state.rate, 4 * state.scale), 1e-30, 1.0))
-    scale = jnp.maximum(scale, state.scale * 1e-3)
-    stiff = (scale < 0.5) | (state.scale < 0.5)
-    easy = jnp.where(stiff, 0.0, h_diff)
-    divergence = jnp.dot(log_diff, easy)
-    bend = jnp.dot(grad_diff, easy)
+    divergence = jnp.dot(log_diff, h_diff)
+    bend = jnp.dot(grad_diff, h_diff)
 
     finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(grad))
     smooth = state.rate * bend <= _SMOOTH * divergence
@@ -129,11 +119,11 @@ def step(state: MirrorState, f: Function, box: Box) -> MirrorState:
 
     straight = (bend <= 0) | (divergence <= 0)  # no curvature met: the step was short, or f is concave along it
     longer = (divergence > 0) & (jnp.max(jnp.abs(log_diff)) < 0.9 * _MOVE)
-    rate = jnp.where(straight, jnp.where(longer, _GROWTH * state.rate, state.rate), _spectral(jnp.where((log_diff != 0) & ~stiff, h, 0.0), grad_diff, divergence, bend))
+    rate = jnp.where(straight, jnp.where(longer, _GROWTH * state.rate, state.rate), _spectral(jnp.where(log_diff != 0, h, 0.0), grad_diff, divergence, bend))
     after = jnp.minimum(jnp.clip(rate, state.rate / _GROWTH, state.rate * _GROWTH), _MAX_RATE)
     shrunk = jnp.where(finite, jnp.clip(rate, state.rate / _GROWTH, state.rate / 2), state.rate / _GROWTH)
-    new = MirrorState(log_h, value, grad, gap_, after, jnp.clip(scale * state.rate / after, 1e-300, 1.0))
-    return jax.tree.map(partial(jnp.where, accepted), new, state._replace(rate=shrunk, scale=jnp.clip(scale * state.rate / shrunk, 1e-300, 1.0)))
+    new = MirrorState(log_h, value, grad, gap_, after)
+    return jax.tree.map(partial(jnp.where, accepted), new, state._replace(rate=shrunk))
 
 
 def _spectral(moved: jax.Array, grad_diff: jax.Array, divergence: jax.Array, bend: jax.Array) -> jax.Array:
