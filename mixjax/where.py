@@ -78,7 +78,10 @@ def _unquote(expression: str) -> tuple[str, dict[str, str]]:
 
 
 def _names(tree: ast.AST, table: pd.DataFrame, quoted: dict[str, str]) -> set[str]:
-    """Names in the expression, all of them columns."""
+    """Names in the expression, all of them columns; what no selection contains is refused by name."""
+    for node in ast.walk(tree):
+        if type(node) in _NAMES:
+            raise UserError("where", f"{ast.unparse(node)!r} is {_NAMES[type(node)]}", _GRAMMAR)
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     for name in sorted(names):
         column = quoted.get(name, name)
@@ -105,7 +108,7 @@ def _truth(node: ast.expr, columns: dict[str, Any], quoted: dict[str, str], rows
             return np.full(rows, value)
         case ast.Name(name) if columns[quoted.get(name, name)].dtype == bool:
             return columns[quoted.get(name, name)].to_numpy()
-    raise UserError("where", f"{ast.unparse(node)!r} is {_NAMES.get(type(node), 'no condition')}", _GRAMMAR)
+    raise UserError("where", f"{ast.unparse(node)!r} is no condition", _GRAMMAR)
 
 
 def _compare(left: ast.expr, op: ast.cmpop, right: ast.expr, columns: dict[str, Any], quoted: dict[str, str], rows: int) -> NDArray[np.bool_]:
@@ -158,4 +161,4 @@ def _value(node: ast.expr, columns: dict[str, Any], quoted: dict[str, str]) -> A
             return value
         case ast.UnaryOp(ast.USub(), ast.Constant(value)) if isinstance(value, (int, float)):
             return -value
-    raise UserError("where", f"{ast.unparse(node)!r} is {_NAMES.get(type(node), 'not a column, number or text')}", _GRAMMAR)
+    raise UserError("where", f"{ast.unparse(node)!r} is not a column, number or text", _GRAMMAR)
