@@ -16,17 +16,18 @@ from mixjax.errors import UserError, warn
 from mixjax.law.base import Law, row_loss, terms
 from mixjax.law.evaluate import domain_index
 from mixjax.simplex.constraints import Box, check_box
-from mixjax.simplex.mirror import run
+from mixjax.simplex.mirror import Minimum, run
 
 if TYPE_CHECKING:
     from mixjax.record import Fit
 
 Floats = NDArray[np.float64]
 
-# Share of the domain that a start near a corner begins with.
-_CORNER = 0.9
-# A gap above this, relative to the objective, is worth a warning.
-_LARGE_GAP = 1e-6
+# Share of one domain in a start near its corner, and in a start that nearly leaves it out.
+_MOST, _LEAST = 0.9, 1e-6
+# A descent has stalled above this gap relative to its objective. Then domains below this share are left out, if that
+# raises the objective by less than this, relatively; so many times at most.
+_STALLED, _TRACE, _RISE, _ROUNDS = 1e-8, 1e-4, 1e-6, 4
 _MIXTURE_LAWS = ("additive", "additive_fixed_n", "additive_fixed_nd", "joint")
 
 
@@ -108,7 +109,7 @@ def optimal_mixture(
             domain; weights negative or all 0; caps and floors that no mixture meets; an objective that is nowhere finite.
 
     Warns:
-        MixjaxWarning: the descent did not reach a small gap.
+        MixjaxWarning: the gap is not small, or was made so only by leaving a domain out.
 
     Source: Shukor et al. 2025, eq. (7, 8, 13).
     """
@@ -117,22 +118,18 @@ def optimal_mixture(
     scale = [_count(name, value, needed, fit.law) for name, value, needed in zip(("N", "D"), (N, D), terms(law, len(fit.domains)), strict=True)]
     shares = _target_weights(weights, fit.targets)
     box = check_box(Box(_by_name(floors, fit.domains, "floors", 0.0), _by_name(caps, fit.domains, "caps", 1.0)), fit.domains)
-    best = run(WeightedLoss(law), _problem(fit, law, shares, scale), _starts(len(fit.domains)), box)
-    if not np.isfinite(best.value):
-        raise UserError("mixture", f"the {fit.law} law predicts no finite loss at any start", "raise a cap of 0, or leave out the target that needs that domain")
-    objective_gap = max(float(best.gap), 0.0)
-    if objective_gap > _LARGE_GAP * abs(float(best.value)):
-        warn("mixture", f"the optimality gap is still {objective_gap:.1e}", "take the weights as approximate")
-    losses = {t: float(loss) for t, loss in fit.predict(*scale, best.h).items()}
+    best = _descend(WeightedLoss(law), _problem(fit, law, shares, scale), box, fit)
+    h = np.asarray(best.h)
+    losses = {t: float(loss) for t, loss in fit.predict(scale[0], scale[1], h).items()}
     return Mixture(
-        weights=dict(zip(fit.domains, best.h.tolist(), strict=True)),
+        weights=dict(zip(fit.domains, h.tolist(), strict=True)),
         losses=losses,
         objective=sum(w * losses[t] for t, w in zip(fit.targets, shares.tolist(), strict=True) if w > 0),
-        gap=objective_gap,
+        gap=max(float(best.gap), 0.0),
         N=None if N is None else float(N),
         D=None if D is None else float(D),
         target_weights=dict(zip(fit.targets, shares.tolist(), strict=True)),
-        bound=_bound(best.h, box, fit.domains),
+        bound=_bound(h, box, fit.domains),
         convex=is_convex(fit, shares),
         agreeing=int(best.agreeing),
         starts=len(best.values),
@@ -148,11 +145,11 @@ class Problem(NamedTuple):
     own (targets,): the domain that the law of a target sees, for own-domain laws.
     """
 
-    params: dict[str, Floats]
-    weights: Floats
-    N: Floats
-    D: Floats
-    own: NDArray[np.intp]
+    params: dict[str, Any]
+    weights: Any
+    N: Any
+    D: Any
+    own: Any
 
 
 @dataclass(frozen=True)
@@ -182,10 +179,45 @@ def _problem(fit: Fit, law: Law, shares: Floats, scale: Sequence[float | None]) 
 
 
 def _starts(k: int) -> Floats:
-    """The centre and a point near every corner, (k + 1, k)."""
-    corners = np.full((k, k), (1 - _CORNER) / max(k - 1, 1))
-    np.fill_diagonal(corners, _CORNER)
-    return np.concatenate([np.full((1, k), 1.0 / k), corners])
+    """The centre, a point near every corner, and one that nearly leaves out each domain, (2 k + 1, k)."""
+    one = np.eye(k, dtype=bool)
+    others = max(k - 1, 1)
+    near, without = np.where(one, _MOST, (1 - _MOST) / others), np.where(one, _LEAST, (1 - _LEAST) / others)
+    return np.concatenate([np.full((1, k), 1.0 / k), near, without])
+
+
+def _descend(objective: WeightedLoss, problem: Problem, box: Box, fit: Fit) -> Minimum:
+    """The best minimum; where the descent stalls, the best one without the domains that it stalls on.
+
+    It stalls where one target's loss has a negative exponent of a domain and another's a positive one below 1: both
+    slopes are infinite at 0, and the minimum between them may lie at a share of 1e-20.
+    """
+    starts = _starts(len(fit.domains))
+    best = run(objective, problem, starts, box)
+    if not np.isfinite(best.value):
+        remedy = "raise a cap of 0, or leave out the target that needs that domain"
+        raise UserError("mixture", f"the {fit.law} law predicts no finite loss at any start", remedy)
+    allowed = box
+    for _ in range(_ROUNDS):
+        trace = (best.h < _TRACE) & (allowed.floors == 0) & (allowed.caps > 0)
+        if _small(best) or not trace.any() or np.sum(allowed.caps[~trace]) < 1:
+            break
+        tighter = Box(allowed.floors, np.where(trace, 0.0, allowed.caps))
+        other = run(objective, problem, starts, tighter)
+        if not other.value <= best.value + _RISE * abs(best.value):
+            break
+        best, allowed = other, tighter
+    left_out = [d for d, old, new in zip(fit.domains, box.caps, allowed.caps, strict=True) if new < old]
+    if left_out:
+        warn("mixture", f"exponents of both signs pull at {', '.join(left_out)}, held at 0: the gap is that of the others", "give a floor to see them in")
+    if not _small(best):
+        warn("mixture", f"the optimality gap is still {best.gap:.1e}", "take the weights as approximate")
+    return best
+
+
+def _small(best: Minimum) -> bool:
+    """Whether the gap is small for the size of the objective."""
+    return bool(best.gap <= _STALLED * max(1.0, abs(float(best.value))))
 
 
 def _bound(h: Floats, box: Box, domains: Sequence[str]) -> dict[str, str]:

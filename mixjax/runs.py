@@ -192,7 +192,7 @@ class _Layout:
         for key in ("N", "D", "run"):
             column, times = self.one(key)
             if column is not None and key not in self.table.columns:
-                extra[key] = self.table[column] if key == "run" else pd.to_numeric(self.table[column], errors="coerce") * times
+                extra[key] = self.table[column] if key == "run" else pd.Series(times * _as_floats(self.table[column]), index=self.table.index)
         return pd.concat([self.table, pd.DataFrame(extra, index=self.table.index)], axis=1) if extra else self.table
 
 
@@ -258,7 +258,7 @@ def _weights(layout: _Layout, domains: Mapping[str, str]) -> Floats:
 def _numbers(layout: _Layout, column: str, fault: Callable[[Floats], tuple[NDArray[np.bool_], str, str]], missing: bool = False) -> Floats:
     """A column as float64 (rows,), every cell passed by `fault`; missing cells are refused unless allowed."""
     raw = layout.table[column]
-    values = pd.to_numeric(raw, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan) if raw.dtype != bool else np.full(len(raw), np.nan)
+    values = _as_floats(raw) if raw.dtype != bool else np.full(len(raw), np.nan)
     bad = np.isnan(values) & (raw.notna().to_numpy() | (not missing))
     what, remedy = "is not a number", "give numbers without units or thousands separators"
     if not bad.any():
@@ -269,6 +269,11 @@ def _numbers(layout: _Layout, column: str, fault: Callable[[Floats], tuple[NDArr
         shown = "an empty cell" if pd.isna(cell) else repr(cell.item() if hasattr(cell, "item") else cell)
         raise UserError(f"{layout.name}, column {column!r}, line {layout.table.index[at]}", f"{shown} {what}", remedy)
     return values
+
+
+def _as_floats(column: Any) -> Floats:
+    """Numbers (rows,), NaN where a cell is none."""
+    return pd.Series(pd.to_numeric(column, errors="coerce")).to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def _count_fault(x: Floats) -> tuple[NDArray[np.bool_], str, str]:

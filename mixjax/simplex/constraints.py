@@ -95,4 +95,4 @@ def lowest_vertex(grad: jax.Array, box: Box) -> jax.Array:
     earlier = (grad[None, :] < grad[:, None]) | (tied & (place[None, :] < place[:, None]))
     room = jnp.asarray(box.caps - box.floors)
     filled = jnp.sum(jnp.where(earlier, room[None, :], 0.0), axis=1)
-    return box.floors + jnp.clip(1.0 - jnp.sum(box.floors) - filled, 0.0, room)
+    return jnp.asarray(box.floors) + jnp.clip(1.0 - jnp.sum(box.floors) - filled, 0.0, room)

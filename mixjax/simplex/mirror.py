@@ -43,6 +43,8 @@ _SMOOTH = 1.9
 _VALUE_NOISE = 1e-10
 # A lane is done at this gap relative to its value, or after so many steps.
 GOAL, MAX_STEPS = 1e-12, 3000
+# Steps of one scan; between scans it is seen whether all starts are done.
+SCAN = 20
 # Weights that together are below this are tried at exactly 0 in the end.
 _NEGLIGIBLE = 1e-12
 # Starts agree when their values differ by less, relatively.
@@ -61,6 +63,10 @@ class MirrorState(NamedTuple):
     rate: jax.Array
 
 
+# Inside the trace a jax.Array, outside what NumPy has.
+Leaf = jax.Array | np.ndarray
+
+
 class Minimum(NamedTuple):
     """The best of all starts, and how far to trust it.
 
@@ -68,13 +74,13 @@ class Minimum(NamedTuple):
     1e-9 relative. values, gaps, steps (starts,): of every start, value infinite where f was not finite.
     """
 
-    h: np.ndarray
-    value: np.ndarray
-    gap: np.ndarray
-    agreeing: np.ndarray
-    values: np.ndarray
-    gaps: np.ndarray
-    steps: np.ndarray
+    h: Leaf
+    value: Leaf
+    gap: Leaf
+    agreeing: Leaf
+    values: Leaf
+    gaps: Leaf
+    steps: Leaf
 
 
 def gap(h: jax.Array, grad: jax.Array, box: Box) -> jax.Array:
@@ -207,17 +213,21 @@ def _run(f: Callable[[jax.Array, Any], jax.Array], data: Any, log_starts: jax.Ar
     def done(state: MirrorState) -> jax.Array:
         return (state.gap <= GOAL * jnp.maximum(1.0, jnp.abs(state.value))) | ~jnp.isfinite(state.value)
 
-    def advance(carry: tuple[jax.Array, MirrorState, jax.Array]) -> tuple[jax.Array, MirrorState, jax.Array]:
-        number, states, steps = carry
+    def advance(carry: tuple[MirrorState, jax.Array], _: None) -> tuple[tuple[MirrorState, jax.Array], None]:
+        states, steps = carry
         still = ~jax.vmap(done)(states)
         new = jax.vmap(lambda s, go: jax.tree.map(partial(jnp.where, go), step(s, of, box), s))(states, still)
-        return number + 1, new, steps + still
+        return (new, steps + still), None
 
-    def going(carry: tuple[jax.Array, MirrorState, jax.Array]) -> jax.Array:
-        return (carry[0] < MAX_STEPS) & ~jnp.all(jax.vmap(done)(carry[1]))
+    def scan(carry: tuple[MirrorState, jax.Array]) -> tuple[MirrorState, jax.Array]:
+        return jax.lax.scan(advance, carry, length=SCAN)[0]
+
+    def going(carry: tuple[MirrorState, jax.Array]) -> jax.Array:
+        states, steps = carry
+        return (jnp.max(steps) < MAX_STEPS) & ~jnp.all(jax.vmap(done)(states))
 
     states = jax.vmap(lambda x: init(x, of, box))(log_starts)
-    _, states, steps = jax.lax.while_loop(going, advance, (jnp.asarray(0), states, jnp.zeros(log_starts.shape[0], dtype=int)))
+    states, steps = jax.lax.while_loop(going, scan, (states, jnp.zeros(log_starts.shape[0], dtype=int)))
     values = jnp.where(jnp.isfinite(states.value), states.value, jnp.inf)
     agree = values <= jnp.min(values) + _AGREE * jnp.abs(jnp.min(values))
     best = jnp.argmin(jnp.where(values <= jnp.min(values) + GOAL * jnp.abs(jnp.min(values)), states.gap, jnp.inf))
