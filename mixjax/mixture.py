@@ -28,7 +28,6 @@ _MOST, _LEAST = 0.9, 1e-6
 # A descent has stalled above this gap relative to its objective. Then domains below this share are left out, if that
 # raises the objective by less than this, relatively; so many times at most.
 _STALLED, _TRACE, _RISE, _ROUNDS = 1e-8, 1e-4, 1e-6, 4
-_MIXTURE_LAWS = ("additive", "additive_fixed_n", "additive_fixed_nd", "joint")
 
 
 @dataclass(frozen=True)
@@ -67,19 +66,10 @@ class Mixture:
         shares = [f"{d:<{wide}}  {100 * share:9.4f}%  {self.bound.get(d, '')}".rstrip() for d, share in self.weights.items()]
         losses = [f"{t:<{wide}}  {loss:10.5f}  {self.target_weights[t]:8.4g}" for t, loss in self.losses.items()]
         trust = "at most this above the minimum" if self.convex else f"best of {self.starts} starts"
-        return "\n".join(
-            [
-                f"best mixture at {at}" if at else "best mixture",
-                "",
-                f"{'domain':<{wide}}  {'share':>10}",
-                *shares,
-                "",
-                f"{'target':<{wide}}  {'loss':>10}  {'weight':>8}",
-                *losses,
-                "",
-                f"objective {self.objective:.6f}, gap {self.gap:.1e} ({trust}); {self.agreeing} of {self.starts} starts agree",
-            ]
-        )
+        shares.insert(0, f"{'domain':<{wide}}  {'share':>10}")
+        losses.insert(0, f"{'target':<{wide}}  {'loss':>10}  {'weight':>8}")
+        end = f"objective {self.objective:.6f}, gap {self.gap:.1e} ({trust}); {self.agreeing} of {self.starts} starts agree"
+        return "\n".join([f"best mixture at {at}" if at else "best mixture", "", *shares, "", *losses, "", end])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and strings for JSON; a loss that is infinite is None."""
@@ -180,8 +170,7 @@ def _problem(fit: Fit, law: Law, shares: Floats, scale: Sequence[float | None]) 
 
 def _starts(k: int) -> Floats:
     """The centre, a point near every corner, and one that nearly leaves out each domain, (2 k + 1, k)."""
-    one = np.eye(k, dtype=bool)
-    others = max(k - 1, 1)
+    one, others = np.eye(k, dtype=bool), max(k - 1, 1)
     near, without = np.where(one, _MOST, (1 - _MOST) / others), np.where(one, _LEAST, (1 - _LEAST) / others)
     return np.concatenate([np.full((1, k), 1.0 / k), near, without])
 
@@ -241,7 +230,7 @@ def is_convex(fit: Fit, shares: Floats) -> bool:
     def outside_unit(name: str) -> bool:
         return bool(np.all((values(name) <= 0) | (values(name) >= 1)))
 
-    if fit.law in _MIXTURE_LAWS:
+    if fit.law in ("additive", "additive_fixed_n", "additive_fixed_nd", "joint"):
         gamma = values("gamma")
         return bool(np.all((gamma >= 0) & (gamma <= 1))) and (fit.law != "joint" or (outside_unit("gamma_A") and outside_unit("gamma_B")))
     if fit.law == "simple":

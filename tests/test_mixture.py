@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
 
 import mixjax as mj
+from mixjax.law import Coefficients, Law, Parameter
 from mixjax.record import Fit, Search
+from mixjax.simplex import mirror
 from mixjax.simulate import random_truth
 
 AT = {"N": 7e9, "D": 150e9}
@@ -65,6 +68,106 @@ def test_other_laws_reach_small_gaps(law):
     assert 0 <= best.gap < 1e-7 * abs(best.objective)
     near = [mj.optimal_mixture(fit, **AT).objective, sum(fit.predict(AT["N"], AT["D"], [0.25] * 4).values())]
     assert best.objective <= min(near) + 1e-9
+
+
+def random_box(rng, domains):
+    """Caps and floors that some mixture meets."""
+    k = len(domains)
+    caps = np.minimum(1.0, rng.uniform(1.2 / k, 4 / k, k))
+    return {"caps": dict(zip(domains, caps.tolist(), strict=True)), "floors": {d: 0.1 / k for d in domains if rng.random() < 0.5}}
+
+
+@pytest.mark.parametrize(("k", "targets"), [(3, 1), (7, 4)])
+def test_fifty_convex_problems_with_and_without_a_box(k, targets):
+    for seed in range(50):
+        fit = additive(seed, k, targets, gamma=(0.02, 0.98))
+        box = random_box(np.random.default_rng(seed), fit.domains) if seed % 2 else {}
+        best = mj.optimal_mixture(fit, **AT, **box)
+        assert best.convex
+        assert 0 <= best.gap < 1e-10
+        assert all(box.get("floors", {}).get(d, 0.0) <= w <= box.get("caps", {}).get(d, 1.0) for d, w in best.weights.items())
+        if not box:  # the gap is a certificate: no mixture is lower by more
+            others = np.random.default_rng(seed).dirichlet(np.full(k, 0.5), 100)
+            assert np.all(sum(fit.predict(**AT, h=others).values()) >= best.objective - best.gap)
+
+
+@pytest.mark.parametrize("law", ["joint", "full", "simple", "ye_m2"])
+def test_random_fits_of_laws_that_move_with_scale(law):
+    for seed in range(20):
+        fit = random_truth(law, 6, ("a", "b", "c"), seed)
+        box = random_box(np.random.default_rng(seed), fit.domains) if seed % 2 else {}
+        best = mj.optimal_mixture(fit, **AT, **box)
+        assert 0 <= best.gap < 1e-8
+        assert best.agreeing >= 1
+
+
+def test_own_domain_law_has_the_closed_form():
+    """sum_i c_i h_i^-gamma is smallest at h_i proportional to c_i^(1 / (1 + gamma))."""
+    fit = random_truth("ge24", 4, ("d0", "d1", "d2", "d3"), seed=2)
+    for t in fit.targets:
+        fit.params[t]["gamma"] = 0.4
+    size = np.array([fit.predict(**AT, h=np.eye(4)[i])[t] for i, t in enumerate(fit.targets)])
+    expected = size ** (1 / 1.4)
+    best = mj.optimal_mixture(fit, **AT)
+    np.testing.assert_allclose(list(best.weights.values()), expected / expected.sum(), atol=1e-7)
+    assert best.convex
+
+
+def test_own_domain_law_without_a_target():
+    fit = random_truth("ge24", 3, ("d0", "d1", "d2"), seed=2)
+    best = mj.optimal_mixture(fit, **AT, weights={"d0": 1, "d1": 1})
+    assert best.weights["d2"] == 0
+    assert best.losses["d2"] == np.inf
+    assert best.to_dict()["losses"]["d2"] is None
+    with pytest.raises(mj.UserError, match="no finite loss"):
+        mj.optimal_mixture(fit, **AT, caps={"d2": 0.0})
+
+
+def test_laws_that_read_neither_n_nor_d():
+    fit = random_truth("ye_m4", 4, ("a",), seed=0)
+    best = mj.optimal_mixture(fit)
+    assert (best.N, best.D) == (None, None)
+    assert best.weights[f"d{np.argmin(fit.params['a']['gamma'])}"] == 1.0  # a monotone function of <gamma, h>
+    assert best.gap == 0
+
+
+def own_fit(law):
+    params = {"t": {"C": np.array([1.0, 2.0, 4.0])}}
+    return Fit(law.name, ("a", "b", "c"), ("t",), params, {"t": 0.0}, {"t": Search("converged", 1, 1, 0.0, 1, 1, 0)}, own_law=law)
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        Law("mine", (Parameter("C", ("k",)),), lambda p, h: Coefficients(jnp.sum(p["C"] / h))),
+        Law("mine", (Parameter("C", ("k",)),), predict=lambda p, h, N, D: jnp.sum(p["C"] / h) + 1 / N + 1 / D),
+    ],
+    ids=["coefficients", "predict"],
+)
+def test_laws_of_ones_own(law):
+    best = mj.optimal_mixture(own_fit(law), **AT)
+    roots = np.sqrt([1.0, 2.0, 4.0])
+    np.testing.assert_allclose(list(best.weights.values()), roots / roots.sum(), atol=1e-7)
+    assert not best.convex
+
+
+def test_a_cap_of_zero_leaves_a_domain_out():
+    best = mj.optimal_mixture(additive(8), **AT, caps={"d1": 0.0})
+    assert best.weights["d1"] == 0.0
+    assert best.bound == {"d1": "cap"}
+    assert best.gap < 1e-8
+
+
+def test_exponents_of_both_signs_are_told():
+    """Two targets want none of d3, one some of it, all with infinite slopes at 0: the others still end at their optimum."""
+    fit = additive(4, k=4)
+    for t, sign in zip(fit.targets, (-1, -1, 1), strict=True):
+        fit.params[t]["gamma"][3] *= sign
+    with pytest.warns(mj.MixjaxWarning, match="both signs pull at d3"):
+        best = mj.optimal_mixture(fit, **AT)
+    assert best.weights["d3"] == 0
+    assert best.gap < 1e-8
+    assert not best.convex
 
 
 def test_additive_optimum_does_not_move_with_scale():
@@ -125,6 +228,19 @@ def test_problems_without_an_answer(options, said):
         mj.optimal_mixture(additive(0), **(AT | options))
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_the_nearest_name_is_offered():
+    with pytest.raises(mj.UserError, match="did you mean 'stackexchange'"):
+        mj.optimal_mixture(random_truth("joint", 2, ("stackexchange",)), **AT, weights={"stackexchnge": 1})
+
+
+def test_scales_weights_and_boxes_compile_once():
+    fit = additive(0)
+    mj.optimal_mixture(fit, **AT)
+    before = mirror._run._cache_size()
+    mj.optimal_mixture(additive(1), N=1e9, D=2e10, weights={"t1": 2}, caps={"d0": 0.3}, floors={"d1": 0.1})
+    assert mirror._run._cache_size() == before
 
 
 def test_a_law_without_mixture_is_refused():

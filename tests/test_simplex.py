@@ -149,3 +149,51 @@ def test_one_compilation_for_all_data_and_boxes():
     before = mirror._run._cache_size()
     mirror.run(F("reciprocal"), np.arange(1.0, k + 1), starts(k), Box(np.full(k, 0.05), np.full(k, 0.6)))
     assert mirror._run._cache_size() == before
+
+
+def test_a_step_never_raises_a_convex_function():
+    k, w = 6, np.random.default_rng(0).dirichlet(np.ones(6))
+    box = Box(jnp.full(k, 0.02), jnp.full(k, 0.5))
+
+    def f(h):
+        return jnp.sum(w / h)
+
+    state = jax.jit(lambda x: mirror.init(x, f, box))(jnp.log(jnp.asarray(starts(k)[1])))
+    lowest = scipy.optimize.minimize(
+        lambda h: np.sum(w / h), np.full(k, 1 / k), bounds=[(0.02, 0.5)] * k, constraints={"type": "eq", "fun": lambda h: h.sum() - 1}
+    )
+    advance = jax.jit(lambda state: mirror.step(state, f, box))
+    for _ in range(40):
+        new = advance(state)
+        assert new.value <= state.value * (1 + 1e-12)
+        assert new.value - new.gap <= lowest.fun + 1e-9
+        assert new.gap >= -1e-15
+        state = new
+    assert state.gap < 1e-10
+
+
+@pytest.mark.parametrize("spread", [1.0, 30.0, 300.0])
+def test_projection_against_bisection(spread):
+    rng = np.random.default_rng(int(spread))
+    for k in (2, 5, 20):
+        inside = rng.dirichlet(np.ones(k))
+        low, high = inside * rng.choice([0.0, 0.5], k), np.minimum(1.0, inside * rng.uniform(1.0, 3.0, k))
+        log_x = spread * rng.normal(size=k)
+
+        def excess(t, log_x=log_x, low=low, high=high):
+            return np.clip(np.exp(np.minimum(log_x + t, 1.0)), low, high).sum() - 1
+
+        t = scipy.optimize.brentq(excess, -20 * spread - 100, 20 * spread + 100, xtol=1e-14, rtol=1e-14)
+        np.testing.assert_allclose(np.exp(project(log_x, Box(low, high))), np.clip(np.exp(np.minimum(log_x + t, 1.0)), low, high), atol=1e-9)
+
+
+def test_a_cap_of_zero_is_zero_and_no_obstacle():
+    found = mirror.run(F("quadratic"), np.ones(4), starts(4), Box(np.zeros(4), np.array([0.0, 1.0, 1.0, 1.0])))
+    assert found.h[0] == 0.0
+    np.testing.assert_allclose(found.h[1:], 1 / 3, atol=1e-9)
+    assert found.gap < 1e-10
+
+
+def test_a_function_that_is_nowhere_finite_has_an_infinite_minimum():
+    found = mirror.run(F("reciprocal"), np.ones(3), starts(3), Box(np.zeros(3), np.array([0.0, 1.0, 1.0])))
+    assert found.value == np.inf
