@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -62,6 +64,8 @@ class Runs:
 
     def loss(self, target: str) -> Floats:
         """Measured losses of one target (rows,), NaN where missing."""
+        if target not in self.targets:
+            raise UserError(self.name, f"no target {target!r}", f"{_nearest(target, self.targets)}targets are {', '.join(self.targets)}")
         return self.losses[:, self.targets.index(target)]
 
     def select(self, mask: NDArray[np.bool_]) -> Runs:
@@ -116,9 +120,11 @@ def read_runs(
         UserError: a file, column or cell that cannot be used, named with its line.
     """
     if isinstance(source, Runs):
-        if where is not None or columns is not None:
-            raise UserError("runs", "already read", "give where and columns to the first read_runs")
+        if not (where is columns is on is targets is None):
+            raise UserError("runs", "already read", "give where, columns, on and targets to the first read_runs")
         return source
+    if columns is not None and not isinstance(columns, Mapping):
+        raise UserError("columns", f"{columns!r} is not a mapping", f"keys are {', '.join(_DEFAULT)}")
     name, table = read_table(source, on)
     layout = _Layout(name, table, columns or {})
     if where is not None:
@@ -127,7 +133,7 @@ def read_runs(
             raise UserError(name, f"no rows left after where {where!r}", "check the expression against the table")
         table = table[keep]
         layout = replace(layout, table=table)
-    runs = _checked(layout, targets, require_losses)
+    runs = _checked(layout, [targets] if isinstance(targets, str) else targets, require_losses)
     _report_copies(runs)
     return runs
 
@@ -136,7 +142,7 @@ def to_frame(runs: Runs) -> pd.DataFrame:
     """Runs as a DataFrame in the common schema."""
     columns: dict[str, Any] = {} if runs.run is None else {"run": runs.run}
     columns |= {n: x for n, x in (("N", runs.N), ("D", runs.D)) if x is not None}
-    columns |= {f"h_{d}": runs.h[:, i] for i, d in enumerate(runs.domains)} | {f"loss_{t}": runs.loss(t) for t in runs.targets}
+    columns |= {f"h_{d}": runs.h[:, i] for i, d in enumerate(runs.domains)} | {f"loss_{t}": runs.losses[:, i] for i, t in enumerate(runs.targets)}
     return pd.DataFrame(columns)
 
 
@@ -170,9 +176,9 @@ class _Layout:
         """The column of N, D or run and what to multiply it with; (None, number) for a constant, (None, nan) for none."""
         spec = self.columns.get(key, _DEFAULT[key])
         if isinstance(spec, (int, float)) and not isinstance(spec, bool):
-            return None, float(spec)
+            return None, _factor(key, spec)
         if isinstance(spec, Mapping) and set(spec) == {"column", "times"}:
-            return self.existing(str(spec["column"]), f"columns, {key}"), float(spec["times"])
+            return self.existing(str(spec["column"]), f"columns, {key}"), _factor(key, spec["times"])
         if not isinstance(spec, str):
             raise UserError("columns", f"{key} is {spec!r}", 'give a column, a number, or {"column": name, "times": factor}')
         if spec not in self.table.columns and key not in self.columns:
@@ -193,6 +199,8 @@ class _Layout:
             column, times = self.one(key)
             if column is not None and key not in self.table.columns:
                 extra[key] = self.table[column] if key == "run" else pd.Series(times * _as_floats(self.table[column]), index=self.table.index)
+            elif column is None and np.isfinite(times) and key not in self.table.columns:
+                extra[key] = pd.Series(times, index=self.table.index)
         return pd.concat([self.table, pd.DataFrame(extra, index=self.table.index)], axis=1) if extra else self.table
 
 
@@ -204,6 +212,9 @@ def _checked(layout: _Layout, targets: Sequence[str] | None, require_losses: boo
     for target in targets or ():
         if target not in losses:
             raise UserError(layout.name, f"no target {target!r}", f"{_nearest(target, losses)}targets are {', '.join(losses)}")
+    named = [*domains.values(), *(losses.values() if require_losses else ())]
+    if len(set(named)) < len(named):
+        raise UserError(layout.name, f"column {next(c for i, c in enumerate(named) if c in named[:i])!r} is named twice", "name each column once under columns")
     kept = {t: losses[t] for t in (targets or losses)} if require_losses else {}
     columns = {t: _numbers(layout, c, _loss_fault, missing=True) for t, c in kept.items()}
     empty = [t for t, column in columns.items() if np.isnan(column).all()]
@@ -222,7 +233,7 @@ def _checked(layout: _Layout, targets: Sequence[str] | None, require_losses: boo
         D=_counts(layout, "D"),
         h=_weights(layout, domains),
         losses=np.stack(list(columns.values()), axis=1) if columns else np.zeros((rows, 0)),
-        run=None if run is None else layout.table[run].astype(str).to_numpy(),
+        run=None if run is None else layout.table[run].astype("string").fillna("").to_numpy(dtype=object),
         rows=layout.table.index.to_numpy(np.int64),
     )
 
@@ -232,11 +243,14 @@ def _counts(layout: _Layout, key: str) -> Floats | None:
     column, times = layout.one(key)
     if column is None and np.isnan(times):
         return None
-    if not (np.isfinite(times) and times > 0):
-        raise UserError("columns", f"{key} is {times:g}", "give a positive number")
-    if column is None:
-        return np.full(len(layout.table), times)
-    return times * _numbers(layout, column, _count_fault)
+    return np.full(len(layout.table), times) if column is None else _numbers(layout, column, _count_fault, times=times)
+
+
+def _factor(key: str, value: Any) -> float:
+    """A number of `columns` that N or D is, or is multiplied with."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < np.inf:
+        return float(value)
+    raise UserError("columns", f"{key} is {value!r}", "give a positive number")
 
 
 def _weights(layout: _Layout, domains: Mapping[str, str]) -> Floats:
@@ -244,7 +258,8 @@ def _weights(layout: _Layout, domains: Mapping[str, str]) -> Floats:
     if not domains:
         return np.zeros((len(layout.table), 0))
     h = np.stack([_numbers(layout, column, _weight_fault) for column in domains.values()], axis=1)
-    total = h.sum(axis=1)
+    with np.errstate(over="ignore"):
+        total = h.sum(axis=1)
     off = np.abs(total - 1.0)
     worst = int(np.argmax(off > SUM_WARNED))
     if off[worst] > SUM_WARNED:
@@ -252,27 +267,38 @@ def _weights(layout: _Layout, domains: Mapping[str, str]) -> Floats:
         raise UserError(place, f"domain weights sum to {total[worst]:.6g}, not to 1 within {SUM_WARNED:g}", "give shares that sum to 1")
     if (rounded := int((off > SUM_SILENT).sum())) > 0:
         warn(layout.name, f"domain weights of {rounded} rows sum to 1 only within {off.max():.1e}", "they were divided by their sum")
-    return h / total[:, None]
+    # What sums to 1 but for the rounding of the sum stays as it is: reading is idempotent.
+    return np.where((off > len(domains) * np.finfo(float).eps)[:, None], h / total[:, None], h)
 
 
-def _numbers(layout: _Layout, column: str, fault: Callable[[Floats], tuple[NDArray[np.bool_], str, str]], missing: bool = False) -> Floats:
-    """A column as float64 (rows,), every cell passed by `fault`; missing cells are refused unless allowed."""
+def _numbers(layout: _Layout, column: str, fault: Callable[[Floats], tuple[NDArray[np.bool_], str, str]], missing: bool = False, times: float = 1.0) -> Floats:
+    """A column as float64 (rows,), times a factor, every cell passed by `fault`; missing cells are refused unless allowed."""
     raw = layout.table[column]
-    values = _as_floats(raw) if raw.dtype != bool else np.full(len(raw), np.nan)
-    bad = np.isnan(values) & (raw.notna().to_numpy() | (not missing))
-    what, remedy = "is not a number", "give numbers without units or thousands separators"
-    if not bad.any():
-        bad, what, remedy = fault(values)
+    with np.errstate(over="ignore"):
+        values = times * _as_floats(raw)
+    empty = raw.isna().to_numpy(dtype=bool)
+    unread = np.isnan(values) & ~empty
+    faulty, what, remedy = fault(values)
+    bad = unread | (faulty & ~empty) | (empty & (not missing))
     if bad.any():
         at = int(np.argmax(bad))
         cell = raw.iloc[at]
-        shown = "an empty cell" if pd.isna(cell) else repr(cell.item() if hasattr(cell, "item") else cell)
+        shown = repr(cell.item() if hasattr(cell, "item") else cell)
+        shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+        if empty[at]:
+            shown, what, remedy = "an empty cell", "where a number is needed", "fill it in, or leave the row out with where"
+        elif unread[at]:
+            what, remedy = "is not a number", "give numbers without units or thousands separators"
         raise UserError(f"{layout.name}, column {column!r}, line {layout.table.index[at]}", f"{shown} {what}", remedy)
     return values
 
 
 def _as_floats(column: Any) -> Floats:
-    """Numbers (rows,), NaN where a cell is none."""
+    """Numbers (rows,), NaN where a cell is none: other text, a date, a truth value."""
+    kinds = pd.api.types
+    if not kinds.is_numeric_dtype(column.dtype) or kinds.is_bool_dtype(column.dtype) or kinds.is_complex_dtype(column.dtype):
+        column = column.astype(object)
+        column = column.where(column.map(lambda x: isinstance(x, (str, numbers.Real, Decimal)) and not isinstance(x, bool)).astype(bool))
     return pd.Series(pd.to_numeric(column, errors="coerce")).to_numpy(dtype=np.float64, na_value=np.nan)
 
 
@@ -292,9 +318,9 @@ def _report_copies(runs: Runs) -> None:
     """Warn of rows that repeat another row of their run in all but D: a checkpoint written twice carries no information."""
     if runs.D is None or not runs.targets or (runs.run is None and not runs.domains):
         return
-    frame = to_frame(runs).drop(columns="D")
-    copies = int(frame.duplicated().sum())
-    if copies and int(to_frame(runs).duplicated().sum()) < copies:
+    frame = to_frame(runs)[~np.isnan(runs.losses).all(axis=1)]
+    copies = int(frame.drop(columns="D").duplicated().sum() - frame.duplicated().sum())
+    if copies:
         warn(runs.name, f"{copies} rows are exact copies of another row of their run but for D", "leave them out with where: they carry no information")
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import os
-import re
-import warnings
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from mixjax.errors import UserError
+from mixjax.errors import UserError, warn
 
 Source = str | os.PathLike[str] | pd.DataFrame
 _TEXT = {".csv": ",", ".tsv": "\t", ".txt": ","}
@@ -27,16 +27,16 @@ def read_table(source: Source | Sequence[Source], on: str | Sequence[str] | None
 
     Args:
         source: a file (.csv, .csv.gz, .tsv, .parquet), a DataFrame, or several of them to join.
-        on: key columns of the join; every key occurs once in each table and in all of them.
+        on: key columns of the join; a key occurs once in each table, rows without a partner are left out with a warning.
 
     Raises:
         UserError: a file that is missing, empty, not a table, or that cannot be joined.
     """
     if isinstance(source, (str, os.PathLike, pd.DataFrame)):
         return _read(source)
-    parts = [_read(s) for s in source]
+    parts = [_read(s) for s in source] if isinstance(source, Sequence) else []
     if not parts:
-        raise UserError("runs", "no file", "name a table of runs")
+        raise UserError("runs", f"no table in {type(source).__name__}", "name a file, a DataFrame, or several of them")
     name, table = parts[0]
     for other_name, other in parts[1:]:
         table = _join(name, table, other_name, other, [on] if isinstance(on, str) else list(on or ()))
@@ -46,58 +46,88 @@ def read_table(source: Source | Sequence[Source], on: str | Sequence[str] | None
 
 def _read(source: Source) -> tuple[str, pd.DataFrame]:
     if isinstance(source, pd.DataFrame):
-        name, table = "DataFrame", source.reset_index(drop=True)
-        header = [str(c) for c in table.columns]
-    else:
+        name, table = "DataFrame", _with_lines(source)
+    elif isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        name = path.name
-        header, table = _read_file(path)
-    repeated = next((c for i, c in enumerate(header) if c in header[:i]), None)
-    if repeated is not None:
-        raise UserError(name, f"column {repeated!r} occurs twice", "rename or remove one of them")
+        name, table = path.name, _read_file(path)
+    else:
+        raise UserError("runs", f"{type(source).__name__} is not a table", "give a file or a DataFrame")
+    header = [str(c).strip() for c in table.columns]
+    for i, column in enumerate(header):
+        if not column.isprintable():
+            raise UserError(name, f"column {i + 1} has the name {column[:60]!r}, which cannot be printed", "give a table of runs, with a header line")
+        if column in header[:i]:
+            raise UserError(name, f"column {column!r} occurs twice", "rename or remove one of them")
     if table.empty:
         raise UserError(name, "has no rows", "name a table with one line per run and checkpoint")
-    table = table.set_axis(header, axis=1)
-    table.index = pd.RangeIndex(2, len(table) + 2)
-    return name, table
+    return name, table.set_axis(header, axis=1)
 
 
-def _read_file(path: Path) -> tuple[list[str], pd.DataFrame]:
-    """Header and rows of one file."""
-    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    if suffix.lower() not in (*_TEXT, *_PARQUET):
-        raise UserError(str(path), f"unknown kind of file {path.suffix!r}", "give a .csv, .tsv or .parquet file")
+def _with_lines(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with line numbers as index; levels of the index that have a name are columns."""
+    named = [n for n in table.index.names if n is not None and n not in table.columns]
+    table = table.reset_index(level=named) if named else table
+    return table.set_axis(pd.RangeIndex(2, len(table) + 2), axis=0)
+
+
+def _read_file(path: Path) -> pd.DataFrame:
+    """Rows of one file, with their lines as index."""
+    kinds = [s.lower() for s in path.suffixes[-2:]]
+    suffix = kinds[0] if kinds[1:] == [".gz"] else "".join(kinds[-1:])
     try:
-        if suffix.lower() in _PARQUET:
-            table = pd.read_parquet(path)
-            return [str(c) for c in table.columns], table.reset_index(drop=True)
-        return _read_text(path, _TEXT[suffix.lower()])
-    except OSError as error:
-        if suffix.lower() in _PARQUET and path.is_file():
-            raise UserError(str(path), "is not a Parquet file", "give a table of runs") from None
-        raise UserError(str(path), f"cannot be read ({error.strerror or type(error).__name__})", "name a table of runs") from None
+        path.stat()
+        if path.is_dir():
+            raise UserError(str(path), "is a directory", "name a table of runs")
+        if suffix in _PARQUET:
+            return _with_lines(_read_parquet(path))
+        if suffix in _TEXT:
+            return _read_text(path, _TEXT[suffix], gzip.open if kinds[-1] == ".gz" else open)
+        raise UserError(str(path), f"unknown kind of file {path.suffix!r}", "give a .csv, .tsv or .parquet file")
     except UnicodeDecodeError:
         raise UserError(str(path), "is not text in UTF-8", "give a CSV file in UTF-8") from None
-    except (csv.Error, pd.errors.EmptyDataError, StopIteration):
-        raise UserError(str(path), "is empty or not a table", "give a CSV file with a header line") from None
-    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        line = re.search(r"line (\d+)", str(error))
-        raise UserError(str(path), f"line {line[1]} has more cells than the header" if line else "has rows longer than the header", "mend the row") from None
-    except (ValueError, EOFError) as error:
-        raise UserError(str(path), f"cannot be read ({error})"[:200].replace("\n", " "), "give a table of runs") from None
+    except (OSError, ValueError, EOFError, csv.Error, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+        raise UserError(str(path), f"cannot be read ({reason})", "name a table of runs") from None
 
 
-def _read_text(path: Path, separator: str) -> tuple[list[str], pd.DataFrame]:
-    opener: Any = gzip.open if path.suffix == ".gz" else open
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except Exception:  # a broken file ends the reader in many ways, KeyError and TypeError among them
+        raise UserError(str(path), "is not a Parquet file or is broken", "write it again, or give a CSV file") from None
+
+
+def _read_text(path: Path, separator: str, opener: Any) -> pd.DataFrame:
     with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
-        header = [cell.strip() for cell in next(csv.reader(file, delimiter=separator))]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        table = pd.read_csv(path, sep=separator, index_col=False, encoding="utf-8-sig", skip_blank_lines=False, low_memory=False, **_EXACT)
+        text = file.read()
+    header, lines = _lines(path, text, separator)
+    table = pd.read_csv(io.StringIO(text, newline=""), sep=separator, index_col=False, skipinitialspace=True, low_memory=False, **_EXACT)
+    table = table.set_axis(header, axis=1).set_axis(lines, axis=0)
     blank = table.isna().all(axis=1)
     while len(table) and blank.iloc[-1]:
         table, blank = table.iloc[:-1], blank.iloc[:-1]
-    return header, table
+    return table
+
+
+def _lines(path: Path, text: str, separator: str) -> tuple[list[str], list[int]]:
+    """The header, and the line of each row below it; blank lines are skipped, rows of another length than the header refused."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+    header: list[str] = []
+    lines: list[int] = []
+    line = 1
+    for cells in reader:
+        start, line = line, reader.line_num + 1
+        if not cells or (len(cells) == 1 and not cells[0].strip()):
+            continue
+        if not header:
+            header = [cell.strip() for cell in cells]
+        elif len(cells) != len(header):
+            raise UserError(str(path), f"line {start} has {len(cells)} cells, the header has {len(header)}", "give every line one cell per column")
+        else:
+            lines.append(start)
+    if not header:
+        raise UserError(str(path), "is empty", "give a CSV file with a header line")
+    return header, lines
 
 
 def _join(name: str, table: pd.DataFrame, other_name: str, other: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -108,13 +138,22 @@ def _join(name: str, table: pd.DataFrame, other_name: str, other: pd.DataFrame, 
         absent = next((k for k in keys if k not in part.columns), None)
         if absent is not None:
             raise UserError(which, f"no key column {absent!r}", f"columns are {', '.join(part.columns)}")
+        empty: Any = part[keys].isna().any(axis=1)
+        if empty.any():
+            raise UserError(which, f"line {part.index[empty][0]} has an empty key", f"fill in {', '.join(keys)}")
         repeated = part.duplicated(keys)
         if repeated.any():
             raise UserError(which, f"line {part.index[repeated][0]} repeats its key", "keys of a join occur once")
     common = [c for c in other.columns if c in table.columns and c not in keys]
     if common:
         raise UserError(other_name, f"column {common[0]!r} is in {name} too", "rename or remove one of them")
-    joined = table.reset_index(names="\0line").merge(other, on=keys, how="inner")
+    try:
+        joined = table.reset_index(names="\0line").merge(other, on=keys, how="inner")
+    except ValueError:
+        raise UserError(f"{name} + {other_name}", f"{', '.join(keys)} is text in one and a number in the other", "write the keys alike") from None
     if joined.empty:
         raise UserError(f"{name} + {other_name}", f"no row shares its {', '.join(keys)}", "check the key columns")
+    alone = len(table) - len(joined), len(other) - len(joined)
+    if any(alone):
+        warn(f"{name} + {other_name}", f"{alone[0]} and {alone[1]} rows have a key that the other table lacks", "they are left out")
     return joined.set_index("\0line").rename_axis(None)

@@ -6,18 +6,18 @@ import ast
 import difflib
 import operator
 import re
+import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from mixjax.errors import UserError
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 _LONGEST = 10_000
+_BACKTICKED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`([^`]*)`""")  # texts are stepped over
 _GRAMMAR = "use column names, numbers, 'text', == != < <= > >=, in (...), and, or, not, parentheses"
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -37,6 +37,10 @@ _NAMES = {
     ast.NamedExpr: "an assignment",
     ast.JoinedStr: "an f-string",
     ast.Starred: "a star",
+    ast.ListComp: "a comprehension",
+    ast.SetComp: "a comprehension",
+    ast.DictComp: "a comprehension",
+    ast.GeneratorExp: "a comprehension",
 }
 
 
@@ -51,14 +55,18 @@ def select(table: pd.DataFrame, expression: str) -> NDArray[np.bool_]:
     """
     source, quoted = _unquote(expression)
     try:
-        tree = ast.parse(source.strip(), mode="eval").body
-        columns = {quoted.get(n, n): table[quoted.get(n, n)] for n in _names(tree, table, quoted)}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python's remarks on style
+            tree = ast.parse(source.strip(), mode="eval").body
+        columns = {quoted.get(n, n): _plain(table[quoted.get(n, n)]) for n in _names(tree, table, quoted)}
         with np.errstate(invalid="ignore"):
             return _truth(tree, columns, quoted, len(table))
     except SyntaxError as error:
-        raise UserError("where", f"{expression!r} is not an expression ({error.msg})", _GRAMMAR) from None
+        raise UserError("where", f"{_short(expression)} is not an expression ({error.msg})", _GRAMMAR) from None
+    except OverflowError:
+        raise UserError("where", "a number is too large for its column", "write it with an exponent, e.g. 1e30") from None
     except TypeError:
-        raise UserError("where", f"{expression!r} compares a column that holds text and numbers", "select with another column") from None
+        raise UserError("where", f"{_short(expression)} compares values of different kinds", "compare text with text, numbers with numbers") from None
     except (RecursionError, MemoryError, ValueError):
         raise UserError("where", "the expression cannot be read", _GRAMMAR) from None
 
@@ -70,18 +78,20 @@ def _unquote(expression: str) -> tuple[str, dict[str, str]]:
     quoted: dict[str, str] = {}
 
     def plain(found: re.Match[str]) -> str:
+        if found[1] is None:
+            return found[0]
         name = f"quoted_column_{len(quoted)}_"
         quoted[name] = found[1]
         return name
 
-    return re.sub(r"`([^`]*)`", plain, expression), quoted
+    return _BACKTICKED.sub(plain, expression), quoted
 
 
 def _names(tree: ast.AST, table: pd.DataFrame, quoted: dict[str, str]) -> set[str]:
     """Names in the expression, all of them columns; what no selection contains is refused by name."""
     for node in ast.walk(tree):
         if type(node) in _NAMES:
-            raise UserError("where", f"{ast.unparse(node)!r} is {_NAMES[type(node)]}", _GRAMMAR)
+            raise UserError("where", f"{_short(ast.unparse(node))} is {_NAMES[type(node)]}", _GRAMMAR)
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     for name in sorted(names):
         column = quoted.get(name, name)
@@ -106,9 +116,9 @@ def _truth(node: ast.expr, columns: dict[str, Any], quoted: dict[str, str], rows
             return np.logical_and.reduce([_compare(a, op, b, columns, quoted, rows) for a, op, b in steps])
         case ast.Constant(bool() as value):
             return np.full(rows, value)
-        case ast.Name(name) if columns[quoted.get(name, name)].dtype == bool:
-            return columns[quoted.get(name, name)].to_numpy()
-    raise UserError("where", f"{ast.unparse(node)!r} is no condition", _GRAMMAR)
+        case ast.Name(name) if pd.api.types.infer_dtype(columns[quoted.get(name, name)], skipna=True) == "boolean":
+            return columns[quoted.get(name, name)].eq(True).to_numpy(dtype=bool, na_value=False)
+    raise UserError("where", f"{_short(ast.unparse(node))} is no condition", _GRAMMAR)
 
 
 def _compare(left: ast.expr, op: ast.cmpop, right: ast.expr, columns: dict[str, Any], quoted: dict[str, str], rows: int) -> NDArray[np.bool_]:
@@ -116,7 +126,7 @@ def _compare(left: ast.expr, op: ast.cmpop, right: ast.expr, columns: dict[str, 
     a = _value(left, columns, quoted)
     if isinstance(op, (ast.In, ast.NotIn)):
         if not isinstance(right, (ast.Tuple, ast.List, ast.Set)):
-            raise UserError("where", f"{ast.unparse(right)!r} after in is not a list", "write e.g. split in ('train', 'eval')")
+            raise UserError("where", f"{_short(ast.unparse(right))} after in is not a list", "write e.g. split in ('train', 'eval')")
         hits = [_apply(operator.eq, a, _value(item, columns, quoted), rows) for item in right.elts]
         inside = np.logical_or.reduce(hits) if hits else np.zeros(rows, bool)
         return inside if isinstance(op, ast.In) else ~inside & _present(a, rows)
@@ -131,25 +141,42 @@ def _apply(compare: Callable[[Any, Any], Any], a: Any, b: Any, rows: int) -> NDA
     if len(kinds) > 1:
         text, number = (a, b) if _is_text(a) else (b, a)
         raise UserError("where", f"{_label(text)} is text and {_label(number)} is a number", "compare text with text, numbers with numbers")
-    result = compare(a, b)
-    found = result.to_numpy(dtype=bool, na_value=False) if hasattr(result, "to_numpy") else np.full(rows, bool(result))
-    return found & _present(a, rows) & _present(b, rows)
+    found = _present(a, rows) & _present(b, rows)
+    result = compare(*(x[found] if isinstance(x, pd.Series) else x for x in (a, b)))
+    found[found] = result.to_numpy(dtype=bool) if isinstance(result, pd.Series) else bool(result)
+    return found
+
+
+def _plain(column: Any) -> Any:
+    """A column of values: categories compare as what they stand for."""
+    return column.astype(object) if isinstance(column.dtype, pd.CategoricalDtype) else column
 
 
 def _present(x: Any, rows: int) -> NDArray[np.bool_]:
-    return np.broadcast_to(np.asarray(x.notna()) if hasattr(x, "notna") else np.array(True), rows)
+    return x.notna().to_numpy(dtype=bool) if isinstance(x, pd.Series) else np.ones(rows, bool)
 
 
 def _is_text(x: Any) -> bool | None:
     """Whether a value or column holds text; None: it holds nothing."""
-    if not hasattr(x, "dropna"):
+    if not isinstance(x, pd.Series):
         return isinstance(x, str)
     present = x.dropna()
     return None if present.empty else isinstance(present.iloc[0], str)
 
 
 def _label(x: Any) -> str:
-    return f"column {x.name!r}" if hasattr(x, "name") else repr(x)
+    """A value, or a column with the first cell that makes it text."""
+    if not isinstance(x, pd.Series):
+        return _short(x)
+    as_number: Any = pd.to_numeric(x, errors="coerce")
+    text: Any = x[x.notna() & as_number.isna()]
+    return f"column {x.name!r}" + (f" (line {text.index[0]}: {_short(text.iloc[0])})" if len(text) else "")
+
+
+def _short(x: Any) -> str:
+    """A value for a message, cut to 60 characters."""
+    shown = repr(x)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
 def _value(node: ast.expr, columns: dict[str, Any], quoted: dict[str, str]) -> Any:
@@ -161,4 +188,4 @@ def _value(node: ast.expr, columns: dict[str, Any], quoted: dict[str, str]) -> A
             return value
         case ast.UnaryOp(ast.USub(), ast.Constant(value)) if isinstance(value, (int, float)):
             return -value
-    raise UserError("where", f"{ast.unparse(node)!r} is not a column, number or text", _GRAMMAR)
+    raise UserError("where", f"{_short(ast.unparse(node))} is not a column, number or text", _GRAMMAR)

@@ -13,5 +13,5 @@ def reference_data(name: str) -> Path:
     folder = os.environ.get("MIXJAX_DATA")
     path = Path(folder) / name if folder else Path(__file__).resolve().parents[2] / "shared" / "data" / name
     if not path.exists():
-        pytest.skip(f"{name} is not in {'MIXJAX_DATA' if folder else '../shared/data'}")
+        pytest.skip(f"no {path} ({'MIXJAX_DATA' if folder else 'MIXJAX_DATA is not set'})")
     return path

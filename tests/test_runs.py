@@ -6,6 +6,8 @@ import gzip
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,12 +55,12 @@ def test_common_schema(write):
     assert str(runs) == "runs.csv: 4 rows, 3 mixtures of 2 domains, 3 sizes, 2 targets"
 
 
-@pytest.mark.parametrize("kind", ["csv.gz", "tsv", "parquet", "frame", "bom", "crlf", "spaces"])
+@pytest.mark.parametrize("kind", ["csv.gz", "tsv", "parquet", "frame", "bom", "crlf", "cr", "spaces", "padded", "blank lines", "CSV.GZ", "index"])
 def test_other_containers(write, tmp_path, kind):
     plain = read_runs(write(HEADER, *ROWS))
     text = "\n".join([HEADER, *ROWS]) + "\n"
-    path = tmp_path / f"other.{kind if '.' in kind or kind in ('tsv', 'parquet') else 'csv'}"
-    if kind == "csv.gz":
+    path = tmp_path / f"other.{kind if kind.lower() in ('csv.gz', 'tsv', 'parquet') else 'csv'}"
+    if kind in ("csv.gz", "CSV.GZ"):
         path.write_bytes(gzip.compress(text.encode()))
     elif kind == "tsv":
         path.write_text(text.replace(",", "\t"))
@@ -68,18 +70,70 @@ def test_other_containers(write, tmp_path, kind):
         path.write_text(text, encoding="utf-8-sig")
     elif kind == "crlf":
         path.write_bytes(text.replace("\n", "\r\n").encode())
+    elif kind == "cr":
+        path.write_bytes(text.replace("\n", "\r").encode())
     elif kind == "spaces":
         path.write_text(text.replace("h_a", " h_a ").replace("loss_x", "loss_x "))
-    source = pd.read_csv(tmp_path / "runs.csv") if kind == "frame" else path
+    elif kind == "padded":
+        path.write_text(text.replace(",", ", "))
+    elif kind == "blank lines":
+        path.write_text("\n" + text.replace("\n", "\n\n") + ",,,,,,,\n")
+    frame = pd.read_csv(tmp_path / "runs.csv")
+    source = {"frame": frame.rename(columns={"h_a": " h_a "}), "index": frame.set_index(["N", "run"])}.get(kind, path)
     runs = read_runs(source)
     assert runs.fingerprint() == plain.fingerprint()
     assert (runs.domains, runs.targets) == (plain.domains, plain.targets)
 
 
+def test_parquet_keeps_its_named_index(write, tmp_path):
+    table = pd.read_csv(write(HEADER, *ROWS))
+    table.set_index("N").to_parquet(tmp_path / "runs.parquet")
+    np.testing.assert_array_equal(read_runs(tmp_path / "runs.parquet").N, [1e8, 1e8, 2e8, 8e8])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "Float64", "object", "category", "string", "string[pyarrow]", "double[pyarrow]"])
+def test_kinds_of_number_columns(write, dtype):
+    table = pd.read_csv(write(HEADER, *ROWS))
+    kinds = {column: table[column].astype(dtype) for column in ("N", "h_a", "loss_y")}
+    runs = read_runs(table.assign(**kinds))
+    np.testing.assert_array_equal(runs.N, [1e8, 1e8, 2e8, 8e8])
+    np.testing.assert_array_equal(runs.h[:, 0], [0.25, 0.25, 0.5, 1])
+    np.testing.assert_array_equal(runs.loss("y"), np.array([2.5, np.nan, 2.3, 2.0], dtype="float32" if dtype == "float32" else float))
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [True, True],
+        pd.array([True, None], dtype="boolean"),
+        pd.array([True, False], dtype="bool[pyarrow]"),
+        np.array([True, 2.0], dtype=object),
+        [1 + 0j, 2 + 0j],
+        pd.to_datetime(["2020", "2021"]),
+        pd.to_timedelta([1, 2], unit="s"),
+        [[1.0], [2.0]],
+    ],
+    ids=["bool", "boolean", "arrow", "object", "complex", "date", "duration", "list"],
+)
+def test_what_is_no_number(cells):
+    table = pd.DataFrame({"D": [1e9, 2e9], "loss_x": [3.0, 2.9]})
+    for column in ("N", "h_a", "loss_y"):
+        with pytest.raises(UserError, match=f"DataFrame, column '{column}', line 2: .* is not a number"):
+            read_runs(table.assign(**{column: cells}))
+
+
+def test_names_that_are_no_text():
+    runs = read_runs(pd.DataFrame({"loss_x": [3.0, 2.9], "D": [1, 2], 7: [1, 0]}, index=[5, 5]), where="`7` == 0")
+    np.testing.assert_array_equal(runs.rows, [3])
+
+
 def test_a_frame_is_left_alone(write):
     table = pd.read_csv(write(HEADER, *ROWS))
+    table = table.rename(columns={"h_a": " h_a "}).set_index("run")
     before = table.copy(deep=True)
-    read_runs(table, where="N < 5e8")
+    runs = read_runs(table, where="N < 5e8")
+    pd.testing.assert_frame_equal(table, before)
+    runs.h[:], runs.losses[:] = 0, 0
     pd.testing.assert_frame_equal(table, before)
 
 
@@ -99,6 +153,21 @@ def test_two_files_joined_on_a_key(write):
     np.testing.assert_array_equal(runs.loss("x"), [3.1, 2.9, 2.5])
     np.testing.assert_array_equal(runs.N, [1e6] * 3)
     assert runs.name == "weights.csv + losses.csv"
+    assert len(read_runs([weights, losses], on="index", columns={"h": "train_{}", "loss": "valid_{}", "N": 1e6}, where="N == 1e6 and index < 3")) == 2
+
+
+def test_a_join_on_two_keys_of_three_tables():
+    one = pd.DataFrame({"a": [1, 1, 2], "b": ["x", "y", "x"], "h_only": 1})
+    runs = read_runs([one, one[["b", "a"]].assign(N=[3, 2, 1])[::-1], one[["a", "b"]].assign(loss_x=[1.0, 2.0, 3.0])], on=["a", "b"])
+    np.testing.assert_array_equal(runs.N, [3, 2, 1])
+    np.testing.assert_array_equal(runs.loss("x"), [1, 2, 3])
+
+
+def test_rows_without_a_partner_are_left_out_with_a_warning(write):
+    first, second = write("k,h_a", "1,1", "2,1", "3,1", name="a.csv"), write("k,loss_x", "3,2", "9,1", name="b.csv")
+    with pytest.warns(MixjaxWarning, match=r"a.csv \+ b.csv: 2 and 1 rows have a key that the other table lacks"):
+        runs = read_runs([first, second], on="k")
+    np.testing.assert_array_equal(runs.rows, [4])
 
 
 def test_names_given_one_by_one(write):
@@ -114,19 +183,41 @@ def test_tables_without_scale_or_mixture(write):
     assert read_runs(write("N,D,loss_x", "1e8,2e9,3.1")).h.shape == (1, 0)
 
 
-@given(st.lists(st.tuples(st.floats(1e6, 1e12), st.floats(0.1, 20.0), st.floats(0, 1)), min_size=1, max_size=8))
-def test_round_trip(rows):
-    table = pd.DataFrame([{"N": n, "D": 2 * n, "h_a": a, "h_b": 1 - a, "loss_x": x} for n, x, a in rows])
+@given(st.integers(1, 20), st.integers(1, 8), st.integers(0, 2**32 - 1), st.booleans())
+def test_round_trip(k, rows, seed, named):
+    draw = np.random.default_rng(seed)
+    losses = np.where(draw.uniform(size=(rows, 3)) < 0.3, np.nan, draw.uniform(0.1, 20, (rows, 3)))
+    losses[0] = 1.0
+    table = pd.DataFrame(np.round(draw.dirichlet(np.full(k, 0.4), rows), 8), columns=[f"h_{i}" for i in range(k)])
+    table = table.assign(N=10 ** draw.uniform(6, 12, rows), D=10.0 ** np.arange(1, rows + 1), loss_x=losses[:, 0], loss_y=losses[:, 1], loss_z=losses[:, 2])
+    if named:
+        table["run"] = [f"r{i}" for i in range(rows)]
     runs = read_runs(table)
     again = read_runs(to_frame(runs))
     assert again.fingerprint() == runs.fingerprint()
-    np.testing.assert_allclose(runs.h.sum(axis=1), 1.0, rtol=0, atol=1e-15)
+    assert (again.run is not None) == named
+    np.testing.assert_array_equal(again.losses, losses)
+    np.testing.assert_allclose(runs.h.sum(axis=1), 1.0, rtol=0, atol=k * np.finfo(float).eps)
 
 
 def test_numbers_read_back_exactly(write):
     losses = np.random.default_rng(0).uniform(1, 5, 500)
     path = write("N,D,loss_x", *(f"1e8,{i + 1}e9,{x!r}" for i, x in enumerate(losses.tolist())))
     np.testing.assert_array_equal(read_runs(path).loss("x"), losses)
+    path.write_text(path.read_text() + "1e8,1,oops\n")  # which makes the column text
+    np.testing.assert_array_equal(read_runs(path, where="D > 1").loss("x"), losses)
+
+
+def test_weights_that_sum_to_1_are_read_as_written():
+    h = np.random.default_rng(1).dirichlet(np.ones(17), 200)
+    table = pd.DataFrame(h, columns=[f"h_{i}" for i in range(17)]).assign(loss_x=1.0)
+    np.testing.assert_array_equal(read_runs(table).h, h)
+
+
+def test_run_ids_are_text(write):
+    runs = read_runs(write("run,N,loss_x", "1,1,3", ",2,3"))
+    assert [type(r) for r in runs.run] == [str, str]
+    assert runs.run[1] == ""
 
 
 # ------------------------------------------------------------------ what is refused
@@ -147,6 +238,14 @@ def test_numbers_read_back_exactly(write):
         ("loss_x", "inf", ["'loss_x'", "line 4", "not a loss"]),
         ("loss_x", "-2.0", ["'loss_x'", "line 4", "-2.0"]),
         ("loss_x", "0", ["'loss_x'", "line 4"]),
+        ("D", "1e400", ["'D'", "line 4", "positive"]),
+        ("D", "1_000", ["'D'", "line 4", "'1_000'", "number"]),
+        ("N", "True", ["'N'", "line 4", "'True'", "number"]),
+        ("h_a", "50%", ["'h_a'", "line 4", "'50%'", "number"]),
+        ("h_a", "nan", ["'h_a'", "line 4", "empty"]),
+        ("h_a", "1e308", ["h_a, h_b", "line 4", "sum to 1e+308"]),
+        ("h_a", "0.5011", ["h_a, h_b", "line 4", "sum to 1.0011"]),
+        ("loss_x", "x" * 500, ["'loss_x'", "line 4", "'xxx", "..."]),
         ("loss_y", "n.a.", ["'loss_y'", "line 4", "'n.a.'", "number"]),
     ],
 )
@@ -157,9 +256,24 @@ def test_bad_cells_are_named(write, column, value, said):
     message = str(error.value)
     assert "runs.csv" in message
     assert "\n" not in message
+    assert len(message) < 250
     for part in said:
         assert part in message
     assert len(read_runs(path, where="split == 'eval'")) == 1  # rows that are not selected do not matter
+
+
+def test_the_first_bad_line_is_named(write):
+    cells = ["1e8,2e9,3.1", "1e8,-1,3.0", "1e8,many,2.9", "1e8,,2.9"]
+    for first, said in ((1, "line 2: '-1'"), (2, "line 2: 'many'"), (3, "line 2: an empty cell")):
+        with pytest.raises(UserError, match=said):
+            read_runs(write("N,D,loss_x", *cells[first:], *cells[:first]))
+
+
+def test_lines_are_those_of_the_file(write):
+    path = write("N,D,loss_x,note", '1,2,3,"two', 'lines"', "", "1,3,0,x")
+    with pytest.raises(UserError, match="line 5: 0"):
+        read_runs(path)
+    np.testing.assert_array_equal(read_runs(path, where="D == 2").rows, [2])
 
 
 @pytest.mark.parametrize(
@@ -168,11 +282,23 @@ def test_bad_cells_are_named(write, column, value, said):
         (b"", "empty"),
         (b"N,D,loss_x\n", "no rows"),
         (b"N,D,N,loss_x\n1,2,3,4\n", "'N' occurs twice"),
-        (b"N,D,loss_x\n1,2,3,4,5\n", "more cells|longer"),
-        (b"N,D,loss_x\n1,2,3\n1,2,3,4\n", "more cells|longer"),
+        (b"N,D,loss_x\n1,2,3,4,5\n", "cells, the header has 3"),
+        (b"N,D,loss_x\n1,2,3\n1,2,3,4\n", "cells, the header has 3"),
         (b"\x89PNG\r\n\x1a\n\x00\x00\xff\xfe", "UTF-8|not a table|no loss"),
         (b'{"a": 1, "b": [1, 2]}\n', "no rows|no loss"),
         (b"N,D,h_a\n1,2,1\n", "no loss_<target> column"),
+        (b"\n\n", "is empty"),
+        (b"\n1,2\n", "has no rows"),
+        (b"N,D,loss_x\n1,2,3\n1,2\n", "line 3 has 2 cells, the header has 3"),
+        (b"N,D,loss_x\n\n1,2,3,\n", "line 3 has 4 cells, the header has 3"),
+        (b"N;D;loss_x\n1;2;3\n", "columns are N;D;loss_x"),
+        (b'[\n{"N": 1, "D": 2}\n]\n', "line 2 has 2 cells"),
+        (b"a\0b,c\n1,2\n", "cannot be printed"),
+        (b'"N\nx",D\n1,2\n', "cannot be printed"),
+        (b'N,D,loss_x\n1,2,"3\n', "cannot be read"),
+        (b"N,D,loss_x\n1,2," + b"3" * 200_000, "cannot be read"),
+        (b"N,D,loss_x,note\n" + b"1,2,3,x\n" * 10_000 + b"1,2,3,\xe9\n", "UTF-8"),
+        ("N,D,loss_x\n1,2,3\n".encode("utf-16"), "UTF-8"),
     ],
 )
 def test_files_that_are_no_tables(tmp_path, content, said):
@@ -181,15 +307,75 @@ def test_files_that_are_no_tables(tmp_path, content, said):
     with pytest.raises(UserError, match=said) as error:
         read_runs(path)
     assert "bad.csv" in str(error.value)
+    assert "\n" not in str(error.value)
 
 
-def test_files_that_cannot_be_read(tmp_path):
-    (tmp_path / "folder.csv").mkdir()
-    (tmp_path / "broken.parquet").write_bytes(b"PAR1 nonsense")
-    (tmp_path / "runs.xlsx").write_bytes(b"x")
-    for name, said in (("missing.csv", "No such file"), ("folder.csv", "directory"), ("broken.parquet", "broken"), ("runs.xlsx", "unknown kind")):
-        with pytest.raises(UserError, match=said):
-            read_runs(tmp_path / name)
+def packed(cut=None, overwritten=slice(0)):
+    """A gzipped table, cut off or with bytes overwritten."""
+    content = bytearray(gzip.compress("\n".join([HEADER, *ROWS]).encode()))
+    content[overwritten] = b"\xff" * len(content[overwritten])
+    return bytes(content[:cut])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("missing.csv", None, "No such file"),
+        ("missing.parquet", None, "No such file"),
+        ("missing", None, "No such file"),
+        ("nul\0.csv", None, "cannot be read"),
+        ("x" * 5000 + ".csv", None, "name too long"),
+        ("runs.xlsx", b"x", "unknown kind of file '.xlsx'"),
+        ("runs", b"N,loss_x\n1,2\n", "unknown kind of file ''"),
+        ("runs.gz", packed(), "unknown kind of file '.gz'"),
+        ("broken.parquet", b"PAR1 nonsense", "is not a Parquet file or is broken"),
+        ("empty.parquet", b"", "is not a Parquet file or is broken"),
+        ("text.csv.gz", b"N,loss_x\n1,2\n", "Not a gzipped file"),
+        ("cut.csv.gz", packed(cut=40), "cannot be read"),
+        ("broken.csv.gz", packed(overwritten=slice(20, 60)), "cannot be read"),
+        ("empty.csv.gz", gzip.compress(b""), "is empty"),
+    ],
+)
+def test_files_that_cannot_be_read(tmp_path, name, content, said):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=said) as error:
+        read_runs(tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["folder", "folder.csv", "folder.parquet"])
+def test_a_directory_is_no_table(tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=f"{name}: is a directory"):
+        read_runs(tmp_path / name)
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b[:30] + b"\xff" * 30 + b[60:], lambda b: b[:-60] + b"\xff" * 40 + b[-20:]])
+def test_broken_parquet(write, tmp_path, damage):
+    path = tmp_path / "runs.parquet"
+    pd.read_csv(write(HEADER, *ROWS)).to_parquet(path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match="is not a Parquet file or is broken"):
+        read_runs(path)
+
+
+def test_parquet_with_broken_metadata(tmp_path):
+    path = tmp_path / "runs.parquet"
+    pq.write_table(pa.table({"N": [1.0], "loss_x": [3.0]}).replace_schema_metadata({b"pandas": b"{}"}), path)
+    with pytest.raises(UserError, match="is not a Parquet file or is broken"):
+        read_runs(path)
+
+
+@pytest.mark.parametrize("source", [3, None, [], [3], {"N": [1]}, pd.DataFrame(), pd.DataFrame({"N": []}), pd.DataFrame(index=[0, 1])])
+def test_sources_that_are_no_tables(source):
+    with pytest.raises(UserError, match=r"no table in|not a table|has no rows"):
+        read_runs(source, on="N")
+
+
+def test_a_column_that_occurs_twice_in_a_frame():
+    with pytest.raises(UserError, match="column '3' occurs twice"):
+        read_runs(pd.DataFrame([[1, 2]], columns=[3, "3"]))
 
 
 @pytest.mark.parametrize(
@@ -201,6 +387,17 @@ def test_files_that_cannot_be_read(tmp_path):
         ({"N": "size"}, "no column 'size'"),
         ({"N": -1.0}, "positive"),
         ({"loss": {"x": "loss_z"}}, "did you mean 'loss_"),
+        ({"N": "n"}, "columns are N, D"),
+        ({"N": float("nan")}, "N is nan"),
+        ({"N": True}, "N is True"),
+        ({"D": {"column": "D", "times": "1e6"}}, "D is '1e6'"),
+        ({"D": {"column": "D", "times": -1}}, "D is -1"),
+        ({"D": {"column": "D", "times": 1e306}}, r"column 'D', line 2: 2000000000\.0 is not a positive count"),
+        ({"D": {"column": "D"}}, '"times": factor'),
+        ({"loss": 3}, "pattern"),
+        ({"h": {"a": "h_a", "b": "h_a"}}, "'h_a' is named twice"),
+        ({"loss": "h_{}"}, "'h_a' is named twice"),
+        (["h"], "not a mapping"),
     ],
 )
 def test_columns_that_are_not_there(write, columns, said):
@@ -215,6 +412,10 @@ def test_columns_that_are_not_there(write, columns, said):
         (["k,h_a", "1,1"], ["j,loss_x", "1,2"], "k", "no key column 'k'"),
         (["k,h_a", "1,1", "1,1"], ["k,loss_x", "1,2"], "k", "line 3 repeats"),
         (["k,h_a", "1,1"], ["k,loss_x", "2,2"], "k", "no row shares"),
+        (["k,h_a", "1,1"], ["k,loss_x", "1,2", "2,2", "2,2"], "k", "b.csv: line 4 repeats"),
+        (["k,h_a", "1,1", ",1"], ["k,loss_x", "1,2", ",2"], "k", "a.csv: line 3 has an empty key"),
+        (["k,h_a", "1,1"], ["k,loss_x", "one,2"], "k", "text in one and a number in the other"),
+        (["k,h_a", "1,1"], ["k,loss_x", "1,2"], [], "no key"),
         (["k,h_a", "1,1"], ["k,h_a,loss_x", "1,1,2"], "k", "'h_a' is in"),
     ],
 )
@@ -231,6 +432,9 @@ def test_no_rows_left(write):
 def test_targets_asked_for(write):
     path = write(HEADER, *ROWS)
     assert read_runs(path, targets=["y"]).targets == ("y",)
+    assert read_runs(path, targets="y").targets == ("y",)
+    assert read_runs(path, targets=["y", "x"]).targets == ("y", "x")
+    assert read_runs(path, require_losses=False).targets == ()
     with pytest.raises(UserError, match="no target 'z'"):
         read_runs(path, targets=["z"])
     with pytest.raises(UserError, match="'y' has no measured loss"):
@@ -253,9 +457,38 @@ def test_rounded_weights_are_renormalised_with_a_warning(write):
 def test_copied_checkpoints_are_reported(write):
     with pytest.warns(MixjaxWarning, match="1 rows are exact copies"):
         read_runs(write(HEADER, *ROWS, "2e8,2.1e9,0.5,0.5,2.9,2.3,train,r2"))
+    with pytest.warns(MixjaxWarning, match="1 rows are exact copies"):  # a missing loss is no difference
+        read_runs(write(HEADER, *ROWS, "1e8,4.1e9,0.25,0.75,3.0,,train,r1"))
+
+
+@pytest.mark.parametrize("line", ["2e8,2.1e9,0.5,0.5,2.9,2.3,train,r9", "2e8,2.1e9,0.5,0.5,2.9,2.31,train,r2", "2e8,2e9,0.5,0.5,2.9,2.3,train,r2"])
+def test_no_copy_of_another_run_another_loss_or_the_same_tokens(write, line):
+    assert len(read_runs(write(HEADER, *ROWS, line))) == 5  # silent: warnings are errors here
+
+
+def test_rows_without_any_loss_are_no_copies(write):
+    assert len(read_runs(write(HEADER, *ROWS, "2e8,3e9,0.5,0.5,,,train,r2", "2e8,4e9,0.5,0.5,,,train,r2"))) == 6
 
 
 # ------------------------------------------------------------------ Runs
+
+
+def test_one_target(write):
+    runs = read_runs(write(HEADER, *ROWS))
+    np.testing.assert_array_equal(runs.loss("x"), [3.1, 3.0, 2.9, 2.5])
+    with pytest.raises(UserError, match="no target 'z'; targets are x, y"):
+        runs.loss("z")
+
+
+def test_select(write):
+    runs = read_runs(write(HEADER, *ROWS))
+    mask = np.array([False, True, False, True])
+    some = runs.select(mask)
+    for field in ("N", "D", "h", "losses", "run", "rows"):
+        np.testing.assert_array_equal(getattr(some, field), getattr(runs, field)[mask], err_msg=field)
+    assert (some.name, some.domains, some.targets, len(some)) == (runs.name, runs.domains, runs.targets, 2)
+    bare = read_runs(write("loss_x", "3.1", "3.0")).select(np.array([True, False]))
+    assert (len(bare), bare.N, bare.D, bare.run) == (1, None, None, None)
 
 
 def test_reordered(write):
@@ -271,14 +504,20 @@ def test_reordered(write):
 def test_fingerprint_is_of_the_content(write):
     runs = read_runs(write(HEADER, *ROWS))
     assert runs.fingerprint() == read_runs(write(HEADER, *ROWS, name="other.csv")).fingerprint()
-    assert runs.fingerprint() != read_runs(write(HEADER, *changed(0, "loss_x", "3.2"))).fingerprint()
+    assert runs.fingerprint() == read_runs(write(HEADER, *ROWS)).fingerprint()
+    others = [(HEADER, changed(0, c, v)) for c, v in (("loss_x", "3.2"), ("loss_y", ""), ("N", "3e8"), ("D", "3e9"))]
+    others += [(HEADER.replace("h_a", "h_c"), ROWS), (HEADER.replace("loss_y", "loss_z"), ROWS), (HEADER, ROWS[1:]), (HEADER, ROWS[::-1])]
+    others += [(HEADER.replace("N,", "x,"), ROWS), (HEADER, [row.replace("0.25,0.75", "0.75,0.25") for row in ROWS])]
+    prints = {runs.fingerprint(), *(read_runs(write(header, *rows)).fingerprint() for header, rows in others)}
+    assert len(prints) == 1 + len(others)
 
 
 def test_runs_are_read_once(write):
     runs = read_runs(write(HEADER, *ROWS))
     assert read_runs(runs) is runs
-    with pytest.raises(UserError, match="already read"):
-        read_runs(runs, where="N > 1")
+    for late in ({"where": "N > 1"}, {"columns": {}}, {"on": "k"}, {"targets": ["x"]}):
+        with pytest.raises(UserError, match="already read"):
+            read_runs(runs, **late)
 
 
 # ------------------------------------------------------------------ reference data
