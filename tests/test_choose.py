@@ -167,11 +167,10 @@ def test_an_interrupted_fit_is_not_compared():
 
 def test_an_interruption_after_the_first_minima_stops_the_comparison(monkeypatch):
     """`fit` then hands back what it has; the next law must not begin."""
-    begun = []
+    begun, fitted = [], compared().fits["simple"]
 
     def interrupted(runs, law, **options):
         begun.append(law.name)
-        fitted = compared().fits["simple"]
         search = {t: s.__class__(**(s.__dict__ | {"status": "interrupted"})) for t, s in fitted.search.items()}
         return fitted.__class__(**(fitted.__dict__ | {"search": search}))
 
