@@ -312,7 +312,7 @@ def test_files_that_are_no_tables(tmp_path, content, said):
 
 def packed(cut=None, overwritten=slice(0)):
     """A gzipped table, cut off or with bytes overwritten."""
-    content = bytearray(gzip.compress("\n".join([HEADER, *ROWS]).encode()))
+    content = bytearray(gzip.compress("\n".join([HEADER, *ROWS]).encode(), mtime=0))
     content[overwritten] = b"\xff" * len(content[overwritten])
     return bytes(content[:cut])
 
