@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import numbers
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -15,13 +16,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixjax.errors import UserError, warn
-from mixjax.table import Source, read_table
+from mixjax.table import Origins, Source, read_table
 from mixjax.where import select
 
 Floats = NDArray[np.float64]
 
 # Weights of a row sum to 1: silently to rounding, with a warning to the rounding of published tables.
 SUM_SILENT, SUM_WARNED = 1e-6, 1e-3
+# Text that is a number; Python alone would also take 1_000 and digits of other scripts.
+_NUMERAL = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?\s*|\s*[+-]?inf(inity)?\s*", re.ASCII | re.IGNORECASE)
 _DEFAULT = {"N": "N", "D": "D", "h": "h_{}", "loss": "loss_{}", "run": "run"}
 
 
@@ -125,8 +128,8 @@ def read_runs(
         return source
     if columns is not None and not isinstance(columns, Mapping):
         raise UserError("columns", f"{columns!r} is not a mapping", f"keys are {', '.join(_DEFAULT)}")
-    name, table = read_table(source, on)
-    layout = _Layout(name, table, columns or {})
+    name, table, origins = read_table(source, on)
+    layout = _Layout(name, table, columns or {}, origins)
     if where is not None:
         keep = select(layout.with_canonical_names(), where)
         if not keep.any():
@@ -153,11 +156,12 @@ class _Layout:
     name: str
     table: pd.DataFrame
     columns: Mapping[str, Any]
+    origins: Origins = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for key in self.columns:
             if key not in _DEFAULT:
-                raise UserError("columns", f"no key {key!r}", f"{_nearest(key, _DEFAULT)}keys are {', '.join(_DEFAULT)}")
+                raise UserError("columns", f"no key {key!r}", f"{_nearest(str(key), _DEFAULT)}keys are {', '.join(_DEFAULT)}")
 
     def many(self, key: str) -> dict[str, str]:
         """{name: column} of the domains ("h") or the targets ("loss")."""
@@ -184,6 +188,12 @@ class _Layout:
         if spec not in self.table.columns and key not in self.columns:
             return None, float("nan")
         return self.existing(spec, f"columns, {key}"), 1.0
+
+    def line(self, column: str, at: int) -> tuple[str, int]:
+        """The file a column came from and the line there of row number `at`."""
+        first = int(self.table.index[at])
+        name, lines = self.origins.get(column, (self.name, {}))
+        return name, lines.get(first, first)
 
     def existing(self, column: str, place: str) -> str:
         """The column, which must be there."""
@@ -224,6 +234,8 @@ def _checked(layout: _Layout, targets: Sequence[str] | None, require_losses: boo
         warn(layout.name, f"targets {', '.join(empty)} have no measured loss in the selected rows", "they are left out")
     columns = {t: column for t, column in columns.items() if t not in empty}
     run, _ = layout.one("run")
+    if run is None and "run" in layout.columns:
+        raise UserError("columns", f"run is {layout.columns['run']!r}", "name the column of run ids")
     rows = len(layout.table)
     return Runs(
         name=layout.name,
@@ -263,7 +275,8 @@ def _weights(layout: _Layout, domains: Mapping[str, str]) -> Floats:
     off = np.abs(total - 1.0)
     worst = int(np.argmax(off > SUM_WARNED))
     if off[worst] > SUM_WARNED:
-        place = f"{layout.name}, columns {', '.join(domains.values())}, line {layout.table.index[worst]}"
+        name, line = layout.line(next(iter(domains.values())), worst)
+        place = f"{name}, columns {', '.join(domains.values())}, line {line}"
         raise UserError(place, f"domain weights sum to {total[worst]:.6g}, not to 1 within {SUM_WARNED:g}", "give shares that sum to 1")
     if (rounded := int((off > SUM_SILENT).sum())) > 0:
         warn(layout.name, f"domain weights of {rounded} rows sum to 1 only within {off.max():.1e}", "they were divided by their sum")
@@ -289,7 +302,8 @@ def _numbers(layout: _Layout, column: str, fault: Callable[[Floats], tuple[NDArr
             shown, what, remedy = "an empty cell", "where a number is needed", "fill it in, or leave the row out with where"
         elif unread[at]:
             what, remedy = "is not a number", "give numbers without units or thousands separators"
-        raise UserError(f"{layout.name}, column {column!r}, line {layout.table.index[at]}", f"{shown} {what}", remedy)
+        name, line = layout.line(column, at)
+        raise UserError(f"{name}, column {column!r}, line {line}", f"{shown} {what}", remedy)
     return values
 
 
@@ -297,9 +311,18 @@ def _as_floats(column: Any) -> Floats:
     """Numbers (rows,), NaN where a cell is none: other text, a date, a truth value."""
     kinds = pd.api.types
     if not kinds.is_numeric_dtype(column.dtype) or kinds.is_bool_dtype(column.dtype) or kinds.is_complex_dtype(column.dtype):
-        column = column.astype(object)
-        column = column.where(column.map(lambda x: isinstance(x, (str, numbers.Real, Decimal)) and not isinstance(x, bool)).astype(bool))
-    return pd.Series(pd.to_numeric(column, errors="coerce")).to_numpy(dtype=np.float64, na_value=np.nan)
+        return np.array([_as_float(cell) for cell in column], dtype=np.float64)
+    return column.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _as_float(cell: Any) -> float:
+    """One cell as a number. Python reads text exactly; pandas before 3 is off by a unit in the last place in every seventh number."""
+    if isinstance(cell, bool) or not isinstance(cell, (str, numbers.Real, Decimal)) or (isinstance(cell, str) and not _NUMERAL.fullmatch(cell)):
+        return np.nan
+    try:
+        return float(cell)
+    except (OverflowError, ValueError):  # a whole number beyond float64, a signalling NaN
+        return np.nan
 
 
 def _count_fault(x: Floats) -> tuple[NDArray[np.bool_], str, str]:

@@ -16,14 +16,16 @@ import pandas as pd
 from mixjax.errors import UserError, warn
 
 Source = str | os.PathLike[str] | pd.DataFrame
+# {column: (file it came from, {line in the first file: line in that one, where it differs})} of a joined table.
+Origins = dict[str, tuple[str, dict[int, int]]]
 _TEXT = {".csv": ",", ".tsv": "\t", ".txt": ","}
 _PARQUET = (".parquet", ".pq")
 # Numbers read back as they were written; from pandas 3.1 on this is the default and asking for it is deprecated.
 _EXACT: dict[str, Any] = {} if tuple(int(x) for x in pd.__version__.split(".")[:2]) >= (3, 1) else {"float_precision": "round_trip"}
 
 
-def read_table(source: Source | Sequence[Source], on: str | Sequence[str] | None = None) -> tuple[str, pd.DataFrame]:
-    """The name of a table for messages, and the table; its index is the line in the file (header = 1).
+def read_table(source: Source | Sequence[Source], on: str | Sequence[str] | None = None) -> tuple[str, pd.DataFrame, Origins]:
+    """The name of a table for messages, the table, and where joined columns came from; its index is the line in the (first) file (header = 1).
 
     Args:
         source: a file (.csv, .csv.gz, .tsv, .parquet), a DataFrame, or several of them to join.
@@ -33,15 +35,20 @@ def read_table(source: Source | Sequence[Source], on: str | Sequence[str] | None
         UserError: a file that is missing, empty, not a table, or that cannot be joined.
     """
     if isinstance(source, (str, os.PathLike, pd.DataFrame)):
-        return _read(source)
+        return *_read(source), {}
+    keys = [on] if isinstance(on, str) else on or []
+    if not isinstance(keys, Sequence) or not all(isinstance(key, str) for key in keys):
+        raise UserError("on", f"{on!r} is not a name", "name the key column, or a list of key columns")
     parts = [_read(s) for s in source] if isinstance(source, Sequence) else []
     if not parts:
         raise UserError("runs", f"no table in {type(source).__name__}", "name a file, a DataFrame, or several of them")
     name, table = parts[0]
+    origins: Origins = {column: (name, {}) for column in table.columns} if len(parts) > 1 else {}
     for other_name, other in parts[1:]:
-        table = _join(name, table, other_name, other, [on] if isinstance(on, str) else list(on or ()))
+        table, lines = _join(name, table, other_name, other, list(keys))
+        origins |= {column: (other_name, lines) for column in other.columns if column not in keys}
         name = f"{name} + {other_name}"
-    return name, table
+    return name, table, origins
 
 
 def _read(source: Source) -> tuple[str, pd.DataFrame]:
@@ -98,7 +105,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _read_text(path: Path, separator: str, opener: Any) -> pd.DataFrame:
-    with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
+    with opener(path, "rt", encoding="utf-8-sig") as file:  # line ends become \n: pandas shifts cells after a blank line that ends in \r
         text = file.read()
     header, lines = _lines(path, text, separator)
     table = pd.read_csv(io.StringIO(text, newline=""), sep=separator, index_col=False, skipinitialspace=True, low_memory=False, **_EXACT)
@@ -130,8 +137,8 @@ def _lines(path: Path, text: str, separator: str) -> tuple[list[str], list[int]]
     return header, lines
 
 
-def _join(name: str, table: pd.DataFrame, other_name: str, other: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Rows of two tables that share their key, in the order of the first; line numbers are the first's."""
+def _join(name: str, table: pd.DataFrame, other_name: str, other: pd.DataFrame, keys: list[str]) -> tuple[pd.DataFrame, dict[int, int]]:
+    """Rows of two tables that share their key, in the order and with the lines of the first; {these lines: lines of the other}."""
     if not keys:
         raise UserError(f"{name} + {other_name}", "several tables and no key to join them on", "name the key column: on=... or --on")
     for which, part in ((name, table), (other_name, other)):
@@ -148,7 +155,7 @@ def _join(name: str, table: pd.DataFrame, other_name: str, other: pd.DataFrame, 
     if common:
         raise UserError(other_name, f"column {common[0]!r} is in {name} too", "rename or remove one of them")
     try:
-        joined = table.reset_index(names="\0line").merge(other, on=keys, how="inner")
+        joined = table.reset_index(names="\0line").merge(other.reset_index(names="\0other"), on=keys, how="inner")
     except ValueError:
         raise UserError(f"{name} + {other_name}", f"{', '.join(keys)} is text in one and a number in the other", "write the keys alike") from None
     if joined.empty:
@@ -156,4 +163,5 @@ def _join(name: str, table: pd.DataFrame, other_name: str, other: pd.DataFrame, 
     alone = len(table) - len(joined), len(other) - len(joined)
     if any(alone):
         warn(f"{name} + {other_name}", f"{alone[0]} and {alone[1]} rows have a key that the other table lacks", "they are left out")
-    return joined.set_index("\0line").rename_axis(None)
+    lines = dict(zip(joined["\0line"].tolist(), joined.pop("\0other").tolist(), strict=True))
+    return joined.set_index("\0line").rename_axis(None), lines

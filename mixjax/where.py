@@ -91,7 +91,7 @@ def _names(tree: ast.AST, table: pd.DataFrame, quoted: dict[str, str]) -> set[st
     """Names in the expression, all of them columns; what no selection contains is refused by name."""
     for node in ast.walk(tree):
         if type(node) in _NAMES:
-            raise UserError("where", f"{_short(ast.unparse(node))} is {_NAMES[type(node)]}", _GRAMMAR)
+            raise UserError("where", f"{_source(node, quoted)} is {_NAMES[type(node)]}", _GRAMMAR)
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     for name in sorted(names):
         column = quoted.get(name, name)
@@ -118,7 +118,7 @@ def _truth(node: ast.expr, columns: dict[str, Any], quoted: dict[str, str], rows
             return np.full(rows, value)
         case ast.Name(name) if pd.api.types.infer_dtype(columns[quoted.get(name, name)], skipna=True) == "boolean":
             return columns[quoted.get(name, name)].eq(True).to_numpy(dtype=bool, na_value=False)
-    raise UserError("where", f"{_short(ast.unparse(node))} is no condition", _GRAMMAR)
+    raise UserError("where", f"{_source(node, quoted)} is no condition", _GRAMMAR)
 
 
 def _compare(left: ast.expr, op: ast.cmpop, right: ast.expr, columns: dict[str, Any], quoted: dict[str, str], rows: int) -> NDArray[np.bool_]:
@@ -126,7 +126,7 @@ def _compare(left: ast.expr, op: ast.cmpop, right: ast.expr, columns: dict[str, 
     a = _value(left, columns, quoted)
     if isinstance(op, (ast.In, ast.NotIn)):
         if not isinstance(right, (ast.Tuple, ast.List, ast.Set)):
-            raise UserError("where", f"{_short(ast.unparse(right))} after in is not a list", "write e.g. split in ('train', 'eval')")
+            raise UserError("where", f"{_source(right, quoted)} after in is not a list", "write e.g. split in ('train', 'eval')")
         hits = [_apply(operator.eq, a, _value(item, columns, quoted), rows) for item in right.elts]
         inside = np.logical_or.reduce(hits) if hits else np.zeros(rows, bool)
         return inside if isinstance(op, ast.In) else ~inside & _present(a, rows)
@@ -179,6 +179,14 @@ def _short(x: Any) -> str:
     return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
+def _source(node: ast.AST, quoted: dict[str, str]) -> str:
+    """A part of the expression for a message, its backticks as the user wrote them."""
+    shown = ast.unparse(node)
+    for name, column in quoted.items():
+        shown = shown.replace(name, f"`{column}`")
+    return _short(shown)
+
+
 def _value(node: ast.expr, columns: dict[str, Any], quoted: dict[str, str]) -> Any:
     """A column or a literal."""
     match node:
@@ -188,4 +196,4 @@ def _value(node: ast.expr, columns: dict[str, Any], quoted: dict[str, str]) -> A
             return value
         case ast.UnaryOp(ast.USub(), ast.Constant(value)) if isinstance(value, (int, float)):
             return -value
-    raise UserError("where", f"{_short(ast.unparse(node))} is not a column, number or text", _GRAMMAR)
+    raise UserError("where", f"{_source(node, quoted)} is not a column, number or text", _GRAMMAR)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import io
 import json
 import os
 import signal
@@ -189,6 +190,16 @@ def test_predict_adds_columns_and_keeps_the_rest(folder, run, tmp_path):
     assert (tmp_path / "o.csv").read_text() == out
     losses = as_json(run("predict", folder / "fit.json", folder / "points.csv", "--json"))["losses"]
     assert losses["web"] == [float(line.split(",")[-2]) for line in lines[1:]]
+
+
+@pytest.mark.parametrize("ending", ["", "\n\n"])
+def test_predict_keeps_rows_and_losses_together(folder, run, tmp_path, ending):
+    header, first, second = (folder / "points.csv").read_text().splitlines()
+    (tmp_path / "p.csv").write_text(f'\n{header}\n{first.removesuffix("NA")}"two\nlines"\n\n{second}\n{ending}')
+    code, out, err = run("predict", folder / "fit.json", tmp_path / "p.csv")
+    assert (code, err) == (0, "")
+    plain = pd.read_csv(io.StringIO(run("predict", folder / "fit.json", folder / "points.csv")[1]))
+    pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(out)).drop(columns="note"), plain.drop(columns="note"))
 
 
 def test_mix_json_is_the_contract(folder, run):

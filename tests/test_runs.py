@@ -122,6 +122,24 @@ def test_what_is_no_number(cells):
             read_runs(table.assign(**{column: cells}))
 
 
+def test_a_whole_number_beyond_float64_is_no_number():
+    table = pd.DataFrame({"N": np.array([7, 10**400], dtype=object), "loss_x": [3.0, 2.9]})
+    with pytest.raises(UserError, match=r"column 'N', line 3: 1000.* is not a number"):
+        read_runs(table)
+
+
+def test_a_join_names_the_line_of_the_file_a_cell_came_from_whichever_rows_are_selected(write):
+    sizes, losses = write("k,N", "1,1e8", "2,2e8", "3,3e8", name="n.csv"), write("k,loss_x", "3,0", "2,2", "1,1", name="l.csv")
+    with pytest.raises(UserError, match=r"^l\.csv, column 'loss_x', line 2: "):
+        read_runs([sizes, losses], on="k", where="N > 2.5e8")
+
+
+def test_empty_cells_stay_in_their_column_whatever_ends_the_lines(tmp_path):
+    for end in ("\n", "\r\n", "\r"):
+        (tmp_path / "r.csv").write_bytes(end.join(["note,N,loss_x", "", ",1,2", ",3,4", ""]).encode())
+        np.testing.assert_array_equal(read_runs(tmp_path / "r.csv").N, [1, 3])
+
+
 def test_names_that_are_no_text():
     runs = read_runs(pd.DataFrame({"loss_x": [3.0, 2.9], "D": [1, 2], 7: [1, 0]}, index=[5, 5]), where="`7` == 0")
     np.testing.assert_array_equal(runs.rows, [3])
@@ -398,6 +416,8 @@ def test_a_column_that_occurs_twice_in_a_frame():
         ({"h": {"a": "h_a", "b": "h_a"}}, "'h_a' is named twice"),
         ({"loss": "h_{}"}, "'h_a' is named twice"),
         (["h"], "not a mapping"),
+        ({1: "N"}, "no key 1"),
+        ({"run": 5}, "run is 5"),
     ],
 )
 def test_columns_that_are_not_there(write, columns, said):
@@ -416,6 +436,11 @@ def test_columns_that_are_not_there(write, columns, said):
         (["k,h_a", "1,1", ",1"], ["k,loss_x", "1,2", ",2"], "k", "a.csv: line 3 has an empty key"),
         (["k,h_a", "1,1"], ["k,loss_x", "one,2"], "k", "text in one and a number in the other"),
         (["k,h_a", "1,1"], ["k,loss_x", "1,2"], [], "no key"),
+        (["k,h_a", "1,1"], ["k,loss_x", "1,2"], 3, "on: 3 is not a name"),
+        (["k,h_a", "1,1"], ["k,loss_x", "1,2"], ["k", 3], "is not a name"),
+        (["k,loss_x", "1,2", "2,3"], ["k,h_a,h_b", "2,1,1", "1,1,0"], "k", "b.csv, columns h_a, h_b, line 2: domain weights sum to 2"),
+        (["k,h_a", "1,1", "2,1"], ["k,loss_x", "2,-1", "1,2"], "k", "b.csv, column 'loss_x', line 2: -1 is not a loss"),
+        (["k,h_a", "1,1", "2,x"], ["k,loss_x", "2,1", "1,2"], "k", "a.csv, column 'h_a', line 3: 'x'"),
         (["k,h_a", "1,1"], ["k,h_a,loss_x", "1,1,2"], "k", "'h_a' is in"),
     ],
 )

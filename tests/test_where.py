@@ -95,6 +95,7 @@ def test_selects(expression, rows):
         ("~final", "no condition"),
         ("await final", "no condition"),
         ("final & final", "arithmetic"),
+        ("`odd name` + 1 == 2", r"'`odd name` \+ 1' is arithmetic"),
         ("(D := 10) == 10", "assignment"),
         ("[x for x in D] == 1", "comprehension"),
         ("D in (*N,)", "star"),

@@ -155,8 +155,8 @@ def read_points(path: str, columns: Mapping[str, Any] | None, fitted: Fit) -> tu
         content = read_table(path)[1].loc[runs.rows]
     else:
         separator = "\t" if ".tsv" in Path(path).suffixes else ","
-        text = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig", skip_blank_lines=False)
-        content = text.iloc[runs.rows - 2]  # rows are lines of the file, the header is line 1
+        text = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig")
+        content = text.iloc[: len(runs)]  # both skip blank lines; `rows` are lines of the file, of which a cell may hold several
     replaced = [f"loss_{t}" for t in fitted.targets if f"loss_{t}" in content]
     if replaced:
         warn(path, f"has {', '.join(replaced)} already", "the predictions take their place in the output")
