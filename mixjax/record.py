@@ -79,6 +79,16 @@ class Fit:
     made: Mapping[str, Any] = field(default_factory=dict)
     own_law: Any = field(default=None, repr=False, compare=False)
 
+    def __str__(self) -> str:
+        """One line a target: objective and how its search ended."""
+        wide = max(map(len, ("target", *self.targets)))
+        lines = [f"law {self.law}, {len(self.domains)} domains, {len(self.targets)} targets", f"{'target':<{wide}}  rows   objective  search"]
+        for t in self.targets:
+            s = self.search[t]
+            limits = f"; at a limit: {', '.join(s.at_limit)}" if s.at_limit else ""
+            lines.append(f"{t:<{wide}}  {s.rows:>4}  {self.objective[t]:.4e}  {s.status}, {s.agreeing} of {s.starts} starts agree{limits}")
+        return "\n".join(lines)
+
     def __eq__(self, other: object) -> bool:
         """Whether both would write the same file."""
         return isinstance(other, Fit) and self.to_dict() == other.to_dict()

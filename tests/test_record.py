@@ -327,3 +327,9 @@ print(json.dumps({t: [str(x.dtype), x.tolist()] for t, x in predicted.items()}))
         dtype, losses = predicted[t]
         assert dtype == "float64"
         np.testing.assert_allclose(losses, wanted[t], **VALUE)
+
+
+def test_printed_in_one_screen():
+    lines = str(FIT).splitlines()
+    assert len(lines) == 2 + len(FIT.targets)
+    assert all(target in line for target, line in zip(FIT.targets, lines[2:], strict=True))
