@@ -113,6 +113,9 @@ def numbers(fitted: Fit) -> str:
 def identified(law: str, params: dict) -> dict:
     """The combinations of parameters that the law's values determine."""
     p = dict(params)
+    if law == "ye_m1":  # with two domains h_2 = 1 - h_1: the terms are exponentials of h_1 and may change places
+        size, rate = np.array([p["C"][0], p["C"][1] * np.exp(p["gamma"][1])]), np.array([p["gamma"][0], -p["gamma"][1]])
+        p |= {"C": size[np.argsort(rate)], "gamma": np.sort(rate)}
     if law == "ye_m3":  # only the product of the rates
         p["gamma"] = np.prod(p["gamma"])
     if law == "ye_m4":  # (C, gamma_i) and (C e^-c, gamma_i + c) are one law, because shares sum to 1
