@@ -50,6 +50,7 @@ def fit(
     residual: str = "loss",
     seed: int = 0,
     weights: ArrayLike | None = None,
+    precision: str = "float64",
     watch: Watch | None = None,
 ) -> Fit:
     """Fit a law to every target of a table of runs.
@@ -66,6 +67,7 @@ def fit(
         residual: "loss" or "log" (of the logarithm of the loss).
         seed: same seed, same answer on one machine.
         weights: of the rows (rows,), non-negative; the mean becomes a weighted mean.
+        precision: of the search; "float32" is searched in single and polished in double precision (README, "Speed").
         watch: called with the share done and {target: best objective so far}.
 
     Returns:
@@ -76,15 +78,15 @@ def fit(
     """
     began = time.perf_counter()
     table = runs if isinstance(runs, Runs) else read_runs(runs)
-    _check_options(starts, hops, delta, residual)
+    _check_options(starts, hops, delta, residual, precision)
     problem = make_problem(table, find_law(law), targets, delta, residual, weights)
-    search, best = _search(problem, starts, hops, seed, watch)
+    search, best = _search(problem, starts, hops, seed, precision, watch)
     _check_found(problem, search)
     made = _made(table, starts, hops, seed, time.perf_counter() - began)
     return _record(problem, table, search, best, delta, residual, weights, made)
 
 
-def _check_options(starts: int, hops: int, delta: float, residual: str) -> None:
+def _check_options(starts: int, hops: int, delta: float, residual: str, precision: str) -> None:
     for name, value, least in (("starts", starts, 1), ("hops", hops, 0)):
         if not isinstance(value, int | np.integer) or value < least:
             raise UserError(name, f"{value} is not a whole number of at least {least}", "give such a number")
@@ -92,6 +94,8 @@ def _check_options(starts: int, hops: int, delta: float, residual: str) -> None:
         raise UserError("delta", f"{delta} is not a positive number", "give a positive number, e.g. 1e-3")
     if residual not in ("loss", "log"):
         raise UserError("residual", f"no residual {residual!r}", "choose loss or log")
+    if precision not in ("float64", "float32"):
+        raise UserError("precision", f"no precision {precision!r}", "choose float64 or float32")
 
 
 def draw_starts(problem: Problem, starts: int, seed: int) -> tuple[Floats, NDArray[Any]]:
@@ -114,9 +118,10 @@ def _budget(hops: int, steps: int, decrease: float, window: int) -> Budget:
         return Budget(jnp.asarray(hops, jnp.int32), jnp.asarray(steps, jnp.int32), jnp.asarray(decrease), jnp.asarray(window, jnp.int32))
 
 
-def _search(problem: Problem, starts: int, hops: int, seed: int, watch: Watch | None) -> tuple[batch.Search, batch.Search]:
+def _search(problem: Problem, starts: int, hops: int, seed: int, precision: str, watch: Watch | None) -> tuple[batch.Search, batch.Search]:
     """The search of the best quarter of the starts, and its best minima polished."""
     z, keys = draw_starts(problem, starts, seed)
+    z = z.astype(precision)
     objective, data, done = problem.objective, problem.data, 0
     total = starts + _survivors(starts) * (hops + 1) + min(_POLISHED, _survivors(starts))
 
@@ -128,10 +133,11 @@ def _search(problem: Problem, starts: int, hops: int, seed: int, watch: Watch | 
     sifted = batch.run(objective, data, z, keys, _budget(0, **_SIFT), report)
     z, keys, f = _best(sifted, keys, _survivors(starts))
     if not sifted.finished:
+        sifted = _in_double(problem, sifted)
         return sifted, sifted
     done = starts
     searched_ = batch.run(objective, data, z, keys, _budget(hops, **_SEARCH), report)
-    searched_ = _no_worse(searched_, z, f)
+    searched_ = _in_double(problem, _no_worse(searched_, z, f))
     if not searched_.finished:
         return searched_, searched_
     done += _survivors(starts) * (hops + 1)
@@ -164,6 +170,17 @@ def _best(search: batch.Search, keys: NDArray[Any], n: int) -> tuple[Floats, NDA
         np.take_along_axis(keys, order[..., None], axis=1),
         np.take_along_axis(search.f, order, axis=1),
     )
+
+
+def _in_double(problem: Problem, search: batch.Search) -> batch.Search:
+    """A search of single precision in double, its objectives computed anew."""
+    if search.z.dtype == np.float64:
+        return search
+    z, f = search.z.astype(np.float64), search.f.astype(np.float64)
+    for at in np.argwhere(np.isfinite(f)):
+        value, _ = batch.evaluate(problem.objective, problem.data, at[0], z[tuple(at)])
+        f[tuple(at)] = value if np.isfinite(value) else np.inf
+    return search._replace(z=z, f=f)
 
 
 def _no_worse(search: batch.Search, z: Floats, f: Floats) -> batch.Search:

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 # What 0^gamma is for gamma < 0. Infinity in the paper's formula; a number whose square times any
-# sensible C is still a float64 keeps 1/(... + C 0^gamma) = 0 and its derivatives free of inf/inf.
+# sensible C is still a float keeps 1/(... + C 0^gamma) = 0 and its derivatives free of inf/inf.
 HUGE = 1e100
-LOG_HUGE = 230.25850929940457
+HUGE_FLOAT32 = 1e12
 
 # Below this |s| a power mean is its series to second order: error and cancellation are both about 1e-11.
 POWER_MEAN_SERIES = 1e-5
 
 
 def power(h: jax.Array, gamma: jax.Array) -> jax.Array:
-    """h^gamma for h >= 0, with 0^gamma = 0, 1, huge for gamma >, =, < 0; never above `HUGE`.
+    """h^gamma for h >= 0, with 0^gamma = 0, 1, huge for gamma >, =, < 0; never above `HUGE` (`HUGE_FLOAT32` in single precision).
 
     Shapes broadcast. Derivatives in gamma are finite everywhere; the derivative in h is taken as 0
     at h = 0 (the true one is infinite for 0 < gamma < 1).
     """
     positive = h > 0
+    huge = HUGE if jnp.result_type(h, gamma) == jnp.float64 else HUGE_FLOAT32
     # The barrier keeps XLA from computing the logarithm anew in every lane of a batch that shares h.
     log_h = jax.lax.optimization_barrier(jnp.log(jnp.where(positive, h, 1.0)))
-    at_zero = jnp.where(gamma > 0, 0.0, jnp.where(gamma < 0, HUGE, 1.0))
-    return jnp.where(positive, jnp.exp(jnp.minimum(gamma * log_h, LOG_HUGE)), at_zero)
+    at_zero = jnp.where(gamma > 0, 0.0, jnp.where(gamma < 0, huge, 1.0))
+    return jnp.where(positive, jnp.exp(jnp.minimum(gamma * log_h, float(np.log(huge)))), at_zero)
 
 
 def positive_power(base: jax.Array, exponent: jax.Array) -> jax.Array:

@@ -111,6 +111,37 @@ def test_groups_have_data_of_their_own():
     np.testing.assert_allclose(found.f.min(axis=1), [0.0, 1.0, 10.0], atol=1e-6)
 
 
+@pytest.mark.parametrize("width", [(1, 3), (2, 4), (3, 16), (5, 1)])
+def test_the_width_of_a_chunk_does_not_matter(width):
+    starts = np.random.default_rng(1).uniform(-3, 3, (3, 11, 4))
+    shifts = np.arange(3.0)
+    plain = batch.run(Smooth(egg_box), shifts, starts, keys(3, 11), budget(hops=3), width=batch.Width(1, 8))
+    wide = batch.run(Smooth(egg_box), shifts, starts, keys(3, 11), budget(hops=3), width=batch.Width(*width))
+    np.testing.assert_array_equal(wide.hops, plain.hops)
+    np.testing.assert_allclose(wide.f, plain.f, rtol=1e-9, atol=1e-9)
+
+
+def test_single_precision_stays_single_and_comes_near():
+    found = batch.run(Smooth(PROBLEMS[2].function), zeros(), PROBLEMS[2].starts(8).astype(np.float32), keys(1, 8), budget(decrease=1e-6))
+    assert found.z.dtype == found.f.dtype == np.float32
+    np.testing.assert_allclose(found.z[0, np.argmin(found.f[0])][6:], 1.0, atol=1e-2)
+    assert found.f.min() < 1e-4
+
+
+def test_an_accelerator_takes_all_groups_at_once_and_no_more_than_its_memory(monkeypatch):
+    class Accelerator:
+        platform = "gpu"
+
+        def memory_stats(self):
+            return {"bytes_limit": 2e9}
+
+    monkeypatch.setattr(jax, "local_devices", lambda: [Accelerator()])
+    assert batch._width(np.zeros((8, 100, 5)), np.zeros((8, 10))) == (8, 128)
+    few = batch._width(np.zeros((64, 4096, 33)), np.zeros((64, 2000)))
+    assert few.groups == 1
+    assert few.lanes < 16384
+
+
 def test_same_seed_same_answer_and_other_seed_another_way():
     starts = PROBLEMS[0].starts(4)
     first, again, other = (batch.run(Smooth(rosenbrock), zeros(), starts, keys(1, 4, s), budget(hops=3)) for s in (0, 0, 1))

@@ -203,6 +203,10 @@ def test_same_seed_same_answer():
     assert numbers(quick(small(0.003))) == numbers(baseline())
 
 
+def test_single_precision_finds_the_same_minimum():
+    assert_same_minimum(quick(small(0.003), precision="float32"), baseline())
+
+
 def test_another_seed_finds_the_same_minimum():
     other = quick(small(0.003), seed=5)
     assert repr(other.params) != repr(baseline().params)

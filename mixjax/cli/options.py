@@ -153,6 +153,7 @@ _search = _gathered(
         ),
         "hops": click.option("--hops", type=click.IntRange(min=0), metavar="H", help="Basin hops after a start.  [default: likewise]"),
         "delta": click.option("--delta", type=Count(), metavar="X", help="Of the Huber loss.  [default: 1e-3]"),
+        "precision": click.option("--precision", type=click.Choice(["float64", "float32"]), help="Of the search.  [default: float64]"),
         "residual": click.option("--residual", type=click.Choice(["loss", "log"]), help="Residual of the loss or of its logarithm.  [default: loss]"),
         "seed": click.option("--seed", type=click.IntRange(min=0), metavar="I", help="Same seed, same answer on one machine.  [default: 0]"),
     },

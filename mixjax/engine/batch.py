@@ -5,12 +5,14 @@ target of one resample) and its start; its random key is folded from these, so t
 depend on how searches are dealt out to lanes, chunks and cores.
 
 Lanes lie along the LAST axis of every array: the arithmetic of one lane is short and irregular, that
-of a row of lanes is one vector instruction after another.
+of a row of lanes is one vector instruction after another. Groups lie along the first: on a CPU a chunk
+has one group and few lanes and every core runs chunks of its own, an accelerator takes them all at once.
 """
 
 from __future__ import annotations
 
 import os
+import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -23,9 +25,13 @@ import numpy as np
 
 from mixjax.engine.lane import Budget, LaneState, Objective, init, tick
 
-# Lanes of one chunk on a CPU: one vector register of float64. Wider chunks are no faster per lane and
+# Bytes of one number of all lanes of a chunk on a CPU: one vector register, 8 lanes of float64. Wider chunks are no faster per lane and
 # idle longer at their end (benchmarks/NOTES.md, "lanes").
-CPU_LANES = 8
+CPU_REGISTER = 64
+# Lanes of all groups of a chunk on an accelerator, fewer where their state would take more of its memory than this.
+ACCELERATOR_LANES = 16384
+_MEMORY_SHARE = 0.4
+_DEFAULT_MEMORY = 8e9  # bytes, where a device does not say
 REFILL = 16  # ticks between two refills of the lanes that are done
 BLOCK = 32  # refills of one compiled call, after which the host may print or stop
 QUEUE = 128  # queues are padded to a multiple of this, so that another number of starts recompiles nothing
@@ -45,30 +51,43 @@ class Search(NamedTuple):
     finished: bool
 
 
+class Width(NamedTuple):
+    """How wide a chunk is: groups at once, and lanes of each."""
+
+    groups: int
+    lanes: int
+
+
 class _Queue(NamedTuple):
-    """The searches of a chunk: starts z (queue, q), keys (queue, 2), and how many are real ()."""
+    """The searches of a chunk: starts z (groups, queue, q), keys (groups, queue, 2), and how many are real (groups,)."""
 
     z: jax.Array
     keys: jax.Array
     length: jax.Array
 
 
-class _Chunk(NamedTuple):
-    """Lanes at work and what their searches found.
+class _Lanes(NamedTuple):
+    """Lanes at work and what their searches found, all with a leading axis of groups.
 
     state: of all lanes, lanes last. who (lanes,): the search a lane is at, the queue's length if none.
-    taken (): searches begun. number (): ticks so far.
+    taken (): searches begun.
     z (queue, q), f, evaluations, hops (queue,): the best of every search so far.
     """
 
     state: LaneState
     who: jax.Array
     taken: jax.Array
-    number: jax.Array
     z: jax.Array
     f: jax.Array
     evaluations: jax.Array
     hops: jax.Array
+
+
+class _Chunk(NamedTuple):
+    """lanes, and number (): ticks so far, the same for all."""
+
+    lanes: _Lanes
+    number: jax.Array
 
 
 def run(
@@ -78,29 +97,32 @@ def run(
     keys: np.ndarray,
     budget: Budget,
     watch: Callable[[Search], None] | None = None,
+    width: Width | None = None,
 ) -> Search:
     """Run every search to the end of its budget.
 
     Args:
         objective: hashable (z (q,), data) -> value (), gradient (q,).
         data: its data, every leaf with a leading axis of groups.
-        starts: (groups, starts, q).
+        starts: (groups, starts, q), float64 or float32; everything is computed in this precision.
         keys: random keys (groups, starts, 2).
         budget: the same for all.
         watch: called now and then with the search so far; an exception it raises ends the run.
+        width: of a chunk; by default the device's own.
 
     Returns:
         The `Search`; on KeyboardInterrupt the one so far, with `finished` False.
     """
     groups, count, _ = starts.shape
-    found = Search(starts.copy(), np.full((groups, count), np.inf), np.zeros((groups, count), int), np.zeros((groups, count), int), True)
-    stop = threading.Event()
-    chunks = _deal(groups, count)
+    data, budget = _as_precision((data, budget), starts.dtype)
+    found = Search(starts.copy(), np.full((groups, count), np.inf, starts.dtype), np.zeros((groups, count), int), np.zeros((groups, count), int), True)
+    job = _Job(objective, data, starts, keys, budget, width or _width(starts, data), found, threading.Event(), _workers())
+    chunks = _deal(job)
     finished = True
     # Compile once, before the threads would each do it.
-    _run_chunk(objective, data, starts, keys, budget, found, stop, 0, np.arange(0))
-    with ThreadPoolExecutor(_workers(len(chunks))) as pool:
-        futures = [pool.submit(_run_chunk, objective, data, starts, keys, budget, found, stop, *chunk) for chunk in chunks]
+    _run_chunk(job, np.arange(1), np.arange(0))
+    with ThreadPoolExecutor(min(job.devices.qsize(), len(chunks))) as pool:
+        futures = [pool.submit(_run_chunk, job, *chunk) for chunk in chunks]
         try:
             while waiting := [f for f in futures if not f.done()]:
                 if watch:
@@ -112,7 +134,7 @@ def run(
         finally:
             # Reached early only on a failure or an interruption: chunks end after their current block.
             if not all(f.done() for f in futures):
-                stop.set()
+                job.stop.set()
     for future in futures:
         future.result()
     return found._replace(finished=finished)
@@ -130,85 +152,174 @@ def _evaluate(objective: Objective, z: jax.Array, data: Any) -> tuple[jax.Array,
     return objective(z, data)
 
 
-def _workers(chunks: int) -> int:
-    """Threads that run chunks: one per core, each core one chunk at a time."""
-    return max(1, min(chunks, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
+# --- Dealing searches out to devices -------------------------------------------------------------
 
 
-def _deal(groups: int, starts: int) -> list[tuple[int, np.ndarray]]:
-    """Chunks (group, starts): one per group, more while cores would be idle and lanes are to spare."""
-    cores = _workers(1 << 30)
-    parts = max(1, min(-(-cores // groups), starts // 8))
-    return [(g, part) for g in range(groups) for part in np.array_split(np.arange(starts), parts)]
+class _Job(NamedTuple):
+    """What all chunks of a run share. devices: those that are free, a CPU once for each core."""
+
+    objective: Objective
+    data: Any
+    starts: np.ndarray
+    keys: np.ndarray
+    budget: Budget
+    width: Width
+    found: Search
+    stop: threading.Event
+    devices: queue.SimpleQueue[Any]
 
 
-def _run_chunk(
-    objective: Objective, data: Any, starts: np.ndarray, keys: np.ndarray, budget: Budget, found: Search, stop: threading.Event, group: int, who: np.ndarray
-) -> None:
-    """Run some searches of one group, and write what they find to their places in `found`."""
-    pad = max(QUEUE, -(-len(who) // QUEUE) * QUEUE) - len(who)
+def _as_precision(tree: Any, dtype: np.dtype) -> Any:
+    """The same leaves, those of floating point in the given precision."""
+
+    def cast(leaf: Any) -> np.ndarray:
+        leaf = np.asarray(leaf)
+        return leaf.astype(dtype) if np.issubdtype(leaf.dtype, np.floating) else leaf
+
+    return jax.tree.map(cast, tree)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _workers() -> queue.SimpleQueue[Any]:
+    """Devices that run chunks side by side: a CPU's every core one chunk at a time, every accelerator one."""
+    free: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    devices = jax.local_devices()
+    for device in devices * _cores() if devices[0].platform == "cpu" else devices:
+        free.put(device)
+    return free
+
+
+def _width(starts: np.ndarray, data: Any) -> Width:
+    """One vector register of lanes on a CPU; on an accelerator as many lanes as there are searches and memory for."""
+    groups, count, q = starts.shape
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        return Width(1, CPU_REGISTER // starts.itemsize)
     with jax.enable_x64(True):
-        queue = _Queue(
-            jnp.asarray(np.pad(starts[group, who], ((0, pad), (0, 0)))), jnp.asarray(np.pad(keys[group, who], ((0, pad), (0, 0)))), jnp.asarray(len(who))
-        )
-        mine = jax.tree.map(lambda leaf: jnp.asarray(leaf[group]), data)
-        chunk = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(_idle, queue))
-        chunk = chunk._replace(state=chunk.state._replace(done=chunk.state.done | True), who=chunk.who + len(queue.z), z=queue.z + 0.0, f=chunk.f + jnp.inf)
-        working = True
-        while working and not stop.is_set():
-            chunk, working = _block(objective, chunk, queue, mine, budget)
-            working = bool(working)
-            for place, values in zip(found[:4], (chunk.z, chunk.f, chunk.evaluations, chunk.hops), strict=True):
-                place[group, who] = np.asarray(values)[: len(who)]
+        state = jax.eval_shape(init, jnp.zeros(q, starts.dtype), jnp.zeros(2, jnp.uint32))
+    cells = max(leaf[0].size for leaf in jax.tree.leaves(data))
+    # State before and after a tick, and some tables of cells (predicted, clipped, pulled back).
+    each = 2 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) + 8 * cells * starts.itemsize
+    memory = (device.memory_stats() or {}).get("bytes_limit", _DEFAULT_MEMORY)
+    most = max(QUEUE, min(ACCELERATOR_LANES, int(_MEMORY_SHARE * memory / each)))
+    lanes = min(_padded(count), most)
+    return Width(max(1, min(groups, most // lanes)), lanes)
 
 
-def _idle(queue: _Queue) -> _Chunk:
+def _padded(count: int) -> int:
+    return max(QUEUE, -(-count // QUEUE) * QUEUE)
+
+
+def _deal(job: _Job) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Chunks (groups, starts): groups as wide as a chunk, split by starts while devices would be idle and lanes are to spare."""
+    groups, starts, _ = job.starts.shape
+    parts = max(1, min(-(-job.devices.qsize() * job.width.groups // groups), starts // job.width.lanes))
+    rows = [np.arange(first, min(first + job.width.groups, groups)) for first in range(0, groups, job.width.groups)]
+    return [(some, part) for some in rows for part in np.array_split(np.arange(starts), parts)]
+
+
+def _run_chunk(job: _Job, groups: np.ndarray, who: np.ndarray) -> None:
+    """Run some searches of some groups, and write what they find to their places in `job.found`."""
+    device = job.devices.get()
+    pad = ((0, job.width.groups - len(groups)), (0, _padded(len(who)) - len(who)), (0, 0))
+    some = np.ix_(groups, who)
+    try:
+        with jax.enable_x64(True), jax.default_device(device):
+            length = np.where(np.arange(job.width.groups) < len(groups), len(who), 0)
+            waiting = _Queue(jnp.asarray(np.pad(job.starts[some], pad)), jnp.asarray(np.pad(job.keys[some], pad)), jnp.asarray(length))
+            # Groups that fill up the last chunk have no searches: whose data they read does not matter.
+            data = jax.tree.map(lambda leaf: jnp.asarray(leaf[np.resize(groups, job.width.groups)]), job.data)
+            chunk = _idle(waiting, job.width.lanes)
+            working = True
+            while working and not job.stop.is_set():
+                chunk, working = _block(job.objective, chunk, waiting, data, job.budget)
+                working = bool(working)
+                for place, values in zip(job.found[:4], chunk.lanes[3:], strict=True):
+                    place[some] = np.asarray(values)[: len(groups), : len(who)]
+    finally:
+        job.devices.put(device)
+
+
+# --- Compiled ------------------------------------------------------------------------------------
+
+
+def _idle(waiting: _Queue, lanes: int) -> _Chunk:
     """A chunk whose lanes have nothing to do yet."""
-    lanes = _begin(queue.z[:CPU_LANES].T, queue.keys[:CPU_LANES].T)
-    count = jnp.zeros((), queue.length.dtype)
-    each = jnp.zeros(len(queue.z), lanes.hop.dtype)
-    return _Chunk(lanes, jnp.full(CPU_LANES, len(queue.z)), count, count, queue.z, queue.z[:, 0], each, each)
+    groups, length, _ = waiting.z.shape
+    state = jax.eval_shape(jax.vmap(_begin), *(jax.ShapeDtypeStruct((groups, x.shape[-1], lanes), x.dtype) for x in waiting[:2]))
+    state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state)
+    each = jnp.zeros((groups, length), state.hop.dtype)
+    idle = _Lanes(
+        state=state._replace(done=jnp.ones_like(state.done)),
+        who=jnp.full((groups, lanes), length, waiting.length.dtype),
+        taken=jnp.zeros_like(waiting.length),
+        z=waiting.z + 0.0,  # a copy: the chunk's buffers are handed over, the queue's are not
+        f=jnp.full_like(waiting.z[..., 0], jnp.inf),
+        evaluations=each,
+        hops=each + 0,
+    )
+    return _Chunk(idle, jnp.zeros((), waiting.length.dtype))
 
 
-_begin = jax.vmap(init, in_axes=-1, out_axes=-1)
+_of_lanes = partial(jax.vmap, in_axes=-1, out_axes=-1)
+_begin = _of_lanes(init)
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _block(objective: Objective, chunk: _Chunk, queue: _Queue, data: Any, budget: Budget) -> tuple[_Chunk, jax.Array]:
+def _block(objective: Objective, chunk: _Chunk, waiting: _Queue, data: Any, budget: Budget) -> tuple[_Chunk, jax.Array]:
     """Advance all lanes until every search is done, `BLOCK` refills at most; also whether any is left."""
+    # A single group goes without its axis: a fifth faster on a CPU than an axis of length 1, and sooner compiled.
+    single = len(waiting.length) == 1
+    of_groups = (lambda f: f) if single else jax.vmap
+    if single:
+        chunk, waiting, data = chunk._replace(lanes=_first(chunk.lanes)), _first(waiting), _first(data)
 
     def advance(i: jax.Array, chunk: _Chunk) -> _Chunk:
-        state = jax.vmap(lambda lane: tick(lane, objective, data, budget, chunk.number), in_axes=-1, out_axes=-1)(chunk.state)
-        return chunk._replace(state=state, number=chunk.number + 1)
+        def one_group(state: LaneState, mine: Any) -> LaneState:
+            return _of_lanes(lambda lane: tick(lane, objective, mine, budget, chunk.number))(state)
+
+        return _Chunk(chunk.lanes._replace(state=of_groups(one_group)(chunk.lanes.state, data)), chunk.number + 1)
+
+    def refill(chunk: _Chunk) -> _Chunk:
+        return chunk._replace(lanes=of_groups(_refill)(chunk.lanes, waiting))
 
     def working(carry: tuple[_Chunk, jax.Array]) -> jax.Array:
         chunk, refills = carry
-        return (refills < BLOCK) & ~jnp.all(chunk.state.done)
+        return (refills < BLOCK) & ~jnp.all(chunk.lanes.state.done)
 
     def once(carry: tuple[_Chunk, jax.Array]) -> tuple[_Chunk, jax.Array]:
         chunk, refills = carry
-        return _refill(jax.lax.fori_loop(0, REFILL, advance, chunk), queue), refills + 1
+        return refill(jax.lax.fori_loop(0, REFILL, advance, chunk)), refills + 1
 
-    chunk, _ = jax.lax.while_loop(working, once, (_refill(chunk, queue), jnp.zeros((), int)))
-    return chunk, ~jnp.all(chunk.state.done)
+    chunk, _ = jax.lax.while_loop(working, once, (refill(chunk), jnp.zeros((), int)))
+    left = ~jnp.all(chunk.lanes.state.done)
+    return (chunk._replace(lanes=jax.tree.map(lambda leaf: leaf[None], chunk.lanes)) if single else chunk), left
 
 
-def _refill(chunk: _Chunk, queue: _Queue) -> _Chunk:
-    """Write down what every lane has found, and begin the next searches in the lanes that are done."""
-    state, who = chunk.state, chunk.who
-    chunk = chunk._replace(
-        z=chunk.z.at[who].set(state.best_z.T, mode="drop"),
-        f=chunk.f.at[who].set(state.best_f, mode="drop"),
-        evaluations=chunk.evaluations.at[who].set(state.evaluations, mode="drop"),
-        hops=chunk.hops.at[who].set(state.hop, mode="drop"),
+def _first(tree: Any) -> Any:
+    """The leaves of the first group."""
+    return jax.tree.map(lambda leaf: leaf[0], tree)
+
+
+def _refill(lanes: _Lanes, waiting: _Queue) -> _Lanes:
+    """Write down what every lane of a group has found, and begin the next searches in the lanes that are done."""
+    state, who = lanes.state, lanes.who
+    lanes = lanes._replace(
+        z=lanes.z.at[who].set(state.best_z.T, mode="drop"),
+        f=lanes.f.at[who].set(state.best_f, mode="drop"),
+        evaluations=lanes.evaluations.at[who].set(state.evaluations, mode="drop"),
+        hops=lanes.hops.at[who].set(state.hop, mode="drop"),
     )
     free = state.done
-    following = chunk.taken + jnp.cumsum(free) - 1  # the search that each free lane would take
-    place = free & (following < queue.length)
+    following = lanes.taken + jnp.cumsum(free) - 1  # the search that each free lane would take
+    place = free & (following < waiting.length)
     at = jnp.where(place, following, 0)
-    fresh = _begin(queue.z[at].T, queue.keys[at].T)
-    return chunk._replace(
+    fresh = _begin(waiting.z[at].T, waiting.keys[at].T)
+    return lanes._replace(
         state=jax.tree.map(lambda new, old: jnp.where(place, new, old), fresh, state),
-        who=jnp.where(place, at, jnp.where(free, len(queue.z), who)),
-        taken=chunk.taken + jnp.sum(place),
+        who=jnp.where(place, at, jnp.where(free, len(waiting.z), who)),
+        taken=lanes.taken + jnp.sum(place),
     )

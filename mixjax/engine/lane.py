@@ -93,7 +93,8 @@ def tick(state: LaneState, objective: Objective, data: Any, budget: Budget, numb
         number: of the tick, the same for all lanes of a batch (it picks the slot of the history).
     """
     z = state.z + state.step_length * state.direction
-    f, grad = objective(z, data)
+    # A law with constants of its own may compute in double where the search is single.
+    f, grad = (x.astype(z.dtype) for x in objective(z, data))
     fresh = jnp.isinf(state.f)
     finite = jnp.isfinite(f) & jnp.all(jnp.isfinite(grad))
     grad = jnp.where(finite, grad, 0.0)
