@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -393,21 +392,23 @@ def test_an_interrupted_fit_is_saved(folder, run, tmp_path, monkeypatch):
     assert {s["search"]["status"] for s in json.loads((tmp_path / "f.json").read_text())["fits"].values()} == {"interrupted"}
 
 
+# Tests that run in the background may have inherited that Ctrl-C is ignored.
+HEEDING = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); runpy.run_module('mixjax', run_name='__main__')"
+
+
 def test_ctrl_c_in_a_process(folder, tmp_path):
-    argv = [sys.executable, "-m", "mixjax", "fit", str(folder / "runs.csv"), "-o", str(tmp_path / "f.json"), "--law", "chinchilla"]
-    pipes: dict[str, Any] = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    # Tests that run in the background may have inherited that Ctrl-C is ignored.
-    heeding = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
-    process = subprocess.Popen([*argv, "--starts", "2048", "--hops", "2000", "--progress"], preexec_fn=heeding, **pipes)
-    try:
+    options = ["-o", str(tmp_path / "f.json"), "--law", "chinchilla", "--starts", "2048", "--hops", "2000", "--progress"]
+    command = [sys.executable, "-c", HEEDING, "fit", str(folder / "runs.csv"), *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "objective" in line and "none yet" not in line and "to come" not in line:
                 break
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
+        try:
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "Traceback" not in err
     assert "interrupted" in err
