@@ -35,6 +35,7 @@ STARTS, HOPS = 128, 2
 _SIFT = {"steps": 3000, "decrease": 1e-2, "window": 20}
 _SEARCH = {"steps": 5000, "decrease": 1e-4, "window": 20}
 _POLISH = {"steps": 20000, "decrease": 1e-7, "window": 50}
+ROUND = 64  # starts that are sifted and searched before the next are drawn
 _SIFTED, _POLISHED = 4, 4  # one start in 4 is searched to the end; the best 4 minima are polished
 _AGREE = 1e-3  # starts within this share of the best objective count as agreeing
 
@@ -119,32 +120,54 @@ def _budget(hops: int, steps: int, decrease: float, window: int) -> Budget:
 
 
 def _search(problem: Problem, starts: int, hops: int, seed: int, precision: str, watch: Watch | None) -> tuple[batch.Search, batch.Search]:
-    """The search of the best quarter of the starts, and its best minima polished."""
+    """Rounds of starts, the best quarter of each searched to the end; and the best minima of all, polished."""
     z, keys = draw_starts(problem, starts, seed)
-    z = z.astype(precision)
-    objective, data, done = problem.objective, problem.data, 0
-    total = starts + _survivors(starts) * (hops + 1) + min(_POLISHED, _survivors(starts))
+    rounds = np.array_split(np.arange(starts), -(-starts // ROUND))
+    progress = _Progress(problem.targets, starts + sum(_survivors(len(some)) for some in rounds) * (hops + 1) + _POLISHED, watch)
+    found: list[batch.Search] = []
+    for some in rounds:
+        found.append(_round(problem, z[:, some].astype(precision), keys[:, some], hops, progress))
+        if not found[-1].finished:
+            break
+    search = _joined(found)
+    if not search.finished:
+        return search, search
+    begin, keys, f = _best(search, np.concatenate([keys[:, some[: _survivors(len(some))]] for some in rounds], axis=1), _POLISHED)
+    polished = batch.run(problem.objective, problem.data, begin, keys, _budget(0, **_POLISH), progress)
+    return search, _no_worse(polished, begin, f)
 
-    def report(search: batch.Search) -> None:
-        if watch:
-            share = (done + float(search.hops.sum()) / len(problem.targets)) / total
-            watch(share, dict(zip(problem.targets, search.f.min(axis=1).tolist(), strict=True)))
 
-    sifted = batch.run(objective, data, z, keys, _budget(0, **_SIFT), report)
-    z, keys, f = _best(sifted, keys, _survivors(starts))
+def _round(problem: Problem, z: Floats, keys: NDArray[Any], hops: int, progress: _Progress) -> batch.Search:
+    """Some starts minimised loosely, and the best quarter of them searched; the evaluations of all are shared out."""
+    sifted = batch.run(problem.objective, problem.data, z, keys, _budget(0, **_SIFT), progress)
     if not sifted.finished:
-        sifted = _in_double(problem, sifted)
-        return sifted, sifted
-    done = starts
-    searched_ = batch.run(objective, data, z, keys, _budget(hops, **_SEARCH), report)
-    searched_ = _in_double(problem, _no_worse(searched_, z, f))
-    if not searched_.finished:
-        return searched_, searched_
-    done += _survivors(starts) * (hops + 1)
-    z, keys, f = _best(searched_, keys, _POLISHED)
-    polished = _no_worse(batch.run(objective, data, z, keys, _budget(0, **_POLISH), report), z, f)
-    spent = sifted.evaluations.sum(axis=1, keepdims=True) / searched_.f.shape[1]
-    return searched_._replace(evaluations=searched_.evaluations + spent), polished
+        return _in_double(problem, sifted)
+    progress.done += z.shape[1]
+    begin, keys, f = _best(sifted, keys, _survivors(z.shape[1]))
+    search = batch.run(problem.objective, problem.data, begin, keys, _budget(hops, **_SEARCH), progress)
+    search = _in_double(problem, _no_worse(search, begin, f))
+    progress.done += begin.shape[1] * (hops + 1)
+    spent = sifted.evaluations.sum(axis=1, keepdims=True) / begin.shape[1]
+    return search._replace(evaluations=search.evaluations + spent)
+
+
+class _Progress:
+    """Tells the user's `watch` the share done and the best objectives of all rounds so far."""
+
+    def __init__(self, targets: Sequence[str], total: int, watch: Watch | None) -> None:
+        self.targets, self.total, self.watch, self.done = targets, total, watch, 0
+        self.best = np.full(len(targets), np.inf)
+
+    def __call__(self, search: batch.Search) -> None:
+        if self.watch:
+            self.best = np.minimum(self.best, search.f.min(axis=1))
+            self.watch((self.done + float(search.hops.sum()) / len(self.targets)) / self.total, dict(zip(self.targets, self.best.tolist(), strict=True)))
+
+
+def _joined(parts: Sequence[batch.Search]) -> batch.Search:
+    """Searches of different starts as one."""
+    z, f, evaluations, hops = (np.concatenate(leaves, axis=1) for leaves in list(zip(*parts, strict=True))[:4])
+    return batch.Search(z, f, evaluations, hops, all(part.finished for part in parts))
 
 
 def _check_found(problem: Problem, search: batch.Search) -> None:

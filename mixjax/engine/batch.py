@@ -33,14 +33,14 @@ ACCELERATOR_LANES = 16384
 _MEMORY_SHARE = 0.4
 _DEFAULT_MEMORY = 8e9  # bytes, where a device does not say
 REFILL = 16  # ticks between two refills of the lanes that are done
-BLOCK = 32  # refills of one compiled call, after which the host may print or stop
+BLOCK = 16  # refills of one compiled call, after which the host may print or stop
 QUEUE = 128  # queues are padded to a multiple of this, so that another number of starts recompiles nothing
 
 
 class Search(NamedTuple):
     """Where every search ended, arrays (groups, starts, ...).
 
-    z (..., q) and f (...): the best local minimum, f infinite where none was finite. evaluations, hops (...): counts.
+    z (..., q) and f (...): the best point, f infinite where none was finite. evaluations, hops (...): counts.
     finished: whether all searches used up their hops (else they were interrupted).
     """
 
@@ -127,7 +127,7 @@ def run(
             while waiting := [f for f in futures if not f.done()]:
                 if watch:
                     watch(found)
-                if any(f.exception() for f in wait(waiting, timeout=0.2, return_when=FIRST_EXCEPTION).done):
+                if any(f.exception() for f in wait(waiting, timeout=0.02, return_when=FIRST_EXCEPTION).done):
                     break
         except KeyboardInterrupt:
             finished = False
@@ -307,9 +307,10 @@ def _first(tree: Any) -> Any:
 def _refill(lanes: _Lanes, waiting: _Queue) -> _Lanes:
     """Write down what every lane of a group has found, and begin the next searches in the lanes that are done."""
     state, who = lanes.state, lanes.who
+    under_way = state.f < state.best_f  # a local minimisation that is already lower than the best one
     lanes = lanes._replace(
-        z=lanes.z.at[who].set(state.best_z.T, mode="drop"),
-        f=lanes.f.at[who].set(state.best_f, mode="drop"),
+        z=lanes.z.at[who].set(jnp.where(under_way, state.z, state.best_z).T, mode="drop"),
+        f=lanes.f.at[who].set(jnp.where(under_way, state.f, state.best_f), mode="drop"),
         evaluations=lanes.evaluations.at[who].set(state.evaluations, mode="drop"),
         hops=lanes.hops.at[who].set(state.hop, mode="drop"),
     )
