@@ -72,11 +72,12 @@ def mixjax(task: Task, seed: int, limit: float) -> Curve:
     """The default search of `mixjax.fit` (128 starts), again with the next seed until the goal is reached."""
     from mixjax import fitting
 
-    class Enough(Exception):
+    class EnoughError(Exception):
         """The goal is reached or the time is up."""
 
     curve = Curve()
     began = time.perf_counter()
+    fitting.draw_starts(task.problem, fitting.STARTS, seed)
     fitting._search(task.problem, fitting.ROUND, 0, seed, "float64", None)
     curve.compile_seconds = time.perf_counter() - began
     began = time.perf_counter()
@@ -84,7 +85,7 @@ def mixjax(task: Task, seed: int, limit: float) -> Curve:
     def watch(_: float, best: Any) -> None:
         curve.add(time.perf_counter() - began, best[task.target])
         if (curve.best and curve.best[-1] <= task.enough) or time.perf_counter() - began > limit:
-            raise Enough
+            raise EnoughError
 
     try:
         for again in range(1000):
@@ -92,7 +93,7 @@ def mixjax(task: Task, seed: int, limit: float) -> Curve:
             for search in searches:
                 watch(0.0, {task.target: float(search.f.min())})
                 curve.evaluations += int(search.evaluations.sum())
-    except Enough:
+    except EnoughError:
         pass
     return curve
 
@@ -135,7 +136,7 @@ def scipy(task: Task, seed: int, limit: float, gradient: str = "jax") -> Curve:
 def _scipy_worker(task: Task, starts: np.ndarray, seed: int, limit: float, gradient: str, best: Any, ready: Any, gate: Any, results: Any) -> None:
     from scipy.optimize import basinhopping
 
-    class Enough(Exception):
+    class EnoughError(Exception):
         """The goal is reached, here or next door, or the time is up."""
 
     curve = Curve()
@@ -155,7 +156,7 @@ def _scipy_worker(task: Task, starts: np.ndarray, seed: int, limit: float, gradi
             with best.get_lock():
                 best.value = min(best.value, curve.best[-1] if curve.best else np.inf)
             if best.value <= task.enough or time.perf_counter() - began > limit:
-                raise Enough
+                raise EnoughError
         return (f, grad) if np.isfinite(f) and np.isfinite(grad).all() else (1e10, np.zeros_like(grad))
 
     minimiser = {"method": "L-BFGS-B", "jac": True, "options": {"maxcor": MEMORY, "ftol": FTOL, "gtol": 0.0, "maxiter": 5000, "maxfun": 10000}}
@@ -165,7 +166,7 @@ def _scipy_worker(task: Task, starts: np.ndarray, seed: int, limit: float, gradi
                 # Uniform steps of the same standard deviation; the temperature as a share of a good objective.
                 width, warmth = HOP_SIZE * np.sqrt(3.0), TEMPERATURE * task.best
                 basinhopping(counted, z, niter=HOPS, T=warmth, stepsize=width, minimizer_kwargs=minimiser, rng=seed + i)
-    except Enough:
+    except EnoughError:
         pass
     results.put(curve)
 
@@ -188,7 +189,7 @@ def _numpy_objective(task: Task) -> Callable[[np.ndarray], tuple[float, np.ndarr
     k = mixtures.shape[1]
     log_kh = np.log(k * mixtures)
 
-    def bracket(x: np.ndarray, s: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def bracket(x: np.ndarray, s: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Value (mixtures,), and its derivatives by corner values (mixtures, k) and s (mixtures,), relative to the value."""
         shift = x.mean()
         s = s if abs(s) > 1e-5 else 1e-5
@@ -196,6 +197,7 @@ def _numpy_objective(task: Task) -> Callable[[np.ndarray], tuple[float, np.ndarr
         M = e.sum(axis=1)
         return np.exp(shift + np.log(M) / s), e / M[:, None], (e @ (x - shift) / M - np.log(M) / s) / s
 
+    @np.errstate(all="ignore")
     def function(z: np.ndarray) -> tuple[float, np.ndarray]:
         E, c, gamma = np.exp(z[0]), np.exp(z[1 : k + 1]), z[k + 1 : 2 * k + 1]
         alpha, beta = np.exp(z[3 * k + 2]), np.exp(z[4 * k + 4])
@@ -253,6 +255,7 @@ def vmapped(task: Task, seed: int, limit: float, make: Callable[[Task, Any], Ste
             for hop in range(HOPS + 1):
                 trial = kept_z if hop == 0 else kept_z + HOP_SIZE * np.sqrt(12.0) * (rng.random(z.shape) - 0.5)
                 state, mark, settled = begin(jnp.asarray(trial)), np.full(len(z), np.inf), np.zeros(len(z), bool)
+                at, f = trial, mark
                 for _ in range(5000 // WINDOW):
                     state, at, f = block(state)
                     f = np.where(np.isfinite(f), f, np.inf)

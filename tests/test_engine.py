@@ -346,18 +346,41 @@ def test_hop_size_adapts_between_its_ends():
 
 def test_a_tick_spends_one_evaluation():
     state = lane.init(jnp.array([0.5, 0.5]), jax.random.PRNGKey(0))
-    for n in range(1, 60):
-        working = not bool(state.done)
+    for n in range(1, 80):
+        working = not bool(state.done | state.failed)
         spent = int(state.evaluations)
-        state = lane.tick(state, Smooth(rosenbrock), 0.0, budget(), jnp.asarray(n))
+        state = lane.tick(state, Smooth(rosenbrock), 0.0, jnp.asarray(n))
         assert int(state.evaluations) == spent + working
+        if n % 8 == 0:
+            state = lane.pause(state, budget())
     assert bool(state.done)
+
+
+def test_a_pause_hops_only_where_the_local_minimisation_has_ended():
+    state = lane.init(jnp.array([-0.5, 1.2]), jax.random.PRNGKey(0))
+    for n in range(5):
+        state = lane.tick(state, Smooth(rosenbrock), 0.0, jnp.asarray(n))
+    assert int(lane.pause(state, budget(hops=1)).hop) == 0
+    hopped = lane.pause(state, budget(hops=1, steps=int(state.steps)))
+    assert int(hopped.hop) == 1
+    assert not hopped.done
+    assert float(hopped.best_f) == float(state.f)
+    assert np.isinf(hopped.f)
+    assert not np.array_equal(hopped.z, state.z)
+
+
+def test_a_lane_that_cannot_go_on_waits_for_its_pause():
+    nowhere = Smooth(lambda z, data: jnp.sum(z) * jnp.nan)
+    state = lane.tick(lane.init(jnp.zeros(2), jax.random.PRNGKey(0)), nowhere, 0.0, jnp.asarray(0))
+    assert state.failed
+    assert int(lane.tick(state, nowhere, 0.0, jnp.asarray(1)).evaluations) == 1
+    assert int(lane.pause(state, budget(hops=1)).hop) == 1
 
 
 def test_objective_falls_along_accepted_steps():
     state, last = lane.init(jnp.array([-0.5, 1.2]), jax.random.PRNGKey(0)), np.inf
     for n in range(60):
-        state = lane.tick(state, Smooth(rosenbrock), 0.0, budget(), jnp.asarray(n))
+        state = lane.tick(state, Smooth(rosenbrock), 0.0, jnp.asarray(n))
         if np.isfinite(state.f):
             assert float(state.f) <= last
             last = float(state.f)

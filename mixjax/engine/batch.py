@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mixjax.engine.lane import Budget, LaneState, Objective, init, tick
+from mixjax.engine.lane import Budget, LaneState, Objective, init, pause, tick
 
 # Bytes of one number of all lanes of a chunk on a CPU: one vector register, 8 lanes of float64. Wider chunks are no faster per lane and
 # idle longer at their end (benchmarks/NOTES.md, "lanes").
@@ -32,8 +32,8 @@ CPU_REGISTER = 64
 ACCELERATOR_LANES = 16384
 _MEMORY_SHARE = 0.4
 _DEFAULT_MEMORY = 8e9  # bytes, where a device does not say
-REFILL = 16  # ticks between two refills of the lanes that are done
-BLOCK = 16  # refills of one compiled call, after which the host may print or stop
+PAUSE = 8  # ticks between two pauses of the lanes, when those that are done are refilled
+BLOCK = 32  # pauses of one compiled call, after which the host may print or stop
 QUEUE = 128  # queues are padded to a multiple of this, so that another number of starts recompiles nothing
 
 
@@ -270,7 +270,7 @@ _begin = _of_lanes(init)
 
 @partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _block(objective: Objective, chunk: _Chunk, waiting: _Queue, data: Any, budget: Budget) -> tuple[_Chunk, jax.Array]:
-    """Advance all lanes until every search is done, `BLOCK` refills at most; also whether any is left."""
+    """Advance all lanes until every search is done, `BLOCK` pauses at most; also whether any is left."""
     # A single group goes without its axis: a fifth faster on a CPU than an axis of length 1, and sooner compiled.
     single = len(waiting.length) == 1
     of_groups = (lambda f: f) if single else jax.vmap
@@ -279,20 +279,23 @@ def _block(objective: Objective, chunk: _Chunk, waiting: _Queue, data: Any, budg
 
     def advance(i: jax.Array, chunk: _Chunk) -> _Chunk:
         def one_group(state: LaneState, mine: Any) -> LaneState:
-            return _of_lanes(lambda lane: tick(lane, objective, mine, budget, chunk.number))(state)
+            return _of_lanes(lambda lane: tick(lane, objective, mine, chunk.number))(state)
 
         return _Chunk(chunk.lanes._replace(state=of_groups(one_group)(chunk.lanes.state, data)), chunk.number + 1)
 
+    def rest(lanes: _Lanes, waiting: _Queue) -> _Lanes:
+        return _refill(lanes._replace(state=_of_lanes(lambda lane: pause(lane, budget))(lanes.state)), waiting)
+
     def refill(chunk: _Chunk) -> _Chunk:
-        return chunk._replace(lanes=of_groups(_refill)(chunk.lanes, waiting))
+        return chunk._replace(lanes=of_groups(rest)(chunk.lanes, waiting))
 
     def working(carry: tuple[_Chunk, jax.Array]) -> jax.Array:
-        chunk, refills = carry
-        return (refills < BLOCK) & ~jnp.all(chunk.lanes.state.done)
+        chunk, pauses = carry
+        return (pauses < BLOCK) & ~jnp.all(chunk.lanes.state.done)
 
     def once(carry: tuple[_Chunk, jax.Array]) -> tuple[_Chunk, jax.Array]:
-        chunk, refills = carry
-        return refill(jax.lax.fori_loop(0, REFILL, advance, chunk)), refills + 1
+        chunk, pauses = carry
+        return refill(jax.lax.fori_loop(0, PAUSE, advance, chunk)), pauses + 1
 
     chunk, _ = jax.lax.while_loop(working, once, (refill(chunk), jnp.zeros((), int)))
     left = ~jnp.all(chunk.lanes.state.done)

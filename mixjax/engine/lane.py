@@ -1,7 +1,8 @@
 """ONE search: a state machine advanced by `tick`, which spends one evaluation whatever the lane is doing.
 
-Trying a step, shrinking it, ending a local minimisation, hopping: all happen inside a tick, so that a
-batch of lanes never waits for its slowest line search or its slowest convergence.
+Trying a step, shrinking it, beginning anew: all happen inside a tick, so that a batch of lanes never waits
+for its slowest line search or its slowest convergence. Every few ticks a `pause` judges whether the local
+minimisation has ended, and hops: it costs as much as a third of a tick and is rarely of use.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Budget(NamedTuple):
 
     hops (): local minimisations after the first.
     steps (): accepted steps at most in one local minimisation.
-    decrease (), window (): a local minimisation ends when `window` steps lowered f by less than this share.
+    decrease (), window (): a local minimisation ends when `window` steps, or a few more, lowered f by less than this share.
     """
 
     hops: jax.Array
@@ -42,7 +43,8 @@ class LaneState(NamedTuple):
     # the accepted point: z, grad (q,), f (); f is infinite where a local minimisation begins
     # the step being tried: direction (q,), slope, step_length, low, high, trials ()
     # curvature: memory
-    # the local minimisation: steps (), mark () = f some steps ago, first () = no pair yet
+    # the local minimisation: steps (), mark () = f when `marked` () steps were made, first () = no pair yet,
+    #   failed () = it cannot go on
     # basin hopping: kept_z, best_z (q,), kept_f, best_f, hop_size, hop ()
     # who and how far: key, evaluations, done ()
     """
@@ -59,7 +61,9 @@ class LaneState(NamedTuple):
     memory: Memory
     steps: jax.Array
     mark: jax.Array
+    marked: jax.Array
     first: jax.Array
+    failed: jax.Array
     kept_z: jax.Array
     kept_f: jax.Array
     best_z: jax.Array
@@ -79,14 +83,14 @@ def init(z: jax.Array, key: jax.Array) -> LaneState:
         z=z, f=infinite, grad=jnp.zeros_like(z),
         direction=jnp.zeros_like(z), slope=zero, step_length=zero, low=zero, high=infinite, trials=count,
         memory=make_memory(z.shape[0], z.dtype),
-        steps=count, mark=infinite, first=jnp.array(True),
+        steps=count, mark=infinite, marked=count, first=jnp.array(True), failed=jnp.array(False),
         kept_z=z, kept_f=infinite, best_z=z, best_f=infinite, hop_size=jnp.full((), hopping.FIRST_SIZE, z.dtype), hop=count,
         key=key, evaluations=count, done=jnp.array(False),
     )  # fmt: skip
 
 
-def tick(state: LaneState, objective: Objective, data: Any, budget: Budget, number: jax.Array) -> LaneState:
-    """One evaluation, and everything that follows from it.
+def tick(state: LaneState, objective: Objective, data: Any, number: jax.Array) -> LaneState:
+    """One evaluation, and the step that follows from it.
 
     Args:
         objective: (z (q,), data) -> value (), gradient (q,).
@@ -96,20 +100,30 @@ def tick(state: LaneState, objective: Objective, data: Any, budget: Budget, numb
     # A law with constants of its own may compute in double where the search is single.
     f, grad = (x.astype(z.dtype) for x in objective(z, data))
     fresh = jnp.isinf(state.f)
+    idle = state.done | state.failed
     finite = jnp.isfinite(f) & jnp.all(jnp.isfinite(grad))
     grad = jnp.where(finite, grad, 0.0)
     f = jnp.where(finite, f, jnp.inf)
     verdict = line_search(Trial(f, dot(grad, state.direction), state.f, state.slope, state.step_length, state.low, state.high, state.trials))
-    moved = jnp.where(fresh, finite, verdict.accepted) & ~state.done
+    moved = jnp.where(fresh, finite, verdict.accepted) & ~idle
     stuck = jnp.where(fresh, ~finite, verdict.failed)
     stepped = _step(state, z, f, grad, moved, fresh, number)
     waiting = state._replace(step_length=verdict.step_length, low=verdict.low, high=verdict.high, trials=state.trials + 1)
     # `waiting` shares the memory of `stepped`: without a pair it is the one before, written in place.
     now = _choose(moved, stepped, waiting._replace(memory=stepped.memory))
-    ended = (stuck | (moved & ~fresh & _settled(now, budget))) & ~state.done
-    marked = moved & (now.steps % budget.window == 0)
-    now = now._replace(mark=jnp.where(marked, now.f, now.mark), evaluations=state.evaluations + jnp.where(state.done, 0, 1))
-    return _choose(ended, _hop(now, budget)._replace(memory=now.memory), now)
+    return now._replace(failed=state.failed | stuck, evaluations=state.evaluations + jnp.where(idle, 0, 1))
+
+
+def pause(state: LaneState, budget: Budget) -> LaneState:
+    """The lane as it is, or after a hop where its local minimisation has ended or cannot go on."""
+    steps = state.steps - state.marked
+    due = steps >= budget.window
+    # The share is per window: a pause may come some steps later.
+    slow = state.mark - state.f <= budget.decrease * jnp.abs(state.f) * (steps / budget.window).astype(state.f.dtype)
+    settled = (due & slow) | (state.steps >= budget.steps) | (state.slope == 0)
+    ended = (state.failed | (settled & ~jnp.isinf(state.f))) & ~state.done
+    marked = state._replace(mark=jnp.where(due, state.f, state.mark), marked=jnp.where(due, state.steps, state.marked))
+    return _choose(ended, _hop(marked, budget), marked)
 
 
 def _choose(condition: jax.Array, yes: LaneState, no: LaneState) -> LaneState:
@@ -134,12 +148,6 @@ def _step(state: LaneState, z: jax.Array, f: jax.Array, grad: jax.Array, moved: 
     )  # fmt: skip
 
 
-def _settled(state: LaneState, budget: Budget) -> jax.Array:
-    """Whether the last `window` steps lowered f too little, or the steps are used up, or the gradient is 0."""
-    at_mark = state.steps % budget.window == 0
-    return (at_mark & (state.mark - state.f <= budget.decrease * jnp.abs(state.f))) | (state.steps >= budget.steps) | (state.slope == 0)
-
-
 def _hop(state: LaneState, budget: Budget) -> LaneState:
     """The lane after a local minimisation: Metropolis, best so far, and a fresh point to begin from."""
     luck, noise = hopping.draw(jax.random.fold_in(state.key, state.hop), state.z.shape[0], state.z.dtype)
@@ -152,7 +160,8 @@ def _hop(state: LaneState, budget: Budget) -> LaneState:
     return state._replace(
         z=jnp.where(done, kept_z, hopping.perturb(noise, kept_z, hop_size)), f=jnp.where(done, kept_f, jnp.inf),
         direction=jnp.zeros_like(state.z), slope=zero, step_length=zero, low=zero, high=jnp.full_like(zero, jnp.inf), trials=jnp.zeros_like(state.trials),
-        steps=jnp.zeros_like(state.steps), mark=jnp.full_like(zero, jnp.inf), first=jnp.array(True),
+        steps=jnp.zeros_like(state.steps), mark=jnp.full_like(zero, jnp.inf), marked=jnp.zeros_like(state.steps), first=jnp.array(True),
+        failed=jnp.array(False),
         kept_z=kept_z, kept_f=kept_f, best_z=jnp.where(better, state.z, state.best_z), best_f=jnp.where(better, state.f, state.best_f),
         hop_size=hop_size, hop=state.hop + 1, done=done,
     )  # fmt: skip
