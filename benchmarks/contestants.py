@@ -324,8 +324,8 @@ def _optax(task: Task, data: Any) -> Stepper:
 
 
 def _optimistix(task: Task, data: Any) -> Stepper:
-    import equinox as eqx
-    import optimistix as optx
+    import equinox as eqx  # pyright: ignore[reportMissingImports]  (the bench extra)
+    import optimistix as optx  # pyright: ignore[reportMissingImports]
 
     solver = optx.LBFGS(rtol=0.0, atol=0.0, history_length=MEMORY)
 
