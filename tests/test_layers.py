@@ -22,7 +22,7 @@ FILES = sorted(path for path in HOUSE.rglob("*.py") if path != HOUSE / "__init__
 # The three doors of compilation, and what batches without being one: a law is written for one mixture, so the
 # objective maps it over mixtures and the mixture over targets; the fit draws its starts.
 DOORS = {"engine/batch.py", "simplex/mirror.py", "law/evaluate.py"}
-ALLOWED = {"objective.py": {"vmap"}, "mixture.py": {"vmap"}, "fitting.py": {"vmap"}}
+ALLOWED = {"objective.py": {"vmap"}, "mixture.py": {"vmap"}, "fitting.py": {"vmap"}, "decision/objectives.py": {"vmap"}}
 PUBLIC = {
     "compare", "MixjaxWarning", "UserError", "fit", "Coefficients", "Law", "Parameter", "Units", "laws", "Mixture", "optimal_mixture", "power",
     "design_mixtures", "Fit", "load_fit", "Runs", "read_runs", "Score", "demo_runs", "simulate_runs", "__version__",
