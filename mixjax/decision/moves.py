@@ -178,12 +178,12 @@ def smallest_move(goal: Goal, start: Start, improve: Mapping[str, float]) -> Mov
         after = np.maximum(0.0, multipliers + rho * passed)
         violation = float(np.max(np.where(after > 0, np.abs(passed), np.maximum(passed, 0.0))))
         multipliers = after
-        if violation <= 0.1 * _MET:
-            break
         rho = rho * _GROWTH if violation > 0.25 * worst else rho
         worst = min(worst, violation)
+        if worst <= 0.1 * _MET:
+            break
     assert end is not None
-    if np.max(passed) > _MET:
+    if worst > _MET:
         raise UserError("improve", "no mixture within the limits reaches these improvements together", "ask for less of some, or for fewer")
     return measure(goal, start, base, h, float(end.gap))
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mixjax.decision.goal import Floats, Goal
+from mixjax.decision.roots import Indices
 from mixjax.errors import UserError
 from mixjax.mixture import Mixture
 
@@ -105,7 +106,7 @@ def optima(goal: Goal, names: Sequence[str], w: Floats) -> Floats:
     return np.array([[np.nan] * len(names) if m is None else [m.weights[d] for d in names] for m in found])
 
 
-def fixed_points(goal: Goal, names: Sequence[str], w: Floats, distance: Floats) -> Floats:
+def fixed_points(goal: Goal, names: tuple[str, ...], w: Floats, distance: Floats) -> Floats:
     """Fixed points (points, k) of w -> h*(w): where the slopes of sum_i w_i L_i at h = w are equal for all domains with a share.
 
     That condition needs no optimum: Newton's method solves it on every face of the simplex, from the points of the grid inside
@@ -129,7 +130,7 @@ def fixed_points(goal: Goal, names: Sequence[str], w: Floats, distance: Floats) 
     return points[jensen_shannon(points, optima(goal, names, points)) < _FIXED]
 
 
-def _newton(goal: Goal, names: Sequence[str], place: Floats, on: Floats, start: Floats) -> Floats | None:
+def _newton(goal: Goal, names: tuple[str, ...], place: Indices, on: Indices, start: Floats) -> Floats | None:
     """The fixed point in the inside of a face, as log shares against the last; None where there is none nearby."""
 
     def mixture(x: Floats) -> Floats:
@@ -144,10 +145,10 @@ def _newton(goal: Goal, names: Sequence[str], place: Floats, on: Floats, start: 
         h = np.zeros(len(goal.fit.domains))
         h[place] = point
         slopes = goal.slopes(h)
-        total = np.asarray(sum(point[i] * slopes[names[i]].h[place] for i in on))
+        total = np.sum([point[i] * slopes[names[i]].h[place] for i in on.tolist()], axis=0)
         return total[on[:-1]] - total[on[-1]]
 
-    x = np.log(start[on[:-1]] / start[on[-1]])
+    x: Floats = np.log(start[on[:-1]] / start[on[-1]])
     y = unequal(x)
     for _ in range(_STEPS):
         size = float(np.max(np.abs(y)))
@@ -156,7 +157,7 @@ def _newton(goal: Goal, names: Sequence[str], place: Floats, on: Floats, start: 
         if size < 1e-12:
             break
         slope = np.stack([(unequal(x + _DIFFERENCE * one) - unequal(x - _DIFFERENCE * one)) / (2 * _DIFFERENCE) for one in np.eye(len(x))], axis=1)
-        move = -np.linalg.lstsq(slope, y, rcond=None)[0]
+        move = np.asarray(-np.linalg.lstsq(slope, y, rcond=None)[0], dtype=np.float64)
         move *= min(1.0, _STRIDE / max(float(np.max(np.abs(move))), 1e-300))
         for _ in range(20):
             trial = unequal(x + move)
