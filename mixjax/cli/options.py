@@ -189,6 +189,15 @@ scale_options = _gathered(
         "D": click.option("-D", "D", type=Count(), help="Tokens it will be trained on, e.g. 150e9."),
     },
 )
+how_options = _gathered(
+    "how",
+    {
+        "figure": click.option("--figure", metavar="FILE.png", help="Draw the result too."),
+        "law_file": law_file_option,
+        "cache": cache_option,
+        "as_json": json_option,
+    },
+)
 goal_options = _gathered(
     "goal",
     {

@@ -49,6 +49,18 @@ class Move:
     outside: float | None
     gap: float
 
+    def __str__(self) -> str:
+        """Shares and losses, and how far it is from the base."""
+        known = [("largest number of epochs", self.epochs), ("distance to the trained mixtures", self.outside)]
+        rows = [["share moved %", f"{100 * self.moved:.2f}"], ["KL from the base", f"{self.kl:.5f}"], ["gain of the objective %", f"{100 * self.gain:.3f}"]]
+        rows += [[name, f"{x:.3g}"] for name, x in known if x is not None]
+        parts = [table(["move", ""], rows), table(["domain", "share %"], [[d, f"{100 * w:.3f}"] for d, w in self.weights.items()])]
+        return "\n\n".join([*parts, table(["target", "loss"], [[t, f"{x:.5f}"] for t, x in self.losses.items()])])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain content for JSON."""
+        return asdict(self)
+
 
 @dataclass(frozen=True)
 class Moves:

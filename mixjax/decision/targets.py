@@ -16,8 +16,8 @@ from mixjax.mixture import Mixture
 
 # Newton's method on one face: steps, and the largest change of a log share in one.
 _STEPS, _STRIDE, _DIFFERENCE = 60, 1.0, 1e-6
-# A fixed point's Jensen-Shannon distance to its own optimum is below this; points nearer than that in any share are one.
-_FIXED, _SAME = 1e-5, 1e-3
+# No share of a fixed point differs from that of its own optimum by more; points nearer in all shares are one.
+_FIXED, _SAME = 1e-4, 1e-3
 _INSIDE = 1e-4  # smallest share in the inside of a face
 
 
@@ -127,7 +127,7 @@ def fixed_points(goal: Goal, names: tuple[str, ...], w: Floats, distance: Floats
     if not found:
         return np.zeros((0, k))
     points = np.array(found)
-    return points[jensen_shannon(points, optima(goal, names, points)) < _FIXED]
+    return points[np.max(np.abs(points - optima(goal, names, points)), axis=1) < _FIXED]
 
 
 def _newton(goal: Goal, names: tuple[str, ...], place: Indices, on: Indices, start: Floats) -> Floats | None:
