@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from mixjax.decision.margin import marginal_values as marginal_values
     from mixjax.decision.margin import price_limits as price_limits
     from mixjax.decision.moves import Start as Start
-    from mixjax.decision.moves import smallest_move as smallest_move
     from mixjax.decision.moves import trust_path as trust_path
+    from mixjax.decision.reach import smallest_move as smallest_move
     from mixjax.decision.region import flat_region as flat_region
     from mixjax.decision.robust import robust_mixture as robust_mixture
     from mixjax.decision.scaling import budget_path as budget_path
@@ -58,7 +58,7 @@ _HOMES = {
     "marginal_values": "decision.margin",
     "price_limits": "decision.margin",
     "Start": "decision.moves",
-    "smallest_move": "decision.moves",
+    "smallest_move": "decision.reach",
     "trust_path": "decision.moves",
     "flat_region": "decision.region",
     "robust_mixture": "decision.robust",

@@ -15,7 +15,8 @@ from mixjax.decision.compare import compare_mixtures, equivalent
 from mixjax.decision.goal import Goal
 from mixjax.decision.hull import hull_distance
 from mixjax.decision.margin import marginal_values, price_limits
-from mixjax.decision.moves import Start, kl, smallest_move, trust_path
+from mixjax.decision.moves import Start, kl, trust_path
+from mixjax.decision.reach import smallest_move
 from mixjax.decision.region import flat_region
 from mixjax.decision.robust import regrets, robust_mixture, tail_mean
 from mixjax.decision.roots import Bracket, find_roots
@@ -313,6 +314,30 @@ def test_a_trust_path_is_that_of_scipy():
     assert all(s.outside == 0 for s in path.steps)
 
 
+@pytest.mark.parametrize("limits", [{}, {"caps": {"a": 0.75, "c": 0.2}, "floors": {"d": 0.05}}], ids=["free", "limited"])
+def test_a_path_by_share_moved_is_that_of_scipy(limits):
+    at = goal(**limits)
+    path = trust_path(at, Start(BASE), steps=4, region="l1")
+    base, best = at.array(BASE), at.array(at.best().weights)
+    far = 0.5 * np.abs(best - base).sum()
+    np.testing.assert_allclose([s.moved for s in path.steps], far * np.linspace(0, 1, 5), rtol=1e-4, atol=1e-6)
+    floors, caps = (np.array([limits.get(what, {}).get(d, default) for d in DOMAINS]) for what, default in (("floors", 1e-9), ("caps", 1.0)))
+    for step in path.steps[1:-1]:  # in SciPy with what leaves and what comes as variables
+        rules = [
+            {"type": "eq", "fun": lambda x: x[:4].sum() - x[4:].sum()},
+            {"type": "ineq", "fun": lambda x, r=step.moved: r - x[4:].sum()},
+            {"type": "ineq", "fun": lambda x: caps - (base - x[:4] + x[4:])},
+            {"type": "ineq", "fun": lambda x: (base - x[:4] + x[4:]) - floors},
+        ]
+        start = np.concatenate([np.maximum(base - best, 0), np.maximum(best - base, 0)]) * step.moved / far
+        options = {"ftol": 1e-13, "maxiter": 500}
+        other = scipy.optimize.minimize(
+            lambda x: value(at)(base - x[:4] + x[4:]), start, bounds=[(0, b) for b in base] + [(0, 1)] * 4, constraints=rules, method="SLSQP", options=options
+        )
+        assert step.objective <= other.fun + 1e-6
+        assert all(f - 1e-9 <= w <= c + 1e-9 for w, f, c in zip(step.weights.values(), floors, caps, strict=True))
+
+
 def test_a_base_that_leaves_a_domain_out():
     path = trust_path(goal(), Start({"a": 0.5, "b": 0.5}), steps=3)
     assert all(np.isfinite(s.kl) for s in path.steps)
@@ -429,6 +454,7 @@ def test_fits_of_different_laws_and_one_fit_twice():
         (lambda: target_map(goal(), ["a"]), "name 2 to 4"),
         (lambda: trust_path(goal(caps={"a": 0.5}), Start(BASE)), "outside its limits"),
         (lambda: trust_path(goal(), Start(BASE), steps=0), "below 1"),
+        (lambda: trust_path(goal(), Start(BASE), region="l2"), "no distance 'l2'"),
         (lambda: robust_mixture(goal(), [], 0.5), "no fits"),
         (lambda: robust_mixture(goal(), [additive()], 1.0), "below 1"),
         (lambda: robust_mixture(goal(), [symmetric()]), "has the domains"),

@@ -155,6 +155,13 @@ def budget(fit_file: str, flops: float, goal: Mapping[str, Any], how: Mapping[st
 @_fit_argument
 @click.option("--base", required=True, metavar="MIXTURE.yaml", help="The mixture in use.")
 @click.option("--steps", type=click.IntRange(min=1), default=10, show_default=True, help="Number of trust regions.")
+@click.option(
+    "--region",
+    type=click.Choice(["kl", "l1"]),
+    default="kl",
+    show_default=True,
+    help="Distance that grows: Kullback-Leibler, or the share of tokens that changes domain.",
+)
 @options.pairs_option("--improve", help="Instead: the smallest move that lowers these targets' losses by so much, relative: code=0.02.")
 @click.option("--runs", metavar="RUNS", help="Table of the fitted runs: adds the distance to the hull of their mixtures.")
 @options.scale_options
@@ -163,14 +170,14 @@ def budget(fit_file: str, flops: float, goal: Mapping[str, Any], how: Mapping[st
 def move(
     fit_file: str,
     base: str,
-    steps: int,
     improve: dict[str, float] | None,
     runs: str | None,
     scale: Mapping[str, float],
     goal: Mapping[str, Any],
     how: Mapping[str, Any],
+    **path: Any,
 ) -> None:
-    """The best mixtures within growing Kullback-Leibler distance of the mixture in use, and the knee of what they gain.
+    """The best mixtures within a growing distance of the mixture in use, and the knee of what they gain.
 
     \b
       mixjax move fit.json -N 7e9 -D 150e9 --base base.yaml --runs runs.csv
@@ -178,14 +185,15 @@ def move(
     """
     from mixjax.cli.mixtures import read_mixture
     from mixjax.decision.figures import moves_figure
-    from mixjax.decision.moves import Start, smallest_move, trust_path
+    from mixjax.decision.moves import Start, trust_path
+    from mixjax.decision.reach import smallest_move
 
     weights = read_mixture(base)
     if improve is not None and "figure" in how:
         raise UserError("--figure", "one move has none", "leave out --figure or --improve")
     asked = ask(fit_file, how, goal, scale)
     start = Start(weights, goal.get("tokens"), None if runs is None else trained(runs, asked))
-    show(trust_path(asked, start, steps) if improve is None else smallest_move(asked, start, improve), how, moves_figure)
+    show(trust_path(asked, start, **path) if improve is None else smallest_move(asked, start, improve), how, moves_figure)
 
 
 def trained(path: str, goal: Goal) -> Any:

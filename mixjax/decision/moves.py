@@ -1,18 +1,18 @@
-"""Moves away from the mixture in use (goal, base -> MOVES): what each step buys and risks, and the smallest that reaches a goal."""
+"""Moves away from the mixture in use (goal, base -> MOVES): what each step towards the optimum buys and risks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from mixjax.decision.goal import Floats, Goal
 from mixjax.decision.hull import hull_distance
-from mixjax.decision.objectives import Pulled, Reaching, box_of, descend, scenarios
-from mixjax.decision.roots import Bracket, find_roots
+from mixjax.decision.objectives import Pulled, box_of, descend, descend_lifted, scenarios
+from mixjax.decision.roots import Bracket, Indices, find_roots
 from mixjax.decision.supply import epochs_of
 from mixjax.errors import UserError
 from mixjax.summary import table
@@ -21,8 +21,6 @@ from mixjax.summary import table
 LEAST_SHARE = 1e-4
 # Strengths of the pull that are searched, relative to the size of the objective, and the exactness of their logarithm.
 _STRENGTHS, _EXACT = (1e-9, 1e4), 1e-6
-# Augmented Lagrangian: rounds, first weight and its growth, limits met to this, relatively.
-_ROUNDS, _RHO, _GROWTH, _MET = 60, 10.0, 4.0, 1e-7
 
 
 @dataclass(frozen=True)
@@ -103,101 +101,72 @@ class Start:
     trained: Floats | None = None
 
 
-def trust_path(goal: Goal, start: Start, steps: int = 10) -> Moves:
+def trust_path(goal: Goal, start: Start, steps: int = 10, region: Literal["kl", "l1"] = "kl") -> Moves:
     """The best mixtures within growing trust regions around a base.
 
-        min f(h)   over mixtures within the limits,   KL(h | base) <= r,   r from 0 to that of the optimum
+        min f(h)   over mixtures within the limits,   distance(h, base) <= r,   r from 0 to that of the optimum
 
-    Each is found as the minimum of f(h) + strength KL(h | base), with the strength (the multiplier of the region) searched
-    until the divergence is r. The radii are even in sqrt(KL), which is near to even in share moved. Where f is not convex the
-    path may jump: the step then ends on the near side of the jump.
+    with KL(h | base), or half of |h - base|_1, the share of tokens that changes domain, as the distance. Each step is found as
+    the minimum of f(h) + strength * distance, with the strength (the multiplier of the region) searched until the distance is r.
+    The radii are even in sqrt(KL), which is near to even in share moved, or in L1. Where f is not convex the path may jump:
+    the step then ends on the near side of the jump.
 
     Args:
         steps: number of regions, the optimum's the last.
+        region: "kl" spreads a move over all domains, "l1" lets those be that matter least.
 
     Raises:
         UserError: a base that is no mixture of these domains or not within the limits, or what `optimal_mixture` refuses.
     """
     if steps < 1:
         raise UserError("steps", f"{steps} is below 1", "give the number of trust regions, e.g. 10")
+    if region not in ("kl", "l1"):
+        raise UserError("region", f"no distance {region!r}", "choose kl or l1")
     base = goal.array(start.base)
     _check_within(goal, base)
-    prior, law, case = _prior(base), goal.fit.law_record(), scenarios([goal])
-    best = goal.array(goal.best().weights)
-    scale = abs(float(goal.value(best)))
-    farthest = kl(best, prior)
-    first = measure(goal, start, base, base, 0.0)
-    if farthest < 1e-12:
-        return Moves((first, measure(goal, start, base, best, goal.best().gap)), 1)
-    radii = farthest * np.linspace(0.0, 1.0, steps + 1)[1:-1] ** 2
+    optimum = goal.best()
+    best = goal.array(optimum.weights)
+    step = (_kl_step if region == "kl" else _l1_step)(goal, base, best)
+    farthest = step.distance(best)
+    first, last = measure(goal, start, base, base, 0.0), measure(goal, start, base, best, optimum.gap)
+    radii = farthest * np.linspace(0.0, 1.0, steps + 1)[1:-1]
+    if farthest < 1e-6 or not len(radii):
+        return Moves((first, last), 1)
 
-    def pulled(log_strength: float) -> tuple[Floats, float]:
-        end = descend(Pulled(law), (case, prior, np.float64(scale * math.exp(log_strength))), goal, (prior, best))
-        return np.asarray(end.h), float(end.gap)
+    def over(log_strengths: Floats, which: Indices) -> Floats:
+        return np.array([step.distance(step.to(math.exp(s))[0]) for s in log_strengths.tolist()]) - radii[which]
 
-    def over(log_strengths: Floats, which: np.ndarray) -> Floats:
-        return np.array([math.sqrt(kl(pulled(s)[0], prior)) for s in log_strengths.tolist()]) - np.sqrt(radii[which])
-
-    moves = [first]
-    if len(radii):
-        low, high = (np.full(len(radii), math.log(end)) for end in _STRENGTHS)
-        every = np.arange(len(radii))
-        weak, strong = math.sqrt(kl(pulled(low[0])[0], prior)), math.sqrt(kl(pulled(high[0])[0], prior))
-        strengths = find_roots(over, Bracket(low, high, weak - np.sqrt(radii[every]), strong - np.sqrt(radii[every])), _EXACT)
-        moves += [measure(goal, start, base, *pulled(s)) for s in (strengths + _EXACT).tolist()]
-    moves.append(measure(goal, start, base, best, goal.best().gap))
+    low, high = (np.full(len(radii), math.log(end)) for end in _STRENGTHS)
+    weak, strong = over(low[:1], np.arange(1)) + radii[0], over(high[:1], np.arange(1)) + radii[0]
+    strengths = find_roots(over, Bracket(low, high, weak - radii, strong - radii), _EXACT)
+    moves = [first, *(measure(goal, start, base, *step.to(math.exp(s + _EXACT))) for s in strengths.tolist()), last]
     return Moves(tuple(moves), _knee(moves))
 
 
-def smallest_move(goal: Goal, start: Start, improve: Mapping[str, float]) -> Move:
-    """The mixture nearest to the base that improves targets by stated amounts.
+class Step(NamedTuple):
+    """The distance (root of KL, or half of L1) of a mixture (k,), and strength -> the mixture and its gap."""
 
-        min KL(h | base)   over mixtures within the limits,   L_t(h) <= (1 - improve_t) L_t(base)
+    distance: Callable[[Floats], float]
+    to: Callable[[float], tuple[Floats, float]]
 
-    By an augmented Lagrangian whose inner problems are solved by mirror descent; limits are met to 1e-7, relatively.
 
-    Args:
-        improve: {target: relative improvement}, e.g. {"code": 0.02}; 0 asks for no loss, a negative number allows one.
+def _kl_step(goal: Goal, base: Floats, best: Floats) -> Step:
+    prior, law, case, scale = nonzero(base), goal.fit.law_record(), scenarios([goal]), abs(float(goal.value(best)))
 
-    Raises:
-        UserError: an unknown target, or improvements that no mixture reaches; the message says how far each could go alone.
-    """
-    unknown = next((t for t in improve if t not in goal.fit.targets), None)
-    if unknown is not None:
-        raise UserError("improve", f"no target {unknown!r}", f"choose from {', '.join(goal.fit.targets)}")
-    if not improve or not all(math.isfinite(x) and x < 1 for x in improve.values()):
-        raise UserError("improve", f"{dict(improve)} are not improvements below 1", "write target: part of its loss, e.g. code: 0.02")
-    base = goal.array(start.base)
-    before = goal.losses(base)
-    names = [t for t in goal.fit.targets if t in improve]
-    limits = np.array([(1.0 - improve[t]) * float(before[t]) for t in names])
-    asked = goal.but(weights=dict.fromkeys(names, 1.0))
-    for t, limit in zip(names, limits.tolist(), strict=True):
-        least = goal.best(weights={t: 1.0}).losses[t]
-        if least > limit * (1 + _MET):
-            most = 100 * (1 - least / float(before[t]))
-            raise UserError(
-                "improve", f"{t!r} by {100 * improve[t]:.3g} percent cannot be reached: {most:.3g} is the most that any mixture gives", "ask for less"
-            )
-    prior, law, case = _prior(base), goal.fit.law_record(), scenarios([asked])
-    multipliers, rho, h, worst = np.zeros(len(names)), _RHO, prior, math.inf
-    end = None
-    for _ in range(_ROUNDS):
-        end = descend(Reaching(law), (case, prior, limits, multipliers, np.float64(rho)), goal, (prior, np.maximum(h, 1e-9)))
-        h = np.asarray(end.h)
-        losses = goal.losses(h)
-        passed = np.array([float(losses[t]) for t in names]) / limits - 1.0
-        after = np.maximum(0.0, multipliers + rho * passed)
-        violation = float(np.max(np.where(after > 0, np.abs(passed), np.maximum(passed, 0.0))))
-        multipliers = after
-        rho = rho * _GROWTH if violation > 0.25 * worst else rho
-        worst = min(worst, violation)
-        if worst <= 0.1 * _MET:
-            break
-    assert end is not None
-    if worst > _MET:
-        raise UserError("improve", "no mixture within the limits reaches these improvements together", "ask for less of some, or for fewer")
-    return measure(goal, start, base, h, float(end.gap))
+    def to(strength: float) -> tuple[Floats, float]:
+        end = descend(Pulled(law), (case, prior, np.float64(scale * strength)), goal, (prior, best))
+        return np.asarray(end.h), float(end.gap)
+
+    return Step(lambda h: math.sqrt(kl(h, prior)), to)
+
+
+def _l1_step(goal: Goal, base: Floats, best: Floats) -> Step:
+    law, case, scale = goal.fit.law_record(), scenarios([goal]), abs(float(goal.value(best)))
+
+    def to(strength: float) -> tuple[Floats, float]:
+        return descend_lifted(law, (case, np.float64(scale * strength)), goal, base, (base, best, 0.5 * (base + best)))
+
+    return Step(lambda h: 0.5 * float(np.abs(h - base).sum()), to)
 
 
 def kl(h: Floats, prior: Floats) -> float:
@@ -212,7 +181,7 @@ def measure(goal: Goal, start: Start, base: Floats, h: Floats, gap: float) -> Mo
     passes = epochs_of(goal.named(h), start.tokens, goal.D)
     return Move(
         weights=goal.named(h),
-        kl=kl(h, _prior(base)),
+        kl=kl(h, nonzero(base)),
         moved=0.5 * float(np.abs(h - base).sum()),
         objective=after,
         gain=(before - after) / abs(before),
@@ -223,8 +192,8 @@ def measure(goal: Goal, start: Start, base: Floats, h: Floats, gap: float) -> Mo
     )
 
 
-def _prior(base: Floats) -> Floats:
-    """The base with no share of exactly 0."""
+def nonzero(base: Floats) -> Floats:
+    """The base (k,) with no share of exactly 0, see `LEAST_SHARE`."""
     lifted = np.maximum(base, LEAST_SHARE)
     return lifted / lifted.sum()
 

@@ -73,6 +73,23 @@ class Pulled:
 
 
 @dataclass(frozen=True)
+class Lifted:
+    """f(kept + added) + strength * sum_i added_i, over x = (kept, added) (2 k,): smooth, where |h - base| is not.
+
+    With kept_i <= base_i every mixture is such a sum, and the least sum of added is half its L1 distance to the base.
+    data: (Scenarios of one fit, strength ()).
+    """
+
+    law: Law
+
+    def __call__(self, x: jax.Array, data: tuple[Scenarios, jax.Array]) -> jax.Array:
+        """The objective () at x (2 k,)."""
+        case, strength = data
+        kept, added = jnp.split(x, 2)
+        return jnp.sum(target_losses(self.law, kept + added, case)[0] @ case.weights) + strength * jnp.sum(added)
+
+
+@dataclass(frozen=True)
 class Reaching:
     """KL(h | prior) with limits on losses, as an augmented Lagrangian.
 
@@ -127,6 +144,21 @@ def box_of(goal: Goal) -> Box:
     domains = goal.fit.domains
     floors, caps = (np.array([(given or {}).get(d, default) for d in domains]) for given, default in ((goal.floors, 0.0), (goal.caps, 1.0)))
     return check_box(Box(floors, caps), domains)
+
+
+def descend_lifted(law: Law, data: tuple[Scenarios, Any], goal: Goal, base: Floats, starts: Sequence[Floats]) -> tuple[Floats, float]:
+    """The mixture (k,) that minimises `Lifted`, from these mixtures (k,), and its gap; the base lies within the limits.
+
+    A domain gets something added only once all of its base is kept, so a cap on h_i is one of cap_i - base_i on added_i, and a
+    floor on h_i one on kept_i: nothing is lost by it.
+    """
+    box = box_of(goal)
+    floors = np.concatenate([np.minimum(box.floors, base), np.zeros(len(base))])
+    caps = np.concatenate([base, np.maximum(np.asarray(box.caps) - base, 0.0)])
+    lifted = np.array([np.concatenate([np.minimum(h, base), np.maximum(h - base, 0.0)]) for h in starts])
+    end = run(Lifted(law), data, np.maximum(lifted, _LEAST), Box(floors, caps))
+    kept, added = np.split(np.asarray(end.h), 2)
+    return kept + added, float(end.gap)
 
 
 def descend(objective: Any, data: Any, goal: Goal, also: Sequence[Floats] = ()) -> Minimum:
