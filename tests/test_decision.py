@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from mixjax.decision.budget import compute_optimal
 from mixjax.decision.compare import compare_mixtures, equivalent
 from mixjax.decision.goal import Goal
-from mixjax.decision.hull import hull_distance
+from mixjax.decision.hull import distance_to_hull
 from mixjax.decision.margin import marginal_values, price_limits
 from mixjax.decision.moves import Start, kl, trust_path
 from mixjax.decision.reach import smallest_move
 from mixjax.decision.region import flat_region
-from mixjax.decision.robust import regrets, robust_mixture, tail_mean
+from mixjax.decision.robust import members, regrets, robust_mixture, tail_mean
 from mixjax.decision.roots import Bracket, find_roots
 from mixjax.decision.scaling import budget_path, growth_laws
 from mixjax.decision.targets import corners, jensen_shannon, simplex_grid, target_map
@@ -88,14 +88,14 @@ def test_distance_to_a_hull(seed):
     points, h = rng.dirichlet(np.ones(5), 30), rng.dirichlet(np.full(5, 0.3))
     heavy = 1e5  # non-negative least squares with the sum as a heavy row
     shares, _ = scipy.optimize.nnls(np.vstack([points.T, np.full(30, heavy)]), np.append(h, heavy))
-    np.testing.assert_allclose(hull_distance(points, h), np.linalg.norm(points.T @ shares - h), atol=1e-6)
+    np.testing.assert_allclose(distance_to_hull(h, points), 0.5 * np.abs(points.T @ shares - h).sum(), atol=1e-6)
 
 
 def test_mixtures_inside_a_hull_are_at_no_distance():
     points = np.random.default_rng(0).dirichlet(np.ones(4), 20)
-    assert hull_distance(points, points[3]) == 0
-    assert hull_distance(points, points.mean(axis=0)) == 0
-    np.testing.assert_allclose(hull_distance(np.array([[1.0, 0], [0.5, 0.5]]), np.array([0.0, 1.0])), math.sqrt(0.5), rtol=1e-12)
+    assert distance_to_hull(points[3], points) == 0
+    assert distance_to_hull(points.mean(axis=0), points) == 0
+    np.testing.assert_allclose(distance_to_hull(np.array([0.0, 1.0]), np.array([[1.0, 0], [0.5, 0.5]])), 0.5, rtol=1e-12)
 
 
 # --- Own mixtures --------------------------------------------------------------------------------
@@ -429,6 +429,35 @@ def test_fits_of_different_laws_and_one_fit_twice():
     same = robust_mixture(at, [additive(), additive()], 0.9)
     assert same.mixtures["robust"].worst < 2e-6
     assert regrets(at, [additive()], BASE).mean > 0
+
+
+def test_parameter_arrays_are_fits():
+    fits = [additive(seed) for seed in range(3)]
+    stacked = {t: {name: np.stack([f.params[t][name] for f in fits]) for name in fits[0].params[t]} for t in fits[0].targets}
+    found = members(fits[0], stacked)
+    assert len(found) == 3
+    h = [0.1, 0.2, 0.3, 0.4]
+    assert [m.predict(**AT, h=h) for m in found] == [f.predict(**AT, h=h) for f in fits]
+    with pytest.raises(UserError, match="3, 2"):
+        members(fits[0], stacked | {"t": {name: v[:2] for name, v in stacked["t"].items()}})
+
+
+# --- All laws ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("law", ["full", "ge24"])
+def test_laws_that_are_not_convex_or_end_at_corners(law):
+    """Moves gain, regions hold the optimum, and every optimum on the way is stationary."""
+    fit = random_truth(law, 3, ("d0", "d1", "d2"), seed=1)
+    at = Goal(fit, **AT)
+    for interval in flat_region(at).intervals.values():
+        assert interval.low <= interval.best <= interval.high
+    for region in ("kl", "l1"):
+        steps = trust_path(at, Start({"d0": 0.6, "d1": 0.3, "d2": 0.1}), steps=3, region=region).steps
+        assert np.all(np.diff([s.gain for s in steps]) > 0)
+        assert max(s.gap for s in steps) < 1e-8
+    found = robust_mixture(at, [fit, random_truth(law, 3, ("d0", "d1", "d2"), seed=2)], 0.5)
+    assert found.mixtures["robust"].tail == min(r.tail for r in found.mixtures.values())
 
 
 # --- Refusals ------------------------------------------------------------------------------------

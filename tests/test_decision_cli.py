@@ -49,8 +49,11 @@ def read(capsys, *words):
 
 def test_mix_exports_for_a_training_stack(place, capsys):
     to = place / "blend.txt"
-    words = ["mix", place / "joint.json", *AT, "--tokens", "wiki=1e9", "--epochs", "4", "--export", "megatron", "--path", "web=/data/web", "-o", to]
-    assert read(capsys, *words)["weights"]["wiki"] <= 4 / 150
+    words = ["mix", place / "joint.json", *AT, "--tokens", "wiki=1e8", "--epochs", "4", "--export", "megatron", "--path", "web=/data/web", "-o", to]
+    found = read(capsys, *words)
+    assert found["weights"]["wiki"] <= 0.4 / 150
+    assert found["unconstrained"]["objective"] < found["objective"]
+    assert found["prices"]["wiki"] > 0
     words = to.read_text().split()
     assert "/data/web" in words
     assert sum(float(w) for w in words[::2]) == pytest.approx(1, abs=1e-12)

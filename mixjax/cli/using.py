@@ -107,7 +107,7 @@ def mix(
     """Find the domain weights that minimise the predicted loss at N parameters and D tokens.
 
     The gap bounds how much better any other mixture could be, by the same law. --tokens and --epochs cap a domain by what
-    there is of it. --export writes the mixture for a training stack.
+    there is of it; where limits bind, the optimum without them and the price of each are shown too. --export writes the mixture for a training stack.
 
     \b
       mixjax mix fit.json -N 7e9 -D 150e9 --weights web=1,code=2 --cap wiki=0.05
@@ -115,6 +115,8 @@ def mix(
     """
     from mixjax.cli import files
     from mixjax.cli.runtime import use_cache
+    from mixjax.decision.goal import Goal
+    from mixjax.decision.margin import price_limits
     from mixjax.decision.supply import epochs_of
     from mixjax.export import FORMS, export_mixture
     from mixjax.mixture import optimal_mixture
@@ -133,11 +135,15 @@ def mix(
     if text is not None and output is not None:
         write_text(output, text)
     epochs = epochs_of(best.weights, goal.get("tokens"), best.D)
+    limits = price_limits(Goal(fitted, **problem)) if best.bound else None
     if as_json:
-        files.print_json(best.to_dict() | ({"epochs": epochs} if epochs else {}))
+        more = {} if limits is None else {"unconstrained": limits.free.to_dict(), "cost": limits.cost, "prices": limits.prices}
+        files.print_json(best.to_dict() | more | ({"epochs": epochs} if epochs else {}))
     elif text is not None and output is None:
         click.echo(text, nl=False)
     else:
         click.echo(best)
+        if limits is not None:
+            click.echo(f"\nwithout limits, and what they cost:\n{limits}")
         for domain, passes in epochs.items():
             click.echo(f"{domain}: {passes:.3g} epochs of its tokens")

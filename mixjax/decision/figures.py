@@ -145,7 +145,8 @@ def moves_figure(moves: Moves) -> Figure:
     steps = moves.steps
     moved = 100 * np.array([s.moved for s in steps])
     risks = [
-        (label, [getattr(s, name) for s in steps]) for name, label in (("epochs", "largest number of epochs"), ("outside", "distance to the trained mixtures"))
+        (label, [getattr(s, name) for s in steps])
+        for name, label in (("epochs", "largest number of epochs"), ("outside", "share outside the trained mixtures"))
     ]
     risks = [(label, values) for label, values in risks if values[0] is not None]
     figure, panels = grid(1, 2 + len(risks), (4.0, 3.4))

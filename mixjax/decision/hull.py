@@ -7,18 +7,21 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+# A distance below this is rounding.
+_INSIDE = 1e-6
 _EXACT, _ZERO = 1e-12, 1e-12
 
 
-def hull_distance(points: Floats, h: Floats) -> float:
-    """Euclidean distance of h (k,) to the convex hull of points (m, k); 0 inside.
+def distance_to_hull(h: Floats, mixtures: Floats) -> float:
+    """Share of h (k,) that would have to move to reach the convex hull of mixtures (m, k): half the sum of |differences|; 0 inside.
 
-    Wolfe's method for the point of least norm, in finitely many steps: the hull's nearest point is kept as a mean of few
-    points; the one that lies farthest below it is taken in, those that the mean no longer needs are left out.
+    To the point of least squares, so this bounds the least share to move from above. Found by Wolfe's method for the point
+    of least norm, in finitely many steps: the hull's nearest point is kept as a mean of few points; the one that lies
+    farthest below it is taken in, those that the mean no longer needs are left out.
 
     Source: Wolfe 1976, Finding the nearest point in a polytope.
     """
-    x = np.asarray(points, dtype=np.float64) - np.asarray(h, dtype=np.float64)
+    x = np.asarray(mixtures, dtype=np.float64) - np.asarray(h, dtype=np.float64)
     chosen = [int(np.argmin(np.sum(x * x, axis=1)))]
     share = np.ones(1)
     size = max(1.0, float(np.max(np.sum(x * x, axis=1))))
@@ -39,8 +42,8 @@ def hull_distance(points: Floats, h: Floats) -> float:
             kept = share > _ZERO
             chosen, share = [c for c, on in zip(chosen, kept, strict=True) if on], share[kept] / share[kept].sum()
     nearest = share @ x[chosen]
-    distance = float(np.sqrt(nearest @ nearest))
-    return 0.0 if distance < 1e-7 else distance
+    distance = 0.5 * float(np.abs(nearest).sum())
+    return 0.0 if distance < _INSIDE else distance
 
 
 def _affine_minimum(x: Floats) -> Floats:

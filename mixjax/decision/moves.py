@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from mixjax.decision.goal import Floats, Goal
-from mixjax.decision.hull import hull_distance
+from mixjax.decision.hull import distance_to_hull
 from mixjax.decision.objectives import Pulled, box_of, descend, descend_lifted, scenarios
 from mixjax.decision.roots import Bracket, Indices, find_roots
 from mixjax.decision.supply import epochs_of
@@ -33,7 +33,7 @@ class Move:
         objective: and gain, by how much it is below the base's, relatively.
         losses: {target: predicted loss}.
         epochs: the largest number of passes over a domain of known supply; None without any.
-        outside: Euclidean distance to the hull of the training mixtures, 0 inside; None where they are not known.
+        outside: share of it that would have to move to reach the hull of the training mixtures, 0 inside; None where they are not known.
         gap: first-order optimality gap of the step's own problem.
     """
 
@@ -49,7 +49,7 @@ class Move:
 
     def __str__(self) -> str:
         """Shares and losses, and how far it is from the base."""
-        known = [("largest number of epochs", self.epochs), ("distance to the trained mixtures", self.outside)]
+        known = [("largest number of epochs", self.epochs), ("share outside the trained mixtures", self.outside)]
         rows = [["share moved %", f"{100 * self.moved:.2f}"], ["KL from the base", f"{self.kl:.5f}"], ["gain of the objective %", f"{100 * self.gain:.3f}"]]
         rows += [[name, f"{x:.3g}"] for name, x in known if x is not None]
         parts = [table(["move", ""], rows), table(["domain", "share %"], [[d, f"{100 * w:.3f}"] for d, w in self.weights.items()])]
@@ -187,7 +187,7 @@ def measure(goal: Goal, start: Start, base: Floats, h: Floats, gap: float) -> Mo
         gain=(before - after) / abs(before),
         losses={t: float(x) for t, x in goal.losses(h).items()},
         epochs=max(passes.values()) if passes else None,
-        outside=None if start.trained is None else hull_distance(start.trained, h),
+        outside=None if start.trained is None else distance_to_hull(h, start.trained),
         gap=max(gap, 0.0),
     )
 

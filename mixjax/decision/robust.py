@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from mixjax.record import Fit
 from mixjax.summary import table
 
 # Smoothing of the tail, relative to regrets of 1 (objectives differ by less than 100 percent): from coarse to fine.
+_ROUNDING = 1e-12
 _SMOOTHING = (1e-3, 1e-4, 1e-5, 1e-6)
 
 
@@ -81,6 +82,28 @@ def goals_of(goal: Goal, fits: Sequence[Fit]) -> list[Goal]:
     return goals
 
 
+def members(fit: Fit, params: Mapping[str, Mapping[str, Floats]]) -> list[Fit]:
+    """Fits of many parameter sets: resamples, near-optimal minima.
+
+    Args:
+        fit: of the same law, domains and targets.
+        params: {target: {parameter: (sets,) or (sets, k)}}, in the law's own form as in `Fit.params`.
+
+    Raises:
+        UserError: not equally many sets everywhere.
+    """
+    counts = {len(values) for of_target in params.values() for values in of_target.values()}
+    if len(counts) != 1:
+        raise UserError(
+            "parameter sets", f"there are {', '.join(map(str, sorted(counts, reverse=True)))} of them", "give equally many for every target and parameter"
+        )
+
+    def one(i: int) -> Fit:
+        return replace(fit, params={t: {name: v[i] if np.ndim(v) > 1 else float(v[i]) for name, v in p.items()} for t, p in params.items()})
+
+    return [one(i) for i in range(counts.pop())]
+
+
 def robust_mixture(goal: Goal, fits: Sequence[Fit], level: float = 0.0, others: Mapping[str, Mapping[str, float]] | None = None) -> Robust:
     """The mixture whose regrets over many fits have the least mean, or the least mean of their worst part.
 
@@ -127,6 +150,7 @@ def tail_mean(values: Floats, level: float) -> float:
 def _regrets(goals: Sequence[Goal], best: Floats, h: Floats, level: float) -> Regrets:
     each = np.array([float(g.value(h)) for g in goals]) / best - 1.0
     each = each * np.sign(best)
+    each = np.where(np.abs(each) < _ROUNDING, 0.0, each)
     return Regrets(goals[0].named(h), tuple(each.tolist()), float(each.mean()), tail_mean(each, level), float(each.max()))
 
 
