@@ -96,7 +96,7 @@ def beside_figure(found: Beside) -> Figure:
         panels[0].bar(np.arange(len(domains)) + i * wide, 100 * found.paths[name].shares[-1], wide, label=name, color=colour_of(i))
     panels[0].set_xticks(np.arange(len(domains)) + 0.4 - wide / 2, domains, rotation=30, ha="right")
     last = found.paths[names[0]]
-    panels[0].set(ylabel="optimal share (percent)", title=f"at N = {last.N[-1]:.3g}, D = {last.D[-1]:.3g}")
+    panels[0].set(xlabel="training domain", ylabel="optimal share (percent)", title=f"at N = {last.N[-1]:.3g}, D = {last.D[-1]:.3g}")
     panels[0].legend(frameon=False, title="law")
     x, label = pick(last)
     for i, ((judge, name), values) in enumerate((pair, v) for pair, v in found.regret.items() if pair[0] != pair[1]):

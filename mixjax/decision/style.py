@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from mixjax.decision.scaling import Path
 
-# Okabe and Ito 2008, the yellow darkened for lines on white.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#B8A900")
+# Okabe and Ito 2008, with grey in place of yellow, which is faint on white.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#808080")
 _LINES = ("-", "--", ":", "-.")
 
 
