@@ -10,8 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mixjax.choose import compare as compare
+    from mixjax.decision.budget import compute_optimal as compute_optimal
+    from mixjax.decision.compare import compare_mixtures as compare_mixtures
+    from mixjax.decision.goal import Goal as Goal
+    from mixjax.decision.laws import beside as beside
+    from mixjax.decision.margin import marginal_values as marginal_values
+    from mixjax.decision.margin import price_limits as price_limits
+    from mixjax.decision.moves import Start as Start
+    from mixjax.decision.moves import trust_path as trust_path
+    from mixjax.decision.reach import smallest_move as smallest_move
+    from mixjax.decision.region import flat_region as flat_region
+    from mixjax.decision.robust import robust_mixture as robust_mixture
+    from mixjax.decision.scaling import budget_path as budget_path
+    from mixjax.decision.scaling import growth_laws as growth_laws
+    from mixjax.decision.supply import caps_from_tokens as caps_from_tokens
+    from mixjax.decision.targets import corners as corners
+    from mixjax.decision.targets import target_map as target_map
     from mixjax.errors import MixjaxWarning as MixjaxWarning
     from mixjax.errors import UserError as UserError
+    from mixjax.export import export_mixture as export_mixture
     from mixjax.fitting import fit as fit
     from mixjax.law import Coefficients as Coefficients
     from mixjax.law import Law as Law
@@ -34,6 +51,23 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "compare": "choose",
+    "compute_optimal": "decision.budget",
+    "compare_mixtures": "decision.compare",
+    "Goal": "decision.goal",
+    "beside": "decision.laws",
+    "marginal_values": "decision.margin",
+    "price_limits": "decision.margin",
+    "Start": "decision.moves",
+    "smallest_move": "decision.reach",
+    "trust_path": "decision.moves",
+    "flat_region": "decision.region",
+    "robust_mixture": "decision.robust",
+    "budget_path": "decision.scaling",
+    "growth_laws": "decision.scaling",
+    "caps_from_tokens": "decision.supply",
+    "corners": "decision.targets",
+    "target_map": "decision.targets",
+    "export_mixture": "export",
     "MixjaxWarning": "errors",
     "UserError": "errors",
     "fit": "fitting",

@@ -52,7 +52,7 @@ def write_report(outcome: Outcome, folder: str | os.PathLike[str], title: str, n
         write_text(target / name, json.dumps(plain(content), indent=1, allow_nan=False) + "\n")
     figures = {"predicted.png": predicted_figure(outcome)} | ({"mixture.png": mixture_figure(outcome)} if outcome.mixtures else {})
     for name, figure in figures.items():
-        _write_figure(target / name, figure)
+        write_figure(target / name, figure)
     write_text(target / "report.md", report_text(outcome, title, note, tuple(figures)))
     return ["fit.json", *contents, *figures, "report.md"]
 
@@ -236,7 +236,7 @@ def mixture_figure(outcome: Outcome) -> Figure:
     return figure
 
 
-def _write_figure(path: Path, figure: Figure) -> None:
+def write_figure(path: Path, figure: Figure) -> None:
     """A PNG, whole or not at all."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".png")
     os.close(handle)

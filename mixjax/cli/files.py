@@ -114,9 +114,14 @@ def _line_of(error: BaseException, path: str) -> str:
 
 
 def read_fit(path: str, law_file: str | None) -> Fit:
-    """A fit, with the user's own law where one is named."""
+    """A fit, with the user's own law where one is named; "builtin:demo" is the known law behind the demo's simulated runs."""
+    from mixjax.config import DEMO
     from mixjax.record import load_fit
 
+    if path == DEMO:
+        from mixjax.simulate import demo_truth
+
+        return demo_truth()
     law = read_law(law_file) if law_file else None
     if isinstance(law, str):
         raise UserError("--law", f"{law!r} is not FILE.py:NAME", "leave it out for fits of built-in laws")

@@ -5,9 +5,14 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from mixjax.errors import UserError
+
+if TYPE_CHECKING:
+    from mixjax.record import Fit
 
 Command = Callable[..., Any]
 
@@ -68,8 +73,26 @@ class Pairs(click.ParamType):
         return tuple(pairs)
 
 
-def joined(ctx: click.Context, param: click.Parameter, value: tuple[tuple[tuple[str, float], ...], ...]) -> dict[str, float] | None:
-    """Callback of a repeatable `Pairs` option: one dict, None where the option was not given."""
+class Words(click.ParamType):
+    """a=text,b=text: one text for each name."""
+
+    name = "name=text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[tuple[str, str], ...]:
+        """The values, or click's complaint about the option."""
+        if isinstance(value, tuple):
+            return value
+        pairs = []
+        for part in str(value).split(","):
+            name, equals, text = (word.strip() for word in part.partition("="))
+            if not (name and equals and text):
+                self.fail(f"{part.strip()!r} is not NAME=TEXT", param, ctx)
+            pairs.append((name, text))
+        return tuple(pairs)
+
+
+def joined(ctx: click.Context, param: click.Parameter, value: tuple[tuple[tuple[str, Any], ...], ...]) -> dict[str, Any] | None:
+    """Callback of a repeatable `Pairs` or `Words` option: one dict, None where the option was not given."""
     pairs = [pair for given in value for pair in given]
     names = [name for name, _ in pairs]
     repeated = next((n for n in names if names.count(n) > 1), None)
@@ -158,6 +181,44 @@ _search = _gathered(
         "seed": click.option("--seed", type=click.IntRange(min=0), metavar="I", help="Same seed, same answer on one machine.  [default: 0]"),
     },
 )
+
+
+scale_options = _gathered(
+    "scale",
+    {
+        "N": click.option("-N", "N", type=Count(), help="Parameters of the network to be trained, e.g. 7e9."),
+        "D": click.option("-D", "D", type=Count(), help="Tokens it will be trained on, e.g. 150e9."),
+    },
+)
+how_options = _gathered(
+    "how",
+    {
+        "figure": click.option("--figure", metavar="FILE.png", help="Draw the result too."),
+        "law_file": law_file_option,
+        "cache": cache_option,
+        "as_json": json_option,
+    },
+)
+goal_options = _gathered(
+    "goal",
+    {
+        "weights": pairs_option("--weights", help="Importance of targets in the objective; all equal by default."),
+        "cap": pairs_option("--cap", help="Largest weight of a domain."),
+        "floor": pairs_option("--floor", help="Smallest weight of a domain."),
+        "tokens": pairs_option("--tokens", help="Tokens that there are of a domain: caps its weight at tokens * epochs / D."),
+        "epochs": click.option("--epochs", type=Count(), metavar="X", help="How often tokens may be seen, with --tokens.  [default: 1]"),
+    },
+)
+
+
+def problem(fitted: Fit, scale: Mapping[str, float], goal: Mapping[str, Any]) -> dict[str, Any]:
+    """Scale and goal as the keyword arguments of `optimal_mixture`: N, D, weights, caps, floors."""
+    from mixjax.decision.supply import caps_from_tokens
+
+    if "epochs" in goal and "tokens" not in goal:
+        raise UserError("--epochs", "needs --tokens", "say how many tokens there are, e.g. --tokens wikipedia=4e9")
+    caps = caps_from_tokens(goal.get("tokens"), scale.get("D"), fitted.domains, goal.get("epochs", 1.0), goal.get("cap"))
+    return {"N": scale.get("N"), "D": scale.get("D"), "weights": goal.get("weights"), "caps": caps or None, "floors": goal.get("floor")}
 
 
 def search_options(command: Command) -> Command:

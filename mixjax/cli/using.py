@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from mixjax.cli import options
+from mixjax.errors import UserError
 
 _fit_argument = click.argument("fit_file", metavar="FIT.json")
 
@@ -74,40 +75,75 @@ def predict(fit_file: str, points: str, output: str | None, columns: Mapping[str
 
 @click.command(short_help="The best mixture at a scale.")
 @_fit_argument
-@click.option("-N", "N", type=options.Count(), help="Parameters of the network to be trained, e.g. 7e9.")
-@click.option("-D", "D", type=options.Count(), help="Tokens it will be trained on, e.g. 150e9.")
-@options.pairs_option("--weights", help="Importance of targets in the objective; all equal by default.")
-@options.pairs_option("--cap", help="Largest weight of a domain.")
-@options.pairs_option("--floor", help="Smallest weight of a domain.")
+@options.scale_options
+@options.goal_options
+@click.option(
+    "--export", "form", metavar="FORM", help="Print the mixture as a file of this form: json, yaml, csv, megatron, olmo-core, levanter, mosaic, huggingface."
+)
+@click.option("-o", "--output", metavar="FILE", help="Where to write the export; stdout without it.")
+@click.option(
+    "--path",
+    "paths",
+    type=options.Words(),
+    multiple=True,
+    callback=options.joined,
+    metavar="NAME=PATH,...",
+    help="Where the data of a domain lie, for exports.",
+)
 @options.law_file_option
 @options.cache_option
 @options.json_option
 def mix(
     fit_file: str,
-    N: float | None,
-    D: float | None,
-    weights: dict[str, float] | None,
-    cap: dict[str, float] | None,
-    floor: dict[str, float] | None,
+    form: str | None,
+    output: str | None,
+    paths: dict[str, str] | None,
     law_file: str | None,
     cache: bool,
     as_json: bool,
+    scale: Mapping[str, float],
+    goal: Mapping[str, Any],
 ) -> None:
     """Find the domain weights that minimise the predicted loss at N parameters and D tokens.
 
-    The gap bounds how much better any other mixture could be, by the same law.
+    The gap bounds how much better any other mixture could be, by the same law. --tokens and --epochs cap a domain by what
+    there is of it; where limits bind, the optimum without them and the price of each are shown too. --export writes the mixture for a training stack.
 
     \b
       mixjax mix fit.json -N 7e9 -D 150e9 --weights web=1,code=2 --cap wiki=0.05
+      mixjax mix fit.json -N 7e9 -D 150e9 --tokens wiki=4e9 --epochs 4 --export megatron --path web=/data/web_text -o blend.txt
     """
     from mixjax.cli import files
     from mixjax.cli.runtime import use_cache
+    from mixjax.decision.goal import Goal
+    from mixjax.decision.margin import price_limits
+    from mixjax.decision.supply import epochs_of
+    from mixjax.export import FORMS, export_mixture
     from mixjax.mixture import optimal_mixture
+    from mixjax.record import write_text
 
+    if form is None and (output or paths):
+        raise UserError("--output" if output else "--path", "needs --export", f"choose from {', '.join(FORMS)}")
+    if form is not None and form not in FORMS:
+        raise UserError("--export", f"no form {form!r}", f"choose from {', '.join(FORMS)}")
+    files.check_output(output, (fit_file,))
     fitted = files.read_fit(fit_file, law_file)
+    problem = options.problem(fitted, scale, goal)
     use_cache(cache)
-    best = optimal_mixture(fitted, N=N, D=D, weights=weights, caps=cap, floors=floor)
+    best = optimal_mixture(fitted, **problem)
+    text = None if form is None else export_mixture(best.weights, form, best.D, paths, max(1.0, goal.get("epochs", 1.0)))
+    if text is not None and output is not None:
+        write_text(output, text)
+    epochs = epochs_of(best.weights, goal.get("tokens"), best.D)
+    limits = price_limits(Goal(fitted, **problem)) if best.bound else None
     if as_json:
-        files.print_json(best.to_dict())
+        more = {} if limits is None else {"unconstrained": limits.free.to_dict(), "cost": limits.cost, "prices": limits.prices}
+        files.print_json(best.to_dict() | more | ({"epochs": epochs} if epochs else {}))
+    elif text is not None and output is None:
+        click.echo(text, nl=False)
     else:
         click.echo(best)
+        if limits is not None:
+            click.echo(f"\nwithout limits, and what they cost:\n{limits}")
+        for domain, passes in epochs.items():
+            click.echo(f"{domain}: {passes:.3g} epochs of its tokens")

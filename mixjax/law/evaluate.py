@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,3 +39,35 @@ def predict(law: Law, domains: tuple[str, ...], params: dict[str, Params], N: An
 @partial(jax.jit, static_argnums=0)
 def _rows(law: Law, params: Params, h: jax.Array, N: jax.Array, D: jax.Array) -> jax.Array:
     return jax.vmap(partial(row_loss, law, {name: jnp.asarray(value) for name, value in params.items()}))(h, N, D)
+
+
+def slopes(law: Law, domains: tuple[str, ...], params: dict[str, Params], N: float, D: float, h: np.ndarray) -> dict[str, Slopes]:
+    """Slopes of each target's loss at one mixture h (k,) and scale; as `predict`.
+
+    The slope in a share of exactly 0 is taken as 0 where the law has h^gamma (see `numerics.power`).
+    """
+    with jax.enable_x64(True):
+        return {t: _slopes_of(law, dict(p), h, domain_index(law, domains, t), N, D) for t, p in params.items()}
+
+
+class Slopes(NamedTuple):
+    """How a loss changes: d/d log N (), d/d log D (), and d/dh (k,) as if the h_i were free of each other."""
+
+    log_n: float
+    log_d: float
+    h: np.ndarray
+
+
+def _slopes_of(law: Law, params: Params, h: np.ndarray, seen: slice, N: float, D: float) -> Slopes:
+    log_n, log_d, dh = (np.asarray(x) for x in _slopes(law, params, jnp.asarray(h[seen]), jnp.log(float(N)), jnp.log(float(D))))
+    full = np.zeros(len(h))
+    full[seen] = dh
+    return Slopes(float(log_n), float(log_d), full)
+
+
+@partial(jax.jit, static_argnums=0)
+def _slopes(law: Law, params: Params, h: jax.Array, log_n: jax.Array, log_d: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def loss(log_n: jax.Array, log_d: jax.Array, h: jax.Array) -> jax.Array:
+        return row_loss(law, {name: jnp.asarray(value) for name, value in params.items()}, h, jnp.exp(log_n), jnp.exp(log_d))
+
+    return jax.grad(loss, argnums=(0, 1, 2))(log_n, log_d, h)

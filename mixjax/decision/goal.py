@@ -1,0 +1,121 @@
+"""The question that every decision aid answers about (fit, scale, weights, limits -> GOAL): asked once, handed to all of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixjax.errors import MixjaxWarning, UserError
+
+if TYPE_CHECKING:
+    from mixjax.law.evaluate import Slopes
+    from mixjax.mixture import Mixture
+    from mixjax.record import Fit
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Goal:
+    """What is minimised, where, and within which limits; the arguments of `optimal_mixture`.
+
+    Attributes:
+        fit: with domains.
+        N, D: counts of parameters and tokens of the run to come; None where the law does not read them.
+        weights: {target: w}; None for 1 each.
+        caps, floors: {domain: share}; 1 and 0 where not named.
+    """
+
+    fit: Fit
+    N: float | None = None
+    D: float | None = None
+    weights: Mapping[str, float] | None = None
+    caps: Mapping[str, float] | None = None
+    floors: Mapping[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        for what, given, known in (
+            ("target", self.weights, self.fit.targets),
+            ("domain", self.caps, self.fit.domains),
+            ("domain", self.floors, self.fit.domains),
+        ):
+            unknown = next((name for name in given or {} if name not in known), None)
+            if unknown is not None:
+                raise UserError("goal", f"no {what} {unknown!r}", f"choose from {', '.join(known)}")
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """{target: weight in the objective} of the targets that count."""
+        given = dict.fromkeys(self.fit.targets, 1.0) if self.weights is None else self.weights
+        return {t: float(w) for t, w in given.items() if w > 0}
+
+    def but(self, **changes: Any) -> Goal:
+        """The same goal with some attributes changed."""
+        return replace(self, **changes)
+
+    def best(self, **changes: Any) -> Mixture:
+        """The optimum, see `optimal_mixture`; of the goal with these changes."""
+        from mixjax.mixture import optimal_mixture
+
+        at = self.but(**changes) if changes else self
+        return optimal_mixture(at.fit, at.N, at.D, weights=at.weights, caps=at.caps, floors=at.floors)
+
+    def bests(self, changes: Iterable[Mapping[str, Any]]) -> list[Mixture | None]:
+        """The optimum of many goals: this one with each of these changes; None where the law is nowhere finite.
+
+        What `optimal_mixture` would warn of is left to the gaps of the answers.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MixjaxWarning)
+            return [self._best_if_finite(change) for change in changes]
+
+    def _best_if_finite(self, change: Mapping[str, Any]) -> Mixture | None:
+        try:
+            return self.best(**change)
+        except UserError as error:
+            if "no finite loss" in error.what:
+                return None
+            raise
+
+    def losses(self, h: ArrayLike, N: ArrayLike | None = None, D: ArrayLike | None = None) -> dict[str, Floats]:
+        """Predicted losses {target: (rows,) or ()} of mixtures h (rows, k) or (k,), at the goal's scale where none is given."""
+        return self.fit.predict(self.N if N is None else N, self.D if D is None else D, np.asarray(h, dtype=np.float64))
+
+    def value(self, h: ArrayLike, N: ArrayLike | None = None, D: ArrayLike | None = None) -> Floats:
+        """The objective sum_t w_t L_t (rows,) or (), whatever the limits."""
+        losses = self.losses(h, N, D)
+        return np.asarray(sum(w * losses[t] for t, w in self.shares.items()), dtype=np.float64)
+
+    def slopes(self, h: ArrayLike) -> dict[str, Slopes]:
+        """Slopes of every target's loss at one mixture h (k,)."""
+        from mixjax.law.evaluate import slopes
+
+        params = {t: self.fit.params[t] for t in self.fit.targets}
+        N, D = (1.0 if x is None else float(x) for x in (self.N, self.D))
+        return slopes(self.fit.law_record(), self.fit.domains, params, N, D, np.asarray(h, dtype=np.float64))
+
+    def array(self, weights: Mapping[str, float]) -> Floats:
+        """Shares (k,) in the order of the domains, scaled to sum to 1; 0 where not named.
+
+        Raises:
+            UserError: an unknown domain, a share that is negative or not a number, or shares that sum to 0.
+        """
+        unknown = next((d for d in weights if d not in self.fit.domains), None)
+        if unknown is not None:
+            raise UserError("mixture", f"no domain {unknown!r}", f"choose from {', '.join(self.fit.domains)}")
+        try:
+            h = np.array([float(weights.get(d, 0.0)) for d in self.fit.domains])
+        except (TypeError, ValueError):
+            raise UserError("mixture", "a share is not a number", "write domain: share") from None
+        if not (np.isfinite(h).all() and (h >= 0).all() and h.sum() > 0):
+            raise UserError("mixture", f"the shares {dict(weights)} are not those of a mixture", "give shares of at least 0 that do not sum to 0")
+        return h / h.sum()
+
+    def named(self, h: ArrayLike) -> dict[str, float]:
+        """Shares (k,) by name."""
+        return dict(zip(self.fit.domains, np.asarray(h).tolist(), strict=True))

@@ -1,0 +1,179 @@
+"""The commands that decide: what they print, what they write, and one line for every mistake."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from mixjax.cli import main
+from mixjax.cli.exploring import PARTS
+from mixjax.simulate import known_fit, random_truth
+
+AT = ["-N", "7e9", "-D", "150e9", "--no-cache"]
+DOMAINS = ["web", "code", "wiki"]
+
+
+def fit(law="joint", seed=0):
+    return known_fit(law, DOMAINS, dict(zip((*DOMAINS, "maths"), random_truth(law, 3, ("a", "b", "c", "d"), seed).params.values(), strict=True)))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("decide")
+    fit().save(folder / "joint.json")
+    fit("additive", 1).save(folder / "additive.json")
+    (folder / "base.yaml").write_text("web: 0.8\ncode: 0.1\nwiki: 0.1\n")
+    (folder / "two.yaml").write_text("base: {web: 80, code: 10, wiki: 10}\nodd: {web: 1, code: 2}\n")
+    (folder / "bad.yaml").write_text("web: much\n")
+    (folder / "unknown.yaml").write_text("web: 0.5\nbooks: 0.5\n")
+    rows = "".join(f"1e9,{d},{h},{1 - h - 0.1},0.1,2.0\n" for d in (1e10, 2e10) for h in (0.2, 0.5, 0.7))
+    (folder / "runs.csv").write_text("N,D,h_web,h_code,h_wiki,loss_maths\n" + rows)
+    return folder
+
+
+def run(capsys, *words):
+    code = main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def read(capsys, *words):
+    """What a command prints as JSON."""
+    code, out, err = run(capsys, *words, "--json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_mix_exports_for_a_training_stack(place, capsys):
+    to = place / "blend.txt"
+    words = ["mix", place / "joint.json", *AT, "--tokens", "wiki=1e8", "--epochs", "4", "--export", "megatron", "--path", "web=/data/web", "-o", to]
+    found = read(capsys, *words)
+    assert found["weights"]["wiki"] <= 0.4 / 150
+    assert found["unconstrained"]["objective"] < found["objective"]
+    assert found["prices"]["wiki"] > 0
+    words = to.read_text().split()
+    assert "/data/web" in words
+    assert sum(float(w) for w in words[::2]) == pytest.approx(1, abs=1e-12)
+    code, out, _ = run(capsys, "mix", place / "joint.json", *AT, "--export", "levanter")
+    assert code == 0
+    assert list(yaml.safe_load(out)["train_weights"]) == DOMAINS
+
+
+def test_mix_tells_epochs(place, capsys):
+    code, out, _ = run(capsys, "mix", place / "joint.json", *AT, "--tokens", "wiki=1e9,web=1e12", "--epochs", "4")
+    assert code == 0
+    assert "epochs of its tokens" in out
+
+
+def test_judge_reads_mixtures_of_several_kinds(place, capsys):
+    found = read(capsys, "judge", place / "joint.json", place / "two.yaml", *AT)
+    assert list(found["mixtures"]) == ["optimum", "base", "odd", "uniform"]
+    assert found["mixtures"]["base"]["weights"]["web"] == pytest.approx(0.8)
+    (place / "best.json").write_text(json.dumps(read(capsys, "mix", place / "joint.json", *AT)))
+    again = read(capsys, "judge", place / "joint.json", place / "best.json", *AT)
+    assert again["mixtures"]["best"]["excess"] == pytest.approx(0, abs=1e-12)
+    run(capsys, "mix", place / "joint.json", *AT, "--export", "csv", "-o", place / "best.csv")
+    again = read(capsys, "judge", place / "joint.json", place / "best.csv", *AT)
+    assert again["mixtures"]["best"]["excess"] == pytest.approx(0, abs=1e-8)
+    code, out, _ = run(capsys, "judge", place / "joint.json", place / "base.yaml", *AT, "--figure", place / "judge.png")
+    assert code == 0
+    assert "tokens needed" in out
+    assert (place / "judge.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_flat_value_budget_move_and_robust(place, capsys):
+    flat = read(capsys, "flat", place / "joint.json", *AT, "--eps", "0.002", "--figure", place / "flat.png")
+    assert all(i["low"] <= i["best"] <= i["high"] for i in flat["intervals"].values())
+    value = read(capsys, "value", place / "joint.json", *AT, "--tokens", "wiki=1e8")
+    assert value["limits"]["prices"]["wiki"] > 0
+    budget = read(capsys, "budget", place / "joint.json", "--flops", "1e22", "--no-cache")
+    assert budget["N"] * budget["D"] * 6 == pytest.approx(1e22)
+    move = read(capsys, "move", place / "joint.json", *AT, "--base", place / "base.yaml", "--runs", place / "runs.csv", "--steps", "3")
+    assert len(move["steps"]) == 4
+    assert move["steps"][0]["outside"] > 0
+    one = read(capsys, "move", place / "joint.json", *AT, "--base", place / "base.yaml", "--improve", "maths=0.001")
+    assert one["moved"] > 0
+    robust = read(capsys, "robust", place / "joint.json", place / "additive.json", *AT, "--level", "0.5", "--mixtures", place / "two.yaml")
+    assert {"robust", "base", "odd", "uniform"} <= set(robust["mixtures"])
+
+
+@pytest.mark.parametrize(
+    "command", [["flat"], ["value", "--cap", "web=0.1"], ["budget", "--flops", "1e22"], ["robust"], ["move", "--improve", "maths=0.001"], ["move"]]
+)
+def test_tables_are_printed(place, capsys, command):
+    scale = ["--no-cache"] if command[0] == "budget" else AT
+    base = ["--base", place / "base.yaml"] if command[0] == "move" else []
+    code, out, err = run(capsys, command[0], place / "joint.json", *command[1:], *scale, *base)
+    assert code == 0, err
+    assert "web" in out
+
+
+def test_explore_draws_every_part(place, capsys):
+    to = place / "figures"
+    words = ["explore", place / "joint.json", *AT, "-o", to, "--other", place / "additive.json", "--base", place / "base.yaml", "--runs", place / "runs.csv"]
+    found = read(capsys, *words)
+    assert set(found["left_out"]) == {"map4"}  # three domains
+    assert {f"{name}.png" for name in PARTS if name != "map4"} | {"explore.json"} == set(found["files"]) == {path.name for path in to.iterdir()}
+    assert np.isfinite([p["objective"] for p in json.loads((to / "explore.json").read_text())["budget"]["curve"]]).all()
+
+
+def test_explore_the_builtin_law(place, capsys):
+    found = read(capsys, "explore", "builtin:demo", *AT, "-o", place / "demo", "--only", "map4,corners")
+    assert found["files"] == ["map4.png", "corners.png", "explore.json"]
+
+
+J = "joint.json"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["mix", J, "-D", "1e11"], "N is missing"),
+        (["mix", J, "-N", "1e9"], "D is missing"),
+        (["mix", J, *AT, "--weights", "x=1"], "no target 'x'"),
+        (["mix", J, *AT, "--weights", "web=-1"], "has -1"),
+        (["mix", J, *AT, "--weights", "web=0"], "all are 0"),
+        (["mix", J, *AT, "--cap", "x=1"], "no domain 'x'"),
+        (["mix", J, *AT, "--cap", "web=0.1", "--floor", "web=0.2"], "below its floor"),
+        (["mix", J, *AT, "--tokens", "x=1e9"], "no domain 'x'"),
+        (["mix", J, *AT, "--tokens", "web=1e9,code=1e9,wiki=1e9", "--epochs", "2"], "allow 6e+09 of the 1.5e+11 tokens"),
+        (["mix", J, "-N", "1e9", "--tokens", "web=1e9"], "D is missing"),
+        (["mix", J, *AT, "--epochs", "2"], "needs --tokens"),
+        (["mix", J, *AT, "--export", "toml"], "no form 'toml'"),
+        (["mix", J, *AT, "-o", "x.json"], "needs --export"),
+        (["mix", J, *AT, "--export", "csv", "-o", J], "is also read"),
+        (["mix", J, *AT, "--export", "csv", "--path", "web"], "NAME=TEXT"),
+        (["mix", J, *AT, "--export", "csv", "--path", "x=y"], "no domain 'x'"),
+        (["judge", J, "none.yaml", *AT], "cannot be read"),
+        (["judge", J, "bad.yaml", *AT], "not a share"),
+        (["judge", J, "unknown.yaml", *AT], "no domain 'books'"),
+        (["judge", J, "base.yaml", "-N", "7e9"], "D is missing"),
+        (["judge", J, "base.yaml", *AT, "--figure", "a.pdf"], "ends in .png"),
+        (["flat", J, *AT, "--eps", "0"], "'0'"),
+        (["value", J, *AT, "--at", "two.yaml"], "holds 2 mixtures"),
+        (["budget", J], "--flops"),
+        (["budget", J, "--flops", "10"], "is below"),
+        (["move", J, *AT], "--base"),
+        (["move", J, *AT, "--base", "base.yaml", "--improve", "x=0.1"], "no target 'x'"),
+        (["move", J, *AT, "--base", "base.yaml", "--improve", "maths=0.9"], "cannot be reached"),
+        (["move", J, *AT, "--base", "base.yaml", "--cap", "web=0.5"], "outside its limits"),
+        (["robust", J, *AT, "--level", "1"], "below 1"),
+        (["explore", J, "-N", "7e9", "-o", "out"], "-D: is missing"),
+        (["explore", J, *AT, "-o", "out", "--only", "x"], "no part 'x'"),
+        (["explore", J, *AT, "-o", "out", "--only", "laws"], "second fit"),
+        (["explore", J, *AT, "-o", "out", "--only", "map4"], "a map of 4 needs 4"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(place, capsys, monkeypatch, words, said):
+    monkeypatch.chdir(place)
+    before = {path.name for path in place.iterdir()}
+    code, out, err = run(capsys, *words)
+    assert code == 2
+    assert out == ""
+    assert said in err
+    assert err.startswith("mixjax: error: ")
+    assert err.count("\n") == 1
+    assert {path.name for path in place.iterdir()} == before

@@ -1,0 +1,63 @@
+"""Figures of decisions: drawn without a display, every panel labelled, colours that stay apart."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from mixjax.cli.exploring import PARTS, Request
+from mixjax.decision.figures import map_figure, robust_figure
+from mixjax.decision.goal import Goal
+from mixjax.decision.robust import robust_mixture
+from mixjax.decision.style import COLOURS, line_of
+from mixjax.decision.targets import target_map
+from mixjax.simulate import known_fit, random_truth
+
+NAMES = ("a", "b", "c", "d")
+
+
+def fit(law):
+    return known_fit(law, NAMES, random_truth(law, 4, NAMES, seed=3).params)
+
+
+@pytest.fixture(scope="module")
+def request_of_all():
+    goal = Goal(fit("joint"), N=7e9, D=150e9)
+    return Request(goal, goal, goal.but(fit=fit("additive")), {"a": 0.7, "b": 0.1, "c": 0.1, "d": 0.1}, None, None, {})
+
+
+def panels(figure):
+    """Panels with axes; colour bars have a label of their own."""
+    return [axes for axes in figure.axes if axes.axison and axes.get_visible() and axes.get_label() != "<colorbar>"]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_panel_is_labelled(request_of_all, part):
+    _, figure = PARTS[part](request_of_all)
+    figure.canvas.draw()
+    for axes in panels(figure):
+        assert axes.get_xlabel()
+        shared = len(axes.get_shared_y_axes().get_siblings(axes)) > 1
+        assert axes.get_ylabel() or shared or part == "flat", axes.get_title()  # of domains the names say what they are
+        for line in axes.lines:
+            assert np.isfinite(np.asarray(line.get_ydata(), dtype=np.float64)).all()
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_maps_of_two_and_robust_mixtures(request_of_all):
+    goal = request_of_all.goal
+    (axes,) = panels(map_figure(target_map(goal, ["a", "b"], divisions=4)))
+    assert "a" in axes.get_xlabel()
+    (axes,) = panels(robust_figure(robust_mixture(goal, [goal.fit, goal.fit], 0.5)))
+    assert "percent" in axes.get_xlabel()
+
+
+def test_lines_differ():
+    looks = [tuple(sorted(line_of(i).items())) for i in range(32)]
+    assert len(set(looks)) == 32
+    for a, b in itertools.combinations(COLOURS, 2):
+        assert np.linalg.norm(np.subtract(to_rgb(a), to_rgb(b))) > 0.25
