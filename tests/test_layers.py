@@ -15,7 +15,7 @@ import mixjax
 HOUSE = Path(mixjax.__file__).parent
 # Each may import from those before it, and from itself.
 ORDER = [
-    "errors", "numerics", "score", "where", "table", "runs", "law", "design", "objective", "problem", "engine", "simplex", "record", "summary",
+    "errors", "numerics", "score", "where", "table", "runs", "splits", "law", "design", "objective", "problem", "engine", "simplex", "record", "summary",
     "fitting", "mixture", "plan", "simulate", "choose", "pipeline", "report", "config", "cli", "__main__",
 ]  # fmt: skip
 FILES = sorted(path for path in HOUSE.rglob("*.py") if path != HOUSE / "__init__.py")
