@@ -18,6 +18,7 @@ from mixjax.errors import UserError
 from mixjax.law import Law, find_law, laws
 from mixjax.law.base import start_ranges, terms
 from mixjax.law.evaluate import domain_index, predict
+from mixjax.objective import HuberObjective, Observations
 from mixjax.problem import Problem, at_limit, make_problem, row_weights, to_paper
 from mixjax.record import Fit, Search
 from mixjax.runs import Runs, read_runs
@@ -109,34 +110,54 @@ def draw_starts(problem: Problem, starts: int, seed: int) -> tuple[Floats, NDArr
         return np.broadcast_to(np.asarray(z), (len(problem.targets), *z.shape)), np.asarray(per_target)
 
 
-def _budget(hops: int, steps: int, decrease: float, window: int) -> Budget:
+def make_budget(hops: int, steps: int, decrease: float, window: int) -> Budget:
+    """A `Budget` in the numbers that the engine reads."""
     with jax.enable_x64(True):
         return Budget(jnp.asarray(hops, jnp.int32), jnp.asarray(steps, jnp.int32), jnp.asarray(decrease), jnp.asarray(window, jnp.int32))
 
 
 def _search(problem: Problem, starts: int, hops: int, seed: int, watch: Watch | None) -> tuple[batch.Search, batch.Search]:
-    """The search of the best quarter of the starts, and its best minima polished."""
+    """The searches of a fit: of the best quarter of the starts, and the best minima polished."""
     z, keys = draw_starts(problem, starts, seed)
-    objective, data, done = problem.objective, problem.data, 0
+
+    def report(share: float, best: Floats) -> None:
+        if watch:
+            watch(share, dict(zip(problem.targets, best.tolist(), strict=True)))
+
+    return search_groups(problem.objective, problem.data, z, keys, hops, report)
+
+
+def search_groups(
+    objective: HuberObjective, data: Observations, z: Floats, keys: NDArray[Any], hops: int, report: Callable[[float, Floats], None]
+) -> tuple[batch.Search, batch.Search]:
+    """Sift, search and polish the starts of every group of `data`.
+
+    Args:
+        z, keys: starts (groups, starts, q) and their random keys (groups, starts, 2).
+        hops: of the searches after the sifting.
+        report: called with the share done and the best objective of every group so far (groups,).
+
+    Returns:
+        The search of the best quarter of the starts, and that of its best minima polished.
+    """
+    starts, done = z.shape[1], 0
     total = starts + _survivors(starts) * (hops + 1) + min(_POLISHED, _survivors(starts))
 
-    def report(search: batch.Search) -> None:
-        if watch:
-            share = (done + float(search.hops.sum()) / len(problem.targets)) / total
-            watch(share, dict(zip(problem.targets, search.f.min(axis=1).tolist(), strict=True)))
+    def watch(search: batch.Search) -> None:
+        report((done + float(search.hops.sum()) / len(z)) / total, search.f.min(axis=1))
 
-    sifted = batch.run(objective, data, z, keys, _budget(0, **_SIFT), report)
+    sifted = batch.run(objective, data, z, keys, make_budget(0, **_SIFT), watch)
     z, keys, f = _best(sifted, keys, _survivors(starts))
     if not sifted.finished:
         return sifted, sifted
     done = starts
-    searched_ = batch.run(objective, data, z, keys, _budget(hops, **_SEARCH), report)
+    searched_ = batch.run(objective, data, z, keys, make_budget(hops, **_SEARCH), watch)
     searched_ = _no_worse(searched_, z, f)
     if not searched_.finished:
         return searched_, searched_
     done += _survivors(starts) * (hops + 1)
     z, keys, f = _best(searched_, keys, _POLISHED)
-    polished = _no_worse(batch.run(objective, data, z, keys, _budget(0, **_POLISH), report), z, f)
+    polished = _no_worse(batch.run(objective, data, z, keys, make_budget(0, **_POLISH), watch), z, f)
     spent = sifted.evaluations.sum(axis=1, keepdims=True) / searched_.f.shape[1]
     return searched_._replace(evaluations=searched_.evaluations + spent), polished
 

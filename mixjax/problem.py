@@ -22,7 +22,7 @@ from mixjax.runs import Runs
 Floats = NDArray[np.float64]
 
 _RUNAWAY = 12.0  # |log| of a size, over its unit, beyond which it is at its limit
-_FARTHEST = 1e5  # |z| of a start at most
+_FARTHEST = 40.0  # |z| where a size under- or overflowed in the paper's form
 _STEEP = 100.0  # |exponent| beyond which it is at its limit
 
 
@@ -179,14 +179,14 @@ def grouped(problem: Problem, row_weights: Floats) -> Observations:
 def from_paper(problem: Problem, group: int, params: Mapping[str, Any]) -> Floats:
     """The point z (q,) of the search of one target that has these parameters of the law: the inverse of `to_paper`.
 
-    Numbers beyond every use of a float (runaways) are brought back to a size that the search can start from.
+    Sizes that under- or overflowed there (runaways) are brought back to a number that the search can start from.
     """
     coordinates, own = problem.coordinates, dict(params)
     with np.errstate(all="ignore"):
         if problem.law.rescale:
             own = problem.law.rescale(own, Units(*(1.0 / unit for unit in problem.units[group])))
         z = flat(coordinates, coordinates.from_law(own))
-    return np.clip(np.nan_to_num(z, nan=0.0), -_FARTHEST, _FARTHEST)
+    return np.nan_to_num(z, nan=0.0, posinf=_FARTHEST, neginf=-_FARTHEST)
 
 
 def to_paper(problem: Problem, group: int, z: Floats) -> dict[str, Any]:

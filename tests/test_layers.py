@@ -16,7 +16,7 @@ HOUSE = Path(mixjax.__file__).parent
 # Each may import from those before it, and from itself.
 ORDER = [
     "errors", "numerics", "score", "where", "table", "runs", "splits", "law", "design", "objective", "problem", "engine", "simplex", "record", "summary",
-    "fitting", "mixture", "plan", "simulate", "choose", "pipeline", "report", "config", "cli", "__main__",
+    "fitting", "mixture", "plan", "simulate", "choose", "validate", "pipeline", "report", "config", "cli", "__main__",
 ]  # fmt: skip
 FILES = sorted(path for path in HOUSE.rglob("*.py") if path != HOUSE / "__init__.py")
 # The three doors of compilation, and what batches without being one: a law is written for one mixture, so the

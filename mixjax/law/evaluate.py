@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -36,7 +37,7 @@ def predict(law: Law, domains: tuple[str, ...], params: dict[str, Params], N: An
         return {t: np.asarray(_rows(law, dict(p), h[:, domain_index(law, domains, t)], N, D)) for t, p in params.items()}
 
 
-def predict_members(law: Law, domains: tuple[str, ...], params: dict[str, Params], N: Any, D: Any, h: np.ndarray) -> dict[str, np.ndarray]:
+def predict_members(law: Law, domains: tuple[str, ...], params: Mapping[str, Params], N: Any, D: Any, h: np.ndarray) -> dict[str, np.ndarray]:
     """Predicted losses (members, rows) of each target, of many parameter sets: arrays (members, ...)."""
     with jax.enable_x64(True):
         return {t: np.asarray(_members(law, dict(p), h[:, domain_index(law, domains, t)], N, D)) for t, p in params.items()}
