@@ -60,6 +60,11 @@ class Ensemble:
         params = {t: dict(self.params[t]) for t in self.fit.targets}
         return predict_members(self.fit.law_record(), self.fit.domains, params, n, d, weights)
 
+    def only(self, targets: tuple[str, ...]) -> Ensemble:
+        """The same members of some of the targets."""
+        kept = replace(self.fit, targets=targets, **{name: {t: getattr(self.fit, name)[t] for t in targets} for name in ("params", "objective", "search")})
+        return Ensemble(kept, {t: self.params[t] for t in targets}, {t: self.excess[t] for t in targets})
+
     def member(self, i: int) -> Fit:
         """One parameter set as a fit, e.g. for `optimal_mixture`."""
         scalar = {t: {name: v[i] if v.ndim > 1 else float(v[i]) for name, v in p.items()} for t, p in self.params.items()}
