@@ -160,7 +160,8 @@ def reweighted(problem: Problem, row_weights: Floats) -> Reweighting:
     """
     factors = problem.design.cells(row_weights)
     base = np.asarray(problem.data.weights)
-    norm = np.einsum("tmc,rmc->tr", base, factors) / base.sum(axis=(1, 2))[:, None]
+    # Summed resample by resample, so that the rounding of one does not depend on the others.
+    norm = np.stack([(factors * one).reshape(len(factors), -1).sum(axis=1) / one.sum() for one in base])
     if not (norm > 0).all():
         target, r = np.argwhere(norm <= 0)[0]
         raise UserError("weights", f"resample {r} leaves target {problem.targets[target]!r} no row", "give other row weights")
