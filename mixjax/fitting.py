@@ -77,7 +77,7 @@ def fit(
     """
     began = time.perf_counter()
     table = runs if isinstance(runs, Runs) else read_runs(runs)
-    _check_options(starts, hops, delta, residual)
+    check_options(starts, hops, delta, residual)
     problem = make_problem(table, find_law(law), targets, delta, residual, weights)
     search, best = _search(problem, starts, hops, seed, watch)
     _check_found(problem, search)
@@ -85,7 +85,8 @@ def fit(
     return _record(problem, table, search, best, delta, residual, weights, made)
 
 
-def _check_options(starts: int, hops: int, delta: float, residual: str) -> None:
+def check_options(starts: int, hops: int, delta: float, residual: str) -> None:
+    """Refuse options of a search that are out of range."""
     for name, value, least in (("starts", starts, 1), ("hops", hops, 0)):
         if not isinstance(value, int | np.integer) or value < least:
             raise UserError(name, f"{value} is not a whole number of at least {least}", "give such a number")

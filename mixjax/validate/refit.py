@@ -168,7 +168,7 @@ def _ensemble(problem: Problem, fit: Fit, z: Floats, f: Floats, tolerance: float
             near = [i for i in order if fs[i] <= lowest * (1 + tolerance)]
             if tolerance > 0 and len(near) > 1:
                 order = [near[i] for i in rng.permutation(len(near))] + [i for i in order if i not in near]
-            one, at = _first_finite(problem, g, zs[order])
+            one, at = first_finite(problem, g, zs[order])
             if one is not None:
                 sets.append(one)
                 over.append(float(fs[order[at]] / lowest - 1) if lowest > 0 else 0.0)
@@ -176,7 +176,7 @@ def _ensemble(problem: Problem, fit: Fit, z: Floats, f: Floats, tolerance: float
     return Ensemble(fit, params, excess)
 
 
-def _first_finite(problem: Problem, group: int, z: Floats) -> tuple[dict[str, Any] | None, int]:
+def first_finite(problem: Problem, group: int, z: Floats) -> tuple[dict[str, Any] | None, int]:
     """The first of z (starts, q) whose parameters are numbers in the law's own form, and its place."""
     for at, one in enumerate(z):
         with np.errstate(all="ignore"):
