@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import click
 
 from mixjax import __version__
-from mixjax.cli import fitting, pipeline, planning, using
+from mixjax.cli import fitting, pipeline, planning, trusting, using
 from mixjax.errors import MixjaxWarning, UserError
 
 DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
@@ -59,7 +59,19 @@ def mixjax(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for _command in (pipeline.demo, pipeline.run, fitting.fit, using.score, using.predict, using.mix, fitting.compare, planning.design):
+for _command in (
+    pipeline.demo,
+    pipeline.run,
+    fitting.fit,
+    using.score,
+    using.predict,
+    using.mix,
+    fitting.compare,
+    planning.design,
+    trusting.validate,
+    trusting.intervals,
+    trusting.identify,
+):
     mixjax.add_command(_command)
 
 
