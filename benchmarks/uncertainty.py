@@ -21,11 +21,12 @@ from mixjax.law import find_law
 from mixjax.problem import grouped, make_problem, to_paper
 from mixjax.record import Fit
 from mixjax.runs import Runs
+from mixjax.score import huber
 from mixjax.simulate import random_truth, simulate_runs
 from mixjax.splits import clusters, resample
 from mixjax.validate.best import best_mixture
 from mixjax.validate.intervals import Uncertainty, beyond, bootstrap, cut, fit_smaller, measured_drift, noise_of, uncertainty
-from mixjax.validate.refit import Ensemble, refit
+from mixjax.validate.refit import TOLERANCE, Ensemble, refit
 
 LEVEL = 0.9
 DOMAINS = 4
@@ -72,7 +73,7 @@ def simulated(tables: int, best: int) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     noise, number = noise_of(fit, runs), int(clusters(runs, "run").max()) + 1
     trust = [
-        Uncertainty(members.only((t,)), {t: noise[t]}, measured_drift(smaller_members.only((t,)), runs.select(~kept), "run"), "", number, 0)
+        Uncertainty(members.only((t,)), {t: noise[t]}, measured_drift(smaller_members.only((t,)), runs.select(~kept), "run"), "", number, runs.h.min(axis=0), 0)
         for t in fit.targets
     ]
     found: dict[str, Any] = {}
@@ -136,28 +137,40 @@ def refits(resamples: int, checked: int) -> dict[str, Any]:
     runs, table = (mj.read_runs(data("slimpajama.csv"), where=f"split == '{s}'") for s in ("train", "eval"))
     fit = mj.fit(runs, "joint")
     weights = resample(runs, resamples)
+    refit(fit, runs, weights[:2])  # compiles
     began = time.perf_counter()
-    members = refit(fit, runs, weights)
+    members = refit(fit, runs, weights, tolerance=TOLERANCE)
     seconds = time.perf_counter() - began
     print(f"{resamples} resamples of {len(fit.targets)} targets: {seconds:.0f} s")
     problem = make_problem(runs, find_law("joint"), fit.targets, fit.delta, fit.residual, None)
     z, keys = (np.repeat(x, checked, axis=0) for x in draw_starts(problem, 128, 1))
     _, full = search_groups(problem.objective, grouped(problem, weights[:checked]), z, keys, 2, lambda *_: None)
+    lowest = refit(fit, runs, weights[:checked])
     at = full.z[np.arange(len(full.z)), full.f.argmin(axis=1)].reshape(len(fit.targets), checked, -1)
     sets = {t: [to_paper(problem, g, one) for one in at[g]] for g, t in enumerate(fit.targets)}
     params = {t: {name: np.stack([np.asarray(s[name]) for s in sets[t]]) for name in fit.params[t]} for t in fit.targets}
     full_members = Ensemble(fit, params, {t: np.zeros(checked) for t in fit.targets})
-    found: dict[str, Any] = {"resamples": resamples, "seconds": seconds, "checked": checked, "targets": {}}
-    rows = []
-    for where, of in (("train", runs), ("3B", table)):
-        ours, theirs = members.predict(of.N, of.D, of.h), full_members.predict(of.N, of.D, of.h)
-        for t in fit.targets:
-            ratio = float(np.median(ours[t][:checked].std(axis=0) / theirs[t].std(axis=0)))
-            found["targets"].setdefault(t, {})[where] = ratio
-    for t, r in found["targets"].items():
-        rows.append([t, f"{r['train']:.3f}", f"{r['3B']:.3f}"])
-    print(markdown(["target", "ratio of standard errors, train rows", "3B rows"], rows))
+    found: dict[str, Any] = {"resamples": resamples, "seconds": seconds, "checked": checked, "targets": {t: {} for t in fit.targets}}
+    for name, of in (("train", runs), ("3B", table)):
+        theirs = full_members.predict(of.N, of.D, of.h)
+        for kind, ensemble in (("", members), (", lowest", lowest)):
+            ours = ensemble.predict(of.N, of.D, of.h)
+            for t in fit.targets:
+                found["targets"][t][name + kind] = float(np.median(ours[t][:checked].std(axis=0) / theirs[t].std(axis=0)))
+    excess = full.f.min(axis=1).reshape(len(fit.targets), checked)
+    for g, t in enumerate(fit.targets):
+        found["targets"][t]["excess of full, percent"] = float(100 * np.mean(excess[g] / weighted_objective(runs, lowest, t, weights[:checked]) - 1))
+    head = list(next(iter(found["targets"].values())))
+    print(markdown(["ratio of standard errors", *head], [[t, *(f"{v:.3f}" for v in r.values())] for t, r in found["targets"].items()]))
     return found
+
+
+def weighted_objective(runs: Runs, members: Ensemble, target: str, weights: np.ndarray) -> np.ndarray:
+    """Objective (members,) of each member for its own row weights (members, rows)."""
+    loss = runs.loss(target)
+    seen = np.isfinite(loss)
+    off = huber(loss - members.predict(runs.N, runs.D, runs.h)[target], members.fit.delta)
+    return np.array([np.average(row[seen], weights=w[seen]) for row, w in zip(off, weights, strict=True)])
 
 
 def main() -> None:

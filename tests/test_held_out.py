@@ -11,7 +11,7 @@ import mixjax as mj
 from mixjax.errors import UserError
 from mixjax.runs import Runs
 from mixjax.simulate import random_truth, simulate_runs
-from mixjax.validate.held_out import validate
+from mixjax.validate.held_out import cross_validate
 
 FEW = {"starts": 16, "hops": 0}
 
@@ -29,7 +29,7 @@ def runs() -> Runs:
 
 @pytest.mark.parametrize(("by", "folds"), [("N", None), ("D", None), ("mixture", 3), ("run", 2)])
 def test_a_true_law_predicts_what_it_has_not_seen(runs, by, folds):
-    found = validate(runs, "additive", by, folds=folds, **FEW)
+    found = cross_validate(runs, "additive", by, folds=folds, **FEW)
     held = np.any([f.held_out for f in found.folds], axis=0)
     for t in ("d0", "d1"):
         assert (np.isfinite(found.predicted[t]) == held).all()
@@ -41,18 +41,18 @@ def test_a_true_law_predicts_what_it_has_not_seen(runs, by, folds):
 
 
 def test_held_out_losses_change_nothing(runs):
-    before = validate(runs, "additive", "N", **FEW)
+    before = cross_validate(runs, "additive", "N", **FEW)
     (fold,) = before.folds
     # Losses of the held-out rows move, the middle of all losses, which is the search's unit, does not.
     losses = runs.losses.copy()
     losses[fold.held_out & (losses[:, 0] < np.median(losses[:, 0])), 0] *= 0.9
-    after = validate(replace(runs, losses=losses), "additive", "N", **FEW)
+    after = cross_validate(replace(runs, losses=losses), "additive", "N", **FEW)
     np.testing.assert_array_equal(after.predicted["d0"], before.predicted["d0"])
     assert after.scores["d0"].mre > before.scores["d0"].mre
 
 
 def test_a_fold_is_the_fit_without_it(runs):
-    found = validate(runs, "additive", "mixture", folds=5, starts=32, hops=0)
+    found = cross_validate(runs, "additive", "mixture", folds=5, starts=32, hops=0)
     fold = found.folds[2]
     alone = mj.fit(runs.select(~fold.held_out), "additive", starts=32, hops=0)
     held = runs.select(fold.held_out)
@@ -61,12 +61,12 @@ def test_a_fold_is_the_fit_without_it(runs):
 
 
 def test_same_seed_same_validation(runs):
-    one, two = (validate(runs, "additive", "mixture", folds=3, seed=2, **FEW) for _ in range(2))
+    one, two = (cross_validate(runs, "additive", "mixture", folds=3, seed=2, **FEW) for _ in range(2))
     np.testing.assert_array_equal(one.predicted["d1"], two.predicted["d1"])
 
 
 def test_bad_options_are_refused(runs):
     with pytest.raises(UserError, match="starts"):
-        validate(runs, "additive", "N", starts=0)
+        cross_validate(runs, "additive", "N", starts=0)
     with pytest.raises(UserError, match="no split by"):
-        validate(runs, "additive", "size", **FEW)  # type: ignore[arg-type]
+        cross_validate(runs, "additive", "size", **FEW)  # type: ignore[arg-type]

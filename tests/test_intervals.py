@@ -62,7 +62,13 @@ def trust(fit: mj.Fit, runs: Runs) -> Uncertainty:
 def made(fit: mj.Fit, spread: float = 0.0, noise: float = 0.0, drift: float = 0.0, clusters: int = 10**9) -> Uncertainty:
     rng = np.random.default_rng(0)
     return Uncertainty(
-        members(fit, 4000, spread), dict.fromkeys(fit.targets, noise * rng.standard_normal(5000)), dict.fromkeys(fit.targets, drift), "", clusters, 0
+        members(fit, 4000, spread),
+        dict.fromkeys(fit.targets, noise * rng.standard_normal(5000)),
+        dict.fromkeys(fit.targets, drift),
+        "",
+        clusters,
+        np.zeros(3),
+        0,
     )
 
 

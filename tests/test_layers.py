@@ -26,6 +26,7 @@ ALLOWED = {"objective.py": {"vmap"}, "mixture.py": {"vmap"}, "fitting.py": {"vma
 PUBLIC = {
     "compare", "MixjaxWarning", "UserError", "fit", "Coefficients", "Law", "Parameter", "Units", "laws", "Mixture", "optimal_mixture", "power",
     "design_mixtures", "Fit", "load_fit", "Runs", "read_runs", "Score", "demo_runs", "simulate_runs", "__version__",
+    "resample", "best_mixture", "cross_validate", "identify", "uncertainty", "refit",
 }  # fmt: skip
 
 

@@ -50,13 +50,13 @@ def validate(
     """
     from mixjax.cli import files
     from mixjax.cli.runtime import use_cache
-    from mixjax.validate.held_out import validate as validate_law
+    from mixjax.validate.held_out import cross_validate
 
     record = files.read_law(law)
     runs = files.read_table(table, targets=search.get("targets"))
     use_cache(cache)
     with Progress(progress) as watch:
-        found = validate_law(runs, record, by, folds=folds, watch=watch, **search)
+        found = cross_validate(runs, record, by, folds=folds, watch=watch, **search)
     if as_json:
         files.print_json(found.to_dict())
     else:

@@ -17,6 +17,7 @@ from mixjax.validate.intervals import LEVEL, Uncertainty, beyond, check_level
 # Members that are descended for; the quantiles of a level of 0.9 need no more.
 _MEMBERS = 100
 _FEWEST = 20
+_SLACK = 1 - 1e-9  # so that floors that add up to 1 are still met
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,10 @@ def best_mixture(
 ) -> MixtureInterval:
     """The best mixture at one scale with intervals; arguments as in `optimal_mixture`.
 
-    Each member has a best mixture of its own. Its shares may range widely where the objective is flat: the regret says what
-    that costs. Drift beyond the table moves the objective of all mixtures together, and not the shares.
+    Each member has a best mixture of its own, among those in which no domain has less than both the fit's best mixture and the
+    runs ever gave it: without runs there, an exponent just below 0 lets a member promise anything at a share of 1e-100. Shares
+    may range widely where the objective is flat: the regret says what that costs. Drift beyond the table moves the objective
+    of all mixtures together, and not the shares.
 
     Raises:
         UserError: what `optimal_mixture` refuses; or fewer than 20 members have a best mixture.
@@ -74,13 +77,15 @@ def best_mixture(
     options: dict[str, Any] = {"N": N, "D": D, "weights": weights, "caps": caps, "floors": floors}
     best = optimal_mixture(trust.fit, **options)
     h = np.array(list(best.weights.values()))
+    least = np.maximum(np.minimum(trust.lowest, h), [float((floors or {}).get(d, 0.0)) for d in trust.fit.domains])
+    among: dict[str, Any] = options | {"floors": dict(zip(trust.fit.domains, (least * _SLACK).tolist(), strict=True))}
     shares, minima, regrets = [], [], []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MixjaxWarning)
         for i in range(min(len(trust.ensemble), _MEMBERS)):
             member = trust.ensemble.member(i)
             try:
-                found = optimal_mixture(member, **options)
+                found = optimal_mixture(member, **among)
             except UserError:
                 continue
             there = sum(w * float(loss) for w, loss in zip(best.target_weights.values(), member.predict(N, D, h).values(), strict=True) if w > 0)

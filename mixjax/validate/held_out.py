@@ -65,7 +65,7 @@ class Validation:
         return plain({"law": self.law, "by": self.by, "folds": folds, "targets": targets, "mean": mean})
 
 
-def validate(
+def cross_validate(
     runs: Runs | pd.DataFrame | str,
     law: str | Law = "joint",
     by: By = "N",

@@ -71,6 +71,7 @@ class Uncertainty:
         drift: {target: standard deviation of the relative error per unit of log distance beyond the table}.
         held_out: what was left out to measure the drift; "" where nothing was.
         clusters: how many there were to resample.
+        lowest: smallest trained share of each domain (k,).
         seed: of the draws.
     """
 
@@ -79,6 +80,7 @@ class Uncertainty:
     drift: Mapping[str, float]
     held_out: str
     clusters: int
+    lowest: Floats
     seed: int
 
     @property
@@ -203,7 +205,7 @@ def uncertainty(
             members = bootstrap(smaller, table.select(kept), resamples, by, seed, lambda x: report(0.5 + 0.5 * x))
             drift = measured_drift(members, table.select(~kept), by)
             held_out = " and ".join(f"{name} > {high:.4g}" for name, (_, high) in smaller.ranges.items())
-    return Uncertainty(ensemble, noise_of(fit, table), drift, held_out, int(clusters(table, by).max()) + 1, seed)
+    return Uncertainty(ensemble, noise_of(fit, table), drift, held_out, int(clusters(table, by).max()) + 1, table.h.min(axis=0), seed)
 
 
 def bootstrap(fit: Fit, runs: Runs, resamples: int, by: str, seed: int, watch: Callable[[float], None] | None = None) -> Ensemble:

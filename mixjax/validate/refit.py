@@ -26,7 +26,7 @@ MINIMA = 4
 # The search for these minima.
 _STARTS, _HOPS = 32, 0
 # A refit ends at this decrease per window: its error is far below the spread over resamples.
-_REFIT = {"steps": 2000, "decrease": 1e-4, "window": 20}
+_REFIT = {"steps": 3000, "decrease": 1e-5, "window": 20}
 # Minima are distinct when their objectives differ by more than this, relatively.
 _SAME = 1e-5
 # Members may be any minimum this close to the lowest of their resample, relatively.
