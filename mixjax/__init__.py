@@ -46,6 +46,12 @@ if TYPE_CHECKING:
     from mixjax.score import Score as Score
     from mixjax.simulate import demo_runs as demo_runs
     from mixjax.simulate import simulate_runs as simulate_runs
+    from mixjax.splits import resample as resample
+    from mixjax.validate.best import best_mixture as best_mixture
+    from mixjax.validate.held_out import cross_validate as cross_validate
+    from mixjax.validate.identify import identify as identify
+    from mixjax.validate.intervals import uncertainty as uncertainty
+    from mixjax.validate.refit import refit as refit
 
 __version__ = "0.1.0"
 
@@ -87,6 +93,12 @@ _HOMES = {
     "Score": "score",
     "demo_runs": "simulate",
     "simulate_runs": "simulate",
+    "resample": "splits",
+    "best_mixture": "validate.best",
+    "cross_validate": "validate.held_out",
+    "identify": "validate.identify",
+    "uncertainty": "validate.intervals",
+    "refit": "validate.refit",
 }
 
 

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixjax.engine import batch
-from mixjax.engine.lane import Budget
 from mixjax.errors import UserError
 from mixjax.law import Law, find_law, laws
 from mixjax.law.base import start_ranges, terms
@@ -22,6 +21,7 @@ from mixjax.problem import Problem, at_limit, make_problem, row_weights, to_pape
 from mixjax.record import Fit, Search
 from mixjax.runs import Runs, read_runs
 from mixjax.score import SMALLEST_LOSS, huber
+from mixjax.search import HOPS, STARTS, Searched, search
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,14 +29,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Watch = Callable[[float, Mapping[str, float]], None]
 
-# Defaults chosen by experiment: benchmarks/NOTES.md, "budget". Every start is minimised loosely; the best
-# quarter goes on with basin hopping; the best few of these are polished.
-STARTS, HOPS = 128, 2
-_SIFT = {"steps": 3000, "decrease": 1e-2, "window": 20}
-_SEARCH = {"steps": 5000, "decrease": 1e-4, "window": 20}
-_POLISH = {"steps": 20000, "decrease": 1e-7, "window": 50}
-ROUND = 64  # starts that are sifted and searched before the next are drawn
-_SIFTED, _POLISHED = 4, 4  # one start in 4 is searched to the end; the best 4 minima are polished
 _AGREE = 1e-3  # starts within this share of the best objective count as agreeing
 
 
@@ -79,15 +71,16 @@ def fit(
     """
     began = time.perf_counter()
     table = runs if isinstance(runs, Runs) else read_runs(runs)
-    _check_options(starts, hops, delta, residual, precision)
+    check_options(starts, hops, delta, residual, precision)
     problem = make_problem(table, find_law(law), targets, delta, residual, weights)
-    search, best = _search(problem, starts, hops, seed, precision, watch)
-    _check_found(problem, search)
+    found = _search(problem, starts, hops, seed, precision, watch)
+    _check_found(problem, found)
     made = _made(table, starts, hops, seed, time.perf_counter() - began)
-    return _record(problem, table, search, best, delta, residual, weights, made)
+    return _record(problem, table, found, delta, residual, weights, made)
 
 
-def _check_options(starts: int, hops: int, delta: float, residual: str, precision: str) -> None:
+def check_options(starts: int, hops: int, delta: float, residual: str, precision: str = "float64") -> None:
+    """Refuse options of a search that are out of range."""
     for name, value, least in (("starts", starts, 1), ("hops", hops, 0)):
         if not isinstance(value, int | np.integer) or value < least:
             raise UserError(name, f"{value} is not a whole number of at least {least}", "give such a number")
@@ -114,121 +107,43 @@ def draw_starts(problem: Problem, starts: int, seed: int) -> tuple[Floats, NDArr
         return np.broadcast_to(np.asarray(z), (len(problem.targets), *z.shape)), np.asarray(per_target)
 
 
-def _budget(hops: int, steps: int, decrease: float, window: int) -> Budget:
-    with jax.enable_x64(True):
-        return Budget(jnp.asarray(hops, jnp.int32), jnp.asarray(steps, jnp.int32), jnp.asarray(decrease), jnp.asarray(window, jnp.int32))
-
-
-def _search(problem: Problem, starts: int, hops: int, seed: int, precision: str, watch: Watch | None) -> tuple[batch.Search, batch.Search]:
-    """Rounds of starts, the best quarter of each searched to the end; and the best minima of all, polished."""
+def _search(problem: Problem, starts: int, hops: int, seed: int, precision: str, watch: Watch | None) -> Searched:
     z, keys = draw_starts(problem, starts, seed)
-    rounds = np.array_split(np.arange(starts), -(-starts // ROUND))
-    progress = _Progress(problem.targets, starts + sum(_survivors(len(some)) for some in rounds) * (hops + 1) + _POLISHED, watch)
-    found: list[batch.Search] = []
-    for some in rounds:
-        found.append(_round(problem, z[:, some].astype(precision), keys[:, some], hops, progress))
-        if not found[-1].finished:
-            break
-    search = _joined(found)
-    if not search.finished:
-        return search, search
-    begin, keys, f = _best(search, np.concatenate([keys[:, some[: _survivors(len(some))]] for some in rounds], axis=1), _POLISHED)
-    polished = batch.run(problem.objective, problem.data, begin, keys, _budget(0, **_POLISH), progress)
-    return search, _no_worse(polished, begin, f)
+
+    def report(share: float, best: Floats) -> None:
+        if watch:
+            watch(share, dict(zip(problem.targets, best.tolist(), strict=True)))
+
+    return search(problem.objective, problem.data, z.astype(precision), keys, hops, report)
 
 
-def _round(problem: Problem, z: Floats, keys: NDArray[Any], hops: int, progress: _Progress) -> batch.Search:
-    """Some starts minimised loosely, and the best quarter of them searched; the evaluations of all are shared out."""
-    sifted = batch.run(problem.objective, problem.data, z, keys, _budget(0, **_SIFT), progress)
-    if not sifted.finished:
-        return _in_double(problem, sifted)
-    progress.done += z.shape[1]
-    begin, keys, f = _best(sifted, keys, _survivors(z.shape[1]))
-    search = batch.run(problem.objective, problem.data, begin, keys, _budget(hops, **_SEARCH), progress)
-    search = _in_double(problem, _no_worse(search, begin, f))
-    progress.done += begin.shape[1] * (hops + 1)
-    spent = sifted.evaluations.sum(axis=1, keepdims=True) / begin.shape[1]
-    return search._replace(evaluations=search.evaluations + spent)
-
-
-class _Progress:
-    """Tells the user's `watch` the share done and the best objectives of all rounds so far."""
-
-    def __init__(self, targets: Sequence[str], total: int, watch: Watch | None) -> None:
-        self.targets, self.total, self.watch, self.done = targets, total, watch, 0
-        self.best = np.full(len(targets), np.inf)
-
-    def __call__(self, search: batch.Search) -> None:
-        if self.watch:
-            self.best = np.minimum(self.best, search.f.min(axis=1))
-            self.watch((self.done + float(search.hops.sum()) / len(self.targets)) / self.total, dict(zip(self.targets, self.best.tolist(), strict=True)))
-
-
-def _joined(parts: Sequence[batch.Search]) -> batch.Search:
-    """Searches of different starts as one."""
-    z, f, evaluations, hops = (np.concatenate(leaves, axis=1) for leaves in list(zip(*parts, strict=True))[:4])
-    return batch.Search(z, f, evaluations, hops, all(part.finished for part in parts))
-
-
-def _check_found(problem: Problem, search: batch.Search) -> None:
+def _check_found(problem: Problem, searched: Searched) -> None:
     """Every target has a finite minimum; without one, an interrupted fit has no result to hand back."""
-    found = np.isfinite(search.f).any(axis=1)
-    if not found.all() and not search.finished:
+    found = np.isfinite(searched.minima.f).any(axis=1)
+    if not found.all() and not searched.finished:
         raise KeyboardInterrupt
     if not found.all():
         bad = problem.targets[int(np.argmin(found))]
         raise UserError("fit", f"no start of target {bad!r} gave a finite objective", "check the losses and the start ranges of the law")
 
 
-def _survivors(starts: int) -> int:
-    """How many starts are searched to the end."""
-    return min(starts, max(_POLISHED, starts // _SIFTED))
-
-
-def _best(search: batch.Search, keys: NDArray[Any], n: int) -> tuple[Floats, NDArray[Any], Floats]:
-    """z (targets, n, q), keys and f (targets, n) of the n best searches of every target."""
-    order = np.argsort(search.f, axis=1, kind="stable")[:, :n]
-    return (
-        np.take_along_axis(search.z, order[..., None], axis=1),
-        np.take_along_axis(keys, order[..., None], axis=1),
-        np.take_along_axis(search.f, order, axis=1),
-    )
-
-
-def _in_double(problem: Problem, search: batch.Search) -> batch.Search:
-    """A search of single precision in double, its objectives computed anew."""
-    if search.z.dtype == np.float64:
-        return search
-    z, f = search.z.astype(np.float64), search.f.astype(np.float64)
-    for at in np.argwhere(np.isfinite(f)):
-        value, _ = batch.evaluate(problem.objective, problem.data, at[0], z[tuple(at)])
-        f[tuple(at)] = value if np.isfinite(value) else np.inf
-    return search._replace(z=z, f=f)
-
-
-def _no_worse(search: batch.Search, z: Floats, f: Floats) -> batch.Search:
-    """A search that began at z with f and keeps these where it found nothing lower."""
-    better = search.f <= f
-    return search._replace(z=np.where(better[..., None], search.z, z), f=np.where(better, search.f, f))
-
-
-def _record(
-    problem: Problem, runs: Runs, search: batch.Search, best: batch.Search, delta: float, residual: str, weights: ArrayLike | None, made: dict[str, Any]
-) -> Fit:
+def _record(problem: Problem, runs: Runs, searched: Searched, delta: float, residual: str, weights: ArrayLike | None, made: dict[str, Any]) -> Fit:
     """The best of every target as a `Fit`; objectives are computed anew from the parameters reported."""
+    minima, best = searched
     params, records, objective = {}, {}, {}
     shares = row_weights(runs, weights)
     for g, target in enumerate(problem.targets):
-        z, params[target], objective[target] = _reported(problem, g, runs, (best, search), delta, residual, shares)
-        minima = np.concatenate([best.f[g], np.sort(search.f[g])[best.f.shape[1] :]])
+        z, params[target], objective[target] = _reported(problem, g, runs, (best, minima), delta, residual, shares)
+        ends = np.concatenate([best.f[g], np.sort(minima.f[g])[best.f.shape[1] :]])
+        ended = "converged" if searched.converged(g) else "out of budget"
         records[target] = Search(
-            status=_status(best, g) if search.finished and best.finished else "interrupted",
+            status=ended if searched.finished else "interrupted",
             rows=problem.rows[g],
-            evaluations=int(search.evaluations[g].sum() + best.evaluations[g].sum()),
+            evaluations=int(minima.evaluations[g].sum() + best.evaluations[g].sum()),
             gradient=_gradient(problem, g, z),
-            agreeing=int((minima <= minima.min() * (1 + _AGREE)).sum()),
-            starts=search.f.shape[1],
-            dropped=int((~np.isfinite(search.f[g])).sum()),
+            agreeing=int((ends <= ends.min() * (1 + _AGREE)).sum()),
+            starts=minima.f.shape[1],
+            dropped=int((~np.isfinite(minima.f[g])).sum()),
             at_limit=at_limit(problem, z),
         )
     units = problem.law.units
@@ -237,12 +152,6 @@ def _record(
     ranges = {name: (float(x[fitted].min()), float(x[fitted].max())) for name, x, needed in reads if needed and x is not None}
     own = None if problem.law.name in laws() else problem.law
     return Fit(problem.law.name, problem.domains, problem.targets, params, objective, records, delta, residual, units, ranges, made, own)
-
-
-def _status(best: batch.Search, group: int) -> str:
-    """Whether the polish of the best minimum ended by itself."""
-    spent = best.evaluations[group, int(np.argmin(best.f[group]))]
-    return "converged" if spent < _POLISH["steps"] else "out of budget"
 
 
 def _reported(

@@ -67,6 +67,35 @@ class HuberObjective:
         return jnp.log(jnp.maximum(loss, _SMALLEST_LOSS)) if self.residual == "log" else loss
 
 
+class Reweighting(NamedTuple):
+    """One target's observations under many row weights.
+
+    observations; factors (resamples, mixtures, cells) on its weights; norm (resamples,): their sum over the sum without factors.
+    """
+
+    observations: Observations
+    factors: Leaf
+    norm: Leaf
+
+
+@dataclass(frozen=True)
+class Reweighted:
+    """The objective of a `HuberObjective` under one of many row weights: the last entry of z is the number of its resample.
+
+    That entry has no gradient, so no search moves it (hops would). Lanes of one batch then work on different resamples, where
+    a group of its own for each would leave most lanes of a warm start idle.
+    """
+
+    objective: HuberObjective
+
+    def __call__(self, z: jax.Array, data: Reweighting) -> tuple[jax.Array, jax.Array]:
+        """Value () and gradient (q + 1,) at z (q + 1,)."""
+        r = z[-1].astype(int)
+        weights = jnp.asarray(data.observations.weights) * jnp.asarray(data.factors)[r] / jnp.asarray(data.norm)[r]
+        value, grad = self.objective(z[:-1], data.observations._replace(weights=weights))
+        return value, jnp.concatenate([grad, jnp.zeros_like(z[-1:])])
+
+
 def predict_cells(law: Law | Coordinates, params: Params, data: Observations) -> jax.Array:
     """E(h) + A(h) / N^alpha(h) + B(h) / D^beta(h) on the table of cells (mixtures, cells).
 

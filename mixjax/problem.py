@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 from mixjax.design import Design, make_design
 from mixjax.errors import UserError, warn
 from mixjax.law import Law, Units
-from mixjax.law.base import Coordinates, named, parameter_names, searched, terms
+from mixjax.law.base import Coordinates, flat, named, parameter_names, searched, terms
 from mixjax.law.evaluate import domain_index
-from mixjax.objective import HuberObjective, Observations
+from mixjax.objective import HuberObjective, Observations, Reweighting
 from mixjax.runs import Runs
 
 Floats = NDArray[np.float64]
 
 _RUNAWAY = 12.0  # |log| of a size, over its unit, beyond which it is at its limit
+_FARTHEST = 40.0  # |z| where a size under- or overflowed in the paper's form
 _STEEP = 100.0  # |exponent| beyond which it is at its limit
 
 
@@ -32,6 +33,7 @@ class Problem:
     Attributes:
         units: of each target; N, D and the loss were divided by them.
         rows: fitted rows of each target (measured loss, positive weight).
+        design: how the rows of the table are laid out.
     """
 
     law: Law
@@ -41,6 +43,7 @@ class Problem:
     data: Observations
     units: tuple[Units, ...]
     rows: tuple[int, ...]
+    design: Design
 
     @property
     def coordinates(self) -> Coordinates:
@@ -66,7 +69,7 @@ def make_problem(runs: Runs, law: Law, targets: Sequence[str] | None, delta: flo
             warn(runs.name, what, "do not trust the fit: add runs or take a smaller law")
     data = Observations(*(np.stack(leaves) for leaves in zip(*(p[0] for p in parts), strict=True)))
     units = tuple(Units(*scale, loss) for _, loss, _ in parts)
-    return Problem(law, runs.domains, names, HuberObjective(law, k, residual, bool((runs.h == 0).any())), data, units, tuple(p[2] for p in parts))
+    return Problem(law, runs.domains, names, HuberObjective(law, k, residual, bool((runs.h == 0).any())), data, units, tuple(p[2] for p in parts), design)
 
 
 def _usable_targets(runs: Runs, law: Law, targets: Sequence[str] | None) -> tuple[str, ...]:
@@ -147,6 +150,44 @@ def _observations(runs: Runs, law: Law, design: Design, target: str, delta: floa
         # Rows without the own domain have weight 0, but 0 times an infinite loss is not 0: any share will do.
         shares = np.where(shares > 0, shares, 1.0)
     return Observations(shares, design.log_n, design.log_d, filled, weighted, np.asarray(data[2])), unit, int(seen.sum())  # type: ignore[arg-type]
+
+
+def reweighted(problem: Problem, row_weights: Floats) -> Reweighting:
+    """The data of `Reweighted` for row weights (resamples, rows), which multiply the problem's own.
+
+    Raises:
+        UserError: a resample that leaves a target no row.
+    """
+    factors = problem.design.cells(row_weights)
+    base = np.asarray(problem.data.weights)
+    # Summed resample by resample, so that the rounding of one does not depend on the others.
+    norm = np.stack([(factors * one).reshape(len(factors), -1).sum(axis=1) / one.sum() for one in base])
+    if not (norm > 0).all():
+        target, r = np.argwhere(norm <= 0)[0]
+        raise UserError("weights", f"resample {r} leaves target {problem.targets[target]!r} no row", "give other row weights")
+    return Reweighting(problem.data, np.broadcast_to(factors, (len(problem.targets), *factors.shape)), norm)
+
+
+def grouped(problem: Problem, row_weights: Floats) -> Observations:
+    """Observations with groups = targets x resamples, targets first, for row weights (resamples, rows)."""
+    data = reweighted(problem, row_weights)
+    weights = np.asarray(problem.data.weights)[:, None] * data.factors / data.norm[:, :, None, None]
+    resamples = len(row_weights)
+    repeated = Observations(*(np.repeat(np.asarray(leaf), resamples, axis=0) for leaf in problem.data))
+    return repeated._replace(weights=weights.reshape(-1, *weights.shape[2:]))
+
+
+def from_paper(problem: Problem, group: int, params: Mapping[str, Any]) -> Floats:
+    """The point z (q,) of the search of one target that has these parameters of the law: the inverse of `to_paper`.
+
+    Sizes that under- or overflowed there (runaways) are brought back to a number that the search can start from.
+    """
+    coordinates, own = problem.coordinates, dict(params)
+    with np.errstate(all="ignore"):
+        if problem.law.rescale:
+            own = problem.law.rescale(own, Units(*(1.0 / unit for unit in problem.units[group])))
+        z = flat(coordinates, coordinates.from_law(own))
+    return np.nan_to_num(z, nan=0.0, posinf=_FARTHEST, neginf=-_FARTHEST)
 
 
 def to_paper(problem: Problem, group: int, z: Floats) -> dict[str, Any]:

@@ -80,3 +80,89 @@ def score(predicted: Vector, measured: Vector, delta: float, residual: str = "lo
         huber=float(np.mean(huber(huber_residual, delta))),
         rank=rank_correlation(p, m),
     )
+
+
+# Fewer mixtures than this have no best quarter to speak of.
+_QUARTER_OF = 8
+
+
+@dataclass(frozen=True)
+class ChoiceScore:
+    """How good predictions are for choosing a mixture: they are compared within each scale (N, D), where one would choose.
+
+    Numbers over mixtures are means over the scales with at least 2 measured mixtures (8 for the best quarter); None without any.
+
+    Attributes:
+        n: rows with a measured loss.
+        mre: mean of |predicted - measured| / measured, percent.
+        mae: mean of |predicted - measured|, in the loss's unit.
+        bias: mean of (predicted - measured) / measured, percent: of one sign where extrapolation is off.
+        slope: of measured on predicted losses over mixtures, pooled within scales; 1 is calibrated, below 1 too wide apart.
+        rank: Spearman's rank correlation over mixtures.
+        rank_best: the same among the quarter of mixtures that are measured best.
+        regret: measured loss of the mixture predicted best minus that of the one measured best.
+        optimism: mean of measured - predicted over the quarter of mixtures predicted best, less the same over all: what
+            the law promises there and does not keep.
+        scales: how many scales have at least 2 measured mixtures.
+    """
+
+    n: int
+    mre: float
+    mae: float
+    bias: float
+    slope: float | None
+    rank: float | None
+    rank_best: float | None
+    regret: float | None
+    optimism: float | None
+    scales: int
+
+
+def choice_score(predicted: Vector, measured: Vector, scale: NDArray[np.intp]) -> ChoiceScore | None:
+    """Score one target's predictions for choosing; rows without a measured loss or a finite prediction do not count. None: no such row.
+
+    Args:
+        predicted, measured: losses (rows,).
+        scale: number of the scale (N, D) of each row (rows,).
+    """
+    seen = np.isfinite(measured) & np.isfinite(predicted)
+    p, m, of = predicted[seen], measured[seen], scale[seen]
+    if not len(m):
+        return None
+    groups = [(p[of == s], m[of == s]) for s in np.unique(of)]
+    groups = [(a, b) for a, b in groups if len(a) >= 2]
+    wide = [(a, b) for a, b in groups if len(a) >= _QUARTER_OF]
+    return ChoiceScore(
+        n=len(m),
+        mre=float(100 * np.mean(np.abs(p - m) / m)),
+        mae=float(np.mean(np.abs(p - m))),
+        bias=float(100 * np.mean((p - m) / m)),
+        slope=_pooled_slope(groups),
+        rank=_mean([rank_correlation(a, b) for a, b in groups]),
+        rank_best=_mean([rank_correlation(*_quarter(a, b, by=b)) for a, b in wide]),
+        regret=_mean([float(b[np.argmin(a)] - b.min()) for a, b in groups]),
+        optimism=_mean([_gap(*_quarter(a, b, by=a)) - _gap(a, b) for a, b in wide]),
+        scales=len(groups),
+    )
+
+
+def _mean(values: list[float | None]) -> float | None:
+    given = [v for v in values if v is not None]
+    return float(np.mean(given)) if given else None
+
+
+def _quarter(predicted: Vector, measured: Vector, by: Vector) -> tuple[Vector, Vector]:
+    """The quarter of the rows, rounded up, with the lowest `by`."""
+    best = np.argsort(by, kind="stable")[: -(-len(by) // 4)]
+    return predicted[best], measured[best]
+
+
+def _gap(predicted: Vector, measured: Vector) -> float:
+    return float(np.mean(measured - predicted))
+
+
+def _pooled_slope(groups: list[tuple[Vector, Vector]]) -> float | None:
+    """Least squares of measured on predicted with an intercept for every scale; None where predictions do not vary."""
+    products = sum(float((a - a.mean()) @ (b - b.mean())) for a, b in groups)
+    squares = sum(float((a - a.mean()) @ (a - a.mean())) for a, _ in groups if np.ptp(a) > 0)
+    return products / squares if squares > 0 else None

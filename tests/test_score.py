@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixjax.score import Score, huber, rank_correlation, ranks, score
+from mixjax.score import Score, choice_score, huber, rank_correlation, ranks, score
 from tests import reference
 
 NAN, INF = np.nan, np.inf
@@ -146,3 +146,49 @@ def test_a_bad_prediction_is_a_bad_score_and_never_nan(bad, rows, residual):
     assert got.mre > 25 * rows * (1 - 1e-12)  # each bad row is wrong by 100 percent or more
     assert got.r2 < 1
     assert got.huber > 0
+
+
+def _grid(mixtures: int, scales: int, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    scale = np.repeat(np.arange(scales), mixtures)
+    measured = 3.0 - 0.2 * scale + 0.1 * rng.random(mixtures * scales)
+    return measured, scale
+
+
+def test_perfect_predictions_choose_perfectly():
+    measured, scale = _grid(12, 3)
+    s = choice_score(measured, measured, scale)
+    assert s is not None
+    assert (s.mre, s.mae, s.bias, s.regret, s.optimism, s.scales, s.n) == (0, 0, 0, 0, 0, 3, 36)
+    np.testing.assert_allclose([s.slope, s.rank, s.rank_best], 1.0)
+
+
+def test_an_offset_of_a_scale_is_bias_and_nothing_else():
+    measured, scale = _grid(12, 3)
+    s = choice_score(measured - 0.05 * scale, measured, scale)
+    assert s is not None
+    assert s.bias < 0
+    np.testing.assert_allclose([s.slope, s.rank, s.rank_best], 1.0)
+    np.testing.assert_allclose([s.regret, s.optimism], 0.0, atol=1e-12)
+
+
+def test_choice_scores_by_hand():
+    measured = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, np.nan])
+    predicted = np.array([2.0, 1.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 0.0])
+    s = choice_score(predicted, measured, np.zeros(9, dtype=np.intp))
+    assert s is not None
+    assert s.n == 8
+    assert s.regret == 1.0
+    assert s.rank_best == -1.0  # the two best are swapped
+    assert s.optimism == 0.0
+    np.testing.assert_allclose(s.slope, np.polyfit(predicted[:8], measured[:8], 1)[0])
+    too_low = choice_score(np.where(predicted < 2.5, predicted - 0.5, predicted), measured, np.zeros(9, dtype=np.intp))
+    assert too_low is not None
+    np.testing.assert_allclose(too_low.optimism, 0.5 - 0.5 / 4)
+
+
+def test_choice_scores_need_mixtures_at_one_scale():
+    s = choice_score(np.array([1.0, 2.0]), np.array([1.0, 2.0]), np.array([0, 1]))
+    assert s is not None
+    assert (s.scales, s.rank, s.rank_best, s.regret, s.slope, s.optimism) == (0, None, None, None, None, None)
+    assert choice_score(np.array([1.0]), np.array([np.nan]), np.array([0])) is None

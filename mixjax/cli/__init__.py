@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import click
 
 from mixjax import __version__
-from mixjax.cli import deciding, exploring, fitting, pipeline, planning, using
+from mixjax.cli import deciding, exploring, fitting, pipeline, planning, trusting, using
 from mixjax.errors import MixjaxWarning, UserError
 
 DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
@@ -62,7 +62,7 @@ def mixjax(ctx: click.Context) -> None:
 _COMMANDS = (
     *(pipeline.demo, pipeline.run, fitting.fit, using.score, using.predict, using.mix),
     *(deciding.judge, deciding.flat, deciding.value, deciding.budget, deciding.move, deciding.robust, exploring.explore),
-    *(fitting.compare, planning.design),
+    *(fitting.compare, trusting.validate, trusting.intervals, trusting.identify, planning.design),
 )
 for _command in _COMMANDS:
     mixjax.add_command(_command)

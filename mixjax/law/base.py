@@ -76,12 +76,14 @@ class Coordinates:
         coefficients: (params, h (k,)) -> Coefficients, the same values as the law's.
         to_law: these parameters -> the law's own.
         reason: what is better about them.
+        from_law: the law's own parameters -> these, the inverse of `to_law`.
     """
 
     parameters: tuple[Parameter, ...]
     coefficients: Callable[[Params, jax.Array], Coefficients]
     to_law: Callable[[Params], dict[str, Any]]
     reason: str
+    from_law: Callable[[Params], dict[str, Any]] = dict
 
     def law_name(self, label: str) -> str:
         """The law's own name for an entry of z: c[x] is C[x], log_A[x] is C_A[x], s_A is gamma_A."""

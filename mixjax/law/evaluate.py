@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -34,6 +35,17 @@ def predict(law: Law, domains: tuple[str, ...], params: dict[str, Params], N: An
     """
     with jax.enable_x64(True):
         return {t: np.asarray(_rows(law, dict(p), h[:, domain_index(law, domains, t)], N, D)) for t, p in params.items()}
+
+
+def predict_members(law: Law, domains: tuple[str, ...], params: Mapping[str, Params], N: Any, D: Any, h: np.ndarray) -> dict[str, np.ndarray]:
+    """Predicted losses (members, rows) of each target, of many parameter sets: arrays (members, ...)."""
+    with jax.enable_x64(True):
+        return {t: np.asarray(_members(law, dict(p), h[:, domain_index(law, domains, t)], N, D)) for t, p in params.items()}
+
+
+@partial(jax.jit, static_argnums=0)
+def _members(law: Law, params: Params, h: jax.Array, N: jax.Array, D: jax.Array) -> jax.Array:
+    return jax.vmap(lambda p: jax.vmap(partial(row_loss, law, p))(h, N, D))({name: jnp.asarray(value) for name, value in params.items()})
 
 
 @partial(jax.jit, static_argnums=0)

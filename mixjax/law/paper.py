@@ -144,6 +144,19 @@ def to_brackets(params: Params) -> dict[str, Any]:
     return p
 
 
+def from_brackets(params: Params) -> dict[str, Any]:
+    """The inverse of `to_brackets`: log X_i = gamma log C_i, s = 1 / gamma, c_i = C_i k^-gamma_i."""
+    p = dict(params)
+    if "C" in p:
+        C_i, gamma = np.asarray(p.pop("C")), np.asarray(p["gamma"])
+        p["c"] = C_i * float(len(C_i)) ** -gamma
+    for name in ("A", "alpha", "B", "beta"):
+        if f"C_{name}" in p:
+            gamma = p.pop(f"gamma_{name}")
+            p[f"log_{name}"], p[f"s_{name}"] = gamma * np.log(p.pop(f"C_{name}")), 1.0 / gamma
+    return p
+
+
 def searched_additive(params: Params, h: jax.Array) -> Coefficients:
     """The additive law with the mixture term centred."""
     return Coefficients(params["E"] + searched_mixture_term(params, h), params["A"], params["alpha"], params["B"], params["beta"])
@@ -174,6 +187,14 @@ def simple_from_corners(params: Params) -> dict[str, Any]:
     return p
 
 
+def simple_to_corners(params: Params) -> dict[str, Any]:
+    """The inverse of `simple_from_corners`."""
+    p = dict(params)
+    gamma = p.pop("gamma")
+    p["log_C"], p["s_C"] = gamma * np.log(p.pop("C")), 1.0 / gamma
+    return p
+
+
 _CENTRED = "the mixture term does not move as a whole when gamma_i does"
 _CORNERS = "brackets by their corner values pass smoothly from gamma > 0 to gamma < 0"
 
@@ -185,7 +206,7 @@ ADDITIVE = Law(
     source="Shukor et al. 2025, eq. (4)",
     rescale=rescale_additive,
     units=(1.0, 1.0),
-    coordinates=Coordinates((E, SEARCH_C, GAMMA, A, ALPHA, B, BETA), searched_additive, to_brackets, _CENTRED),
+    coordinates=Coordinates((E, SEARCH_C, GAMMA, A, ALPHA, B, BETA), searched_additive, to_brackets, _CENTRED, from_brackets),
 )
 
 JOINT = Law(
@@ -209,6 +230,7 @@ JOINT = Law(
         searched_joint,
         to_brackets,
         _CORNERS,
+        from_brackets,
     ),
 )
 
@@ -241,6 +263,7 @@ FULL = Law(
         searched_full,
         to_brackets,
         _CORNERS,
+        from_brackets,
     ),
 )
 
@@ -272,5 +295,6 @@ SIMPLE = Law(
         searched_simple,
         simple_from_corners,
         _CORNERS,
+        simple_to_corners,
     ),
 )

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from mixjax.law.base import Coefficients, Coordinates, Law, Parameter, Params, Units
 from mixjax.law.chinchilla import BETA, B, E
-from mixjax.law.paper import GAMMA, SEARCH_C, C, mixture_term, searched_mixture_term, to_brackets
+from mixjax.law.paper import GAMMA, SEARCH_C, C, from_brackets, mixture_term, searched_mixture_term, to_brackets
 from mixjax.numerics import power
 
 YE_GAMMA = Parameter("gamma", ("k",), "real", start=(-3.0, 1.0), unit="1", meaning="rate of a domain's share")
@@ -89,7 +89,7 @@ ADDITIVE_FIXED_ND = Law(
     source="Shukor et al. 2025, appendix B",
     rescale=rescale_reciprocal,
     units=(1.0, 1.0),
-    coordinates=Coordinates((E, SEARCH_C, GAMMA), searched_fixed_nd, to_brackets, "as the additive law"),
+    coordinates=Coordinates((E, SEARCH_C, GAMMA), searched_fixed_nd, to_brackets, "as the additive law", from_brackets),
 )
 
 ADDITIVE_FIXED_N = Law(
@@ -100,7 +100,7 @@ ADDITIVE_FIXED_N = Law(
     source="Shukor et al. 2025, appendix B",
     rescale=rescale_reciprocal,
     units=(1.0, 1.0),
-    coordinates=Coordinates((E, SEARCH_C, GAMMA, B, BETA), searched_fixed_n, to_brackets, "as the additive law"),
+    coordinates=Coordinates((E, SEARCH_C, GAMMA, B, BETA), searched_fixed_n, to_brackets, "as the additive law", from_brackets),
 )
 
 

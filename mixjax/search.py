@@ -1,0 +1,151 @@
+"""Starts -> MINIMA: rounds of search of every group of observations, and the best minima polished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from mixjax.engine import batch
+from mixjax.engine.lane import Budget
+from mixjax.objective import HuberObjective, Observations
+
+Floats = NDArray[np.float64]
+# Called with the share done and the best objective of every group so far (groups,).
+Report = Callable[[float, Floats], None]
+
+# Defaults chosen by experiment: benchmarks/NOTES.md, "budget". Every start is minimised loosely; the best
+# quarter goes on with basin hopping; the best few of these are polished.
+STARTS, HOPS = 128, 2
+_SIFT = {"steps": 3000, "decrease": 1e-2, "window": 20}
+_SEARCH = {"steps": 5000, "decrease": 1e-4, "window": 20}
+_POLISH = {"steps": 20000, "decrease": 1e-7, "window": 50}
+ROUND = 64  # starts that are sifted and searched before the next
+_SIFTED, _POLISHED = 4, 4  # one start in 4 is searched to the end; the best 4 minima are polished
+
+
+class Searched(NamedTuple):
+    """What a search found.
+
+    Attributes:
+        minima: of the best quarter of the starts.
+        best: the lowest of these, polished.
+    """
+
+    minima: batch.Search
+    best: batch.Search
+
+    @property
+    def finished(self) -> bool:
+        """Whether nobody interrupted it."""
+        return self.minima.finished and self.best.finished
+
+    def converged(self, group: int) -> bool:
+        """Whether the polish of the lowest minimum of a group ended by itself."""
+        return bool(self.best.evaluations[group, int(np.argmin(self.best.f[group]))] < _POLISH["steps"])
+
+
+def make_budget(hops: int, steps: int, decrease: float, window: int) -> Budget:
+    """A `Budget` in the numbers that the engine reads."""
+    with jax.enable_x64(True):
+        return Budget(jnp.asarray(hops, jnp.int32), jnp.asarray(steps, jnp.int32), jnp.asarray(decrease), jnp.asarray(window, jnp.int32))
+
+
+def search(objective: HuberObjective, data: Observations, z: Floats, keys: NDArray[Any], hops: int, report: Report | None = None) -> Searched:
+    """Sift, search and polish the starts of every group of `data`.
+
+    The starts are taken in rounds of `ROUND`: all of a round are minimised loosely and its best quarter goes on with
+    basin hopping. The best minima of all rounds are polished.
+
+    Args:
+        z: starts (groups, starts, q); their dtype is the precision of all but the polish.
+        keys: random keys of the starts (groups, starts, 2).
+        hops: after each local minimisation of the best quarter.
+        report: called now and then.
+
+    Returns:
+        Minima in double precision; on KeyboardInterrupt what was found so far, not `finished`.
+    """
+    starts = z.shape[1]
+    rounds = np.array_split(np.arange(starts), -(-starts // ROUND))
+    progress = _Progress(len(z), starts + sum(_survivors(len(some)) for some in rounds) * (hops + 1) + _POLISHED, report)
+    found: list[batch.Search] = []
+    for some in rounds:
+        found.append(_round(objective, data, z[:, some], keys[:, some], hops, progress))
+        if not found[-1].finished:
+            break
+    minima = _joined(found)
+    if not minima.finished:
+        return Searched(minima, minima)
+    begin, keys, f = _best(minima, np.concatenate([keys[:, some[: _survivors(len(some))]] for some in rounds], axis=1), _POLISHED)
+    polished = batch.run(objective, data, begin, keys, make_budget(0, **_POLISH), progress)
+    return Searched(minima, _no_worse(polished, begin, f))
+
+
+def _round(objective: HuberObjective, data: Observations, z: Floats, keys: NDArray[Any], hops: int, progress: _Progress) -> batch.Search:
+    """Some starts minimised loosely, and the best quarter of them searched; the evaluations of all are shared out."""
+    sifted = batch.run(objective, data, z, keys, make_budget(0, **_SIFT), progress)
+    if not sifted.finished:
+        return _in_double(objective, data, sifted)
+    progress.done += z.shape[1]
+    begin, keys, f = _best(sifted, keys, _survivors(z.shape[1]))
+    searched = batch.run(objective, data, begin, keys, make_budget(hops, **_SEARCH), progress)
+    searched = _in_double(objective, data, _no_worse(searched, begin, f))
+    progress.done += begin.shape[1] * (hops + 1)
+    spent = sifted.evaluations.sum(axis=1, keepdims=True) / begin.shape[1]
+    return searched._replace(evaluations=searched.evaluations + spent)
+
+
+class _Progress:
+    """Reports the share done and the best objectives of all rounds so far."""
+
+    def __init__(self, groups: int, total: int, report: Report | None) -> None:
+        self.total, self.report, self.done = total, report, 0
+        self.best = np.full(groups, np.inf)
+
+    def __call__(self, search: batch.Search) -> None:
+        if self.report:
+            self.best = np.minimum(self.best, search.f.min(axis=1))
+            self.report((self.done + float(search.hops.sum()) / len(self.best)) / self.total, self.best)
+
+
+def _joined(parts: Sequence[batch.Search]) -> batch.Search:
+    """Searches of different starts as one."""
+    z, f, evaluations, hops = (np.concatenate(leaves, axis=1) for leaves in list(zip(*parts, strict=True))[:4])
+    return batch.Search(z, f, evaluations, hops, all(part.finished for part in parts))
+
+
+def _survivors(starts: int) -> int:
+    """How many starts are searched to the end."""
+    return min(starts, max(_POLISHED, starts // _SIFTED))
+
+
+def _best(search: batch.Search, keys: NDArray[Any], n: int) -> tuple[Floats, NDArray[Any], Floats]:
+    """z (groups, n, q), keys and f (groups, n) of the n best searches of every group."""
+    order = np.argsort(search.f, axis=1, kind="stable")[:, :n]
+    return (
+        np.take_along_axis(search.z, order[..., None], axis=1),
+        np.take_along_axis(keys, order[..., None], axis=1),
+        np.take_along_axis(search.f, order, axis=1),
+    )
+
+
+def _in_double(objective: HuberObjective, data: Observations, search: batch.Search) -> batch.Search:
+    """A search of single precision in double, its objectives computed anew."""
+    if search.z.dtype == np.float64:
+        return search
+    z, f = search.z.astype(np.float64), search.f.astype(np.float64)
+    for at in np.argwhere(np.isfinite(f)):
+        value, _ = batch.evaluate(objective, data, at[0], z[tuple(at)])
+        f[tuple(at)] = value if np.isfinite(value) else np.inf
+    return search._replace(z=z, f=f)
+
+
+def _no_worse(search: batch.Search, z: Floats, f: Floats) -> batch.Search:
+    """A search that began at z with f and keeps these where it found nothing lower."""
+    better = search.f <= f
+    return search._replace(z=np.where(better[..., None], search.z, z), f=np.where(better, search.f, f))

@@ -1,0 +1,201 @@
+"""A fit and many row weights -> ENSEMBLE: one parameter set per resample, warm-started, all of them one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixjax.engine import batch
+from mixjax.errors import UserError, warn
+from mixjax.fitting import draw_starts
+from mixjax.law.evaluate import predict_members
+from mixjax.objective import Reweighted
+from mixjax.problem import Problem, from_paper, make_problem, reweighted, to_paper
+from mixjax.record import Fit
+from mixjax.runs import Runs
+from mixjax.search import make_budget, search
+
+Floats = NDArray[np.float64]
+
+# Each resample begins from so many minima of the whole table; on 8 targets of the SlimPajama runs the standard errors
+# agree with those of refits from random starts (benchmarks/uncertainty.py).
+MINIMA = 4
+# The search for these minima.
+_STARTS, _HOPS = 32, 0
+# A refit ends at this decrease per window: its error is far below the spread over resamples.
+_REFIT = {"steps": 3000, "decrease": 1e-5, "window": 20}
+# Minima are distinct when their objectives differ by more than this, relatively.
+_SAME = 1e-5
+# Members may be any minimum this close to the lowest of their resample, relatively.
+TOLERANCE = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Many parameter sets of one law, each fitted to the same runs under other row weights.
+
+    Attributes:
+        fit: the fit of the runs as they are.
+        params: {target: {parameter: (members,) or (members, k)}}, in the law's own form as in `Fit.params`.
+        excess: {target: objective of each member over the lowest one found for its weights, relatively (members,)}.
+    """
+
+    fit: Fit
+    params: Mapping[str, Mapping[str, Floats]]
+    excess: Mapping[str, Floats]
+
+    def __len__(self) -> int:
+        """Number of members."""
+        return len(next(iter(self.excess.values())))
+
+    def predict(self, N: ArrayLike | None, D: ArrayLike | None, h: ArrayLike) -> dict[str, Floats]:
+        """Predicted losses {target: (members, rows)}; N, D counts, h (rows, k), as in `Fit.predict`."""
+        point = self.fit.predict(N, D, h)
+        rows = np.size(next(iter(point.values())))
+        weights = np.broadcast_to(np.asarray(h, dtype=np.float64), (rows, len(self.fit.domains)))
+        n, d = (np.broadcast_to(np.ones(()) if x is None else np.asarray(x, dtype=np.float64), rows) for x in (N, D))
+        params = {t: dict(self.params[t]) for t in self.fit.targets}
+        return predict_members(self.fit.law_record(), self.fit.domains, params, n, d, weights)
+
+    def only(self, targets: tuple[str, ...]) -> Ensemble:
+        """The same members of some of the targets."""
+        kept = replace(self.fit, targets=targets, **{name: {t: getattr(self.fit, name)[t] for t in targets} for name in ("params", "objective", "search")})
+        return Ensemble(kept, {t: self.params[t] for t in targets}, {t: self.excess[t] for t in targets})
+
+    def member(self, i: int) -> Fit:
+        """One parameter set as a fit, e.g. for `optimal_mixture`."""
+        scalar = {t: {name: v[i] if v.ndim > 1 else float(v[i]) for name, v in p.items()} for t, p in self.params.items()}
+        return replace(self.fit, params=scalar)
+
+
+def refit(
+    fit: Fit,
+    runs: Runs,
+    row_weights: ArrayLike,
+    *,
+    seed: int = 0,
+    minima: int = MINIMA,
+    tolerance: float = 0.0,
+    watch: Callable[[float], None] | None = None,
+) -> Ensemble:
+    """Fit the law of `fit` again under each of many row weights.
+
+    Every search begins at a minimum of the whole table: the fit's own, and the lowest others that a short search finds, because
+    another minimum may be the lowest under other weights.
+
+    Args:
+        fit: of these runs.
+        runs: the rows it was fitted to.
+        row_weights: (resamples, rows), not negative; see `splits.resample`.
+        seed: of that short search, and of the choice among near-optimal minima.
+        minima: how many minima every resample begins from, the fit's own among them.
+        tolerance: 0 keeps the lowest minimum of every resample; above, one is drawn of those within this share of it, so
+            that members differ by what the data do not decide.
+        watch: called with the share done.
+
+    Raises:
+        UserError: row weights of another shape, or that leave a target no row.
+        KeyboardInterrupt: a part of the resamples is no ensemble.
+    """
+    table = runs.reordered(fit.domains)
+    weights = check_weights(row_weights, len(table))
+    problem = make_problem(table, fit.law_record(), fit.targets, fit.delta, fit.residual, None)
+    starts = _minima(problem, fit, minima, seed)
+    targets, count, q = starts.shape
+    resamples = len(weights)
+    number = np.broadcast_to(np.arange(resamples, dtype=np.float64)[None, :, None, None], (targets, resamples, count, 1))
+    z = np.concatenate([np.broadcast_to(starts[:, None], (targets, resamples, count, q)), number], axis=-1).reshape(targets, resamples * count, q + 1)
+    keys = np.zeros((targets, resamples * count, 2), dtype=np.uint32)  # without hops nothing is drawn
+
+    def report(search: batch.Search) -> None:
+        if watch:
+            watch(float(np.mean(search.hops > 0)))
+
+    found = batch.run(Reweighted(problem.objective), reweighted(problem, weights), z, keys, make_budget(0, **_REFIT), report)
+    if not found.finished:
+        raise KeyboardInterrupt
+    shape = (targets, resamples, count)
+    return _ensemble(problem, fit, found.z[..., :-1].reshape(*shape, q), found.f.reshape(shape), tolerance, seed)
+
+
+def check_weights(row_weights: ArrayLike, rows: int) -> Floats:
+    """Row weights as (resamples, rows)."""
+    try:
+        weights = np.atleast_2d(np.asarray(row_weights, dtype=np.float64))
+    except (TypeError, ValueError):
+        weights = np.empty((0, 0))
+    if weights.ndim != 2 or weights.shape[1] != rows or not len(weights) or not np.isfinite(weights).all() or (weights < 0).any():
+        raise UserError("row_weights", f"not (resamples, {rows}) numbers of at least 0", "give one weight per row and resample, e.g. of resample()")
+    return weights
+
+
+def _minima(problem: Problem, fit: Fit, count: int, seed: int) -> Floats:
+    """Starts of the refits (targets, count, q): the fit's minimum, then the lowest other minima of a short search."""
+    own = np.stack([from_paper(problem, g, fit.params[t]) for g, t in enumerate(problem.targets)])
+    if count <= 1:
+        return own[:, None]
+    searched, _ = search(problem.objective, problem.data, *draw_starts(problem, max(_STARTS, 4 * count), seed), _HOPS)
+    if not searched.finished:
+        raise KeyboardInterrupt
+    return np.stack([np.concatenate([own[g][None], _others(searched.z[g], searched.f[g], fit.objective[t], count - 1)]) for g, t in enumerate(problem.targets)])
+
+
+def _others(z: Floats, f: Floats, own: float, count: int) -> Floats:
+    """The lowest minima (count, q) that are distinct from the fit's and from each other; the lowest again where there are too few."""
+    chosen: list[int] = []
+    values = [own]
+    order = np.argsort(f, kind="stable")
+    for i in order:
+        if np.isfinite(f[i]) and all(abs(f[i] - v) > _SAME * v for v in values):
+            chosen.append(int(i))
+            values.append(float(f[i]))
+    chosen += [int(i) for i in order if int(i) not in chosen]
+    return z[np.resize(chosen, count)] if len(chosen) < count else z[chosen[:count]]
+
+
+def _ensemble(problem: Problem, fit: Fit, z: Floats, f: Floats, tolerance: float, seed: int) -> Ensemble:
+    """One minimum of every resample, of z (targets, resamples, starts, q) and f (targets, resamples, starts), in the law's own form."""
+    params, excess = {}, {}
+    for g, target in enumerate(problem.targets):
+        rng = np.random.default_rng((seed, g))
+        sets, over = [], []
+        for zs, fs in zip(z[g], f[g], strict=True):
+            lowest = fs.min()
+            order = list(np.argsort(fs, kind="stable"))
+            near = [i for i in order if fs[i] <= lowest * (1 + tolerance)]
+            if tolerance > 0 and len(near) > 1:
+                order = [near[i] for i in rng.permutation(len(near))] + [i for i in order if i not in near]
+            one, at = first_finite(problem, g, zs[order])
+            if one is not None:
+                sets.append(one)
+                over.append(float(fs[order[at]] / lowest - 1) if lowest > 0 else 0.0)
+        params[target], excess[target] = _stacked(fit, target, sets, len(z[g])), np.resize(over or [0.0], len(z[g]))
+    return Ensemble(fit, params, excess)
+
+
+def first_finite(problem: Problem, group: int, z: Floats) -> tuple[dict[str, Any] | None, int]:
+    """The first of z (starts, q) whose parameters are numbers in the law's own form, and its place."""
+    for at, one in enumerate(z):
+        with np.errstate(all="ignore"):
+            params = to_paper(problem, group, one)
+        if all(np.isfinite(value).all() for value in params.values()):
+            return params, at
+    return None, 0
+
+
+def _stacked(fit: Fit, target: str, sets: Sequence[Mapping[str, Any]], resamples: int) -> dict[str, Floats]:
+    """Parameter sets as arrays (resamples, ...); a set that is not of numbers is replaced by another resample's."""
+    if len(sets) < resamples:
+        warn(
+            "refit",
+            f"{resamples - len(sets)} of {resamples} refits of target {target!r} ran off to infinity",
+            "they are left out; take a law with fewer parameters",
+        )
+    if not sets:
+        raise UserError("refit", f"no refit of target {target!r} has parameters that are numbers", "take a law with fewer parameters or more runs")
+    chosen = [sets[i % len(sets)] for i in range(resamples)]
+    return {name: np.stack([np.asarray(s[name]) for s in chosen]) for name in fit.params[target]}

@@ -1,0 +1,133 @@
+"""validate, intervals and identify on the command line: tables, JSON, one line for every mistake."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mixjax.cli import main
+from mixjax.plan import design_mixtures
+from mixjax.simulate import random_truth, simulate_runs
+
+QUICK = ["--starts", "8", "--hops", "0"]
+TRAIN = ["--where", "split == 'train'"]
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch):
+    """No cache of compiled programs, no data folder of the user's."""
+    monkeypatch.setenv("MIXJAX_CACHE", "off")
+    monkeypatch.delenv("MIXJAX_DATA", raising=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("trusting")
+    h = design_mixtures(["d0", "d1"], 6, minimum=0.05).to_numpy()
+    rows = [(N, D, m) for N in (1e8, 3e8, 1e9, 3e9) for D in (5e9, 2e10) for m in range(len(h))]
+    N, D, m = (np.array(column) for column in zip(*rows, strict=True))
+    table = simulate_runs(random_truth("additive", 2, ["d0", "t"], seed=1), h[m], N, D, noise=0.001)
+    table.insert(0, "split", np.where(N < 3e9, "train", "eval"))
+    table.to_csv(place / "runs.csv", index=False)
+    (place / "points.csv").write_text("id,N,D,h_d0,h_d1\n007,1e9,2e10,0.5,0.5\n008,7e9,1.5e11,0.99,0.01\n")
+    assert main(["fit", str(place / "runs.csv"), "-o", str(place / "fit.json"), "--law", "additive", "--no-cache", *TRAIN, *QUICK]) == 0
+    return place
+
+
+@pytest.fixture
+def run(capsys):
+    def run(*argv: object) -> tuple[int, str, str]:
+        code = main([str(word) for word in argv])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def as_json(result: tuple[int, str, str]) -> dict:
+    code, out, err = result
+    assert code == 0, err
+    return json.loads(out, parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize("command", ["validate", "intervals", "identify"])
+def test_every_command_has_help_and_json(run, command):
+    code, out, err = run(command, "--help")
+    assert (code, err) == (0, "")
+    assert "--json" in out
+
+
+def test_validate_by_size_and_by_mixture(folder, run):
+    found = as_json(run("validate", folder / "runs.csv", "--law", "additive", "--json", *QUICK))
+    assert found["folds"] == [{"name": "N >= 3e+09", "rows": 12}]
+    assert set(found["targets"]) == {"d0", "t"}
+    assert found["targets"]["d0"]["n"] == 12
+    code, out, _ = run("validate", folder / "runs.csv", "--law", "additive", "--by", "mixture", "--folds", "2", *TRAIN, *QUICK)
+    assert code == 0
+    assert "2 folds by mixture" in out
+    assert "regret" in out
+
+
+def test_intervals_at_points(folder, run, tmp_path):
+    command = ["intervals", folder / "fit.json", folder / "runs.csv", folder / "points.csv", *TRAIN, "--resamples", "20"]
+    code, _, err = run(*command, "-o", tmp_path / "out.csv")
+    assert (code, err) == (0, "")
+    table = pd.read_csv(tmp_path / "out.csv", dtype={"id": str})
+    assert table["id"].tolist() == ["007", "008"]
+    for t in ("d0", "t"):
+        assert ((table[f"low_{t}"] < table[f"loss_{t}"]) & (table[f"loss_{t}"] < table[f"high_{t}"])).all()
+    found = as_json(run(*command, "--json", "--level", "0.5"))
+    assert found["level"] == 0.5
+    assert found["targets"]["t"]["low"][0] > table["low_t"][0]
+
+
+def test_intervals_of_the_best_mixture(folder, run):
+    command = ["intervals", folder / "fit.json", folder / "runs.csv", "-N", "7e9", "-D", "1.5e11", *TRAIN, "--resamples", "20"]
+    found = as_json(run(*command, "--json"))
+    for share in found["weights"].values():
+        assert 0 <= share["low"] <= share["high"] <= 1
+    assert found["objective"]["low"] <= found["objective"]["best"] <= found["objective"]["high"]
+    code, out, _ = run(*command, "--cap", "d0=0.3")
+    assert code == 0
+    assert "regret at most" in out
+
+
+def test_identify_names_points_outside(folder, run):
+    found = as_json(run("identify", folder / "fit.json", folder / "runs.csv", *TRAIN, "--points", folder / "points.csv", "--json"))
+    assert [o["row"] for o in found["outside"]] == [3]
+    assert found["targets"]["t"]["parameters"] == 9
+    code, out, _ = run("identify", folder / "fit.json", folder / "runs.csv", *TRAIN)
+    assert code == 0
+    assert "pinned down" in out
+
+
+def test_other_rows_than_the_fitted_are_warned_of(folder, run):
+    code, _, err = run("identify", folder / "fit.json", folder / "runs.csv")
+    assert code == 0
+    assert "these are not the rows that were fitted" in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["validate", "runs.csv", "--by", "size"], "'size'"),
+        (["validate", "runs.csv", "--by", "N", "--folds", "3"], "folds go with mixture or run"),
+        (["validate", "runs.csv", "--by", "mixture", "--folds", "99", "--law", "additive"], "give 2 to 6"),
+        (["intervals", "fit.json", "runs.csv", *TRAIN, "-N", "7e9"], "D is missing"),
+        (["intervals", "fit.json", "runs.csv", "points.csv", *TRAIN, "-N", "7e9"], "goes with the best mixture"),
+        (["intervals", "fit.json", "runs.csv", "points.csv", *TRAIN, "--level", "1"], "--level"),
+        (["intervals", "fit.json", "runs.csv", "points.csv", *TRAIN, "-o", "runs.csv"], "is also read"),
+        (["intervals", "fit.json", "runs.csv", "points.csv", *TRAIN, "--resamples", "3"], "--resamples"),
+        (["identify", "fit.json", "none.csv"], "none.csv"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(folder, run, monkeypatch, argv, words):
+    monkeypatch.chdir(folder)
+    code, out, err = run(*argv)
+    assert (code, out) == (2, "")
+    (line,) = [line for line in err.splitlines() if "warning" not in line]
+    assert line.startswith("mixjax: error: ")
+    assert words in line

@@ -1,0 +1,187 @@
+"""Intervals: what they are made of, and that they hold on simulated tables."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import mixjax as mj
+from mixjax.errors import MixjaxWarning, UserError
+from mixjax.runs import Runs
+from mixjax.simulate import random_truth, simulate_runs
+from mixjax.validate.best import best_mixture
+from mixjax.validate.intervals import Interval, Uncertainty, beyond, cut, measured_drift, noise_of, uncertainty
+from mixjax.validate.refit import Ensemble
+
+TARGETS = ("d0", "d1")
+SIZES = (2e8, 4e8, 8e8, 1.6e9)
+LARGER = (4e9, 1e11)
+
+
+def rows(sizes=SIZES, mixtures: int = 12):
+    h = np.random.default_rng(1).dirichlet(np.full(3, 2.0), mixtures)
+    m, N, c = (x.ravel() for x in np.meshgrid(np.arange(mixtures), sizes, [0.4, 0.7, 1.0], indexing="ij"))
+    return h[m], N, 25 * N * c
+
+
+def experiment(seed: int = 5, sizes=SIZES, **options) -> Runs:
+    return mj.read_runs(simulate_runs(random_truth("additive", 3, TARGETS, seed=3), *rows(sizes), seed=seed, **options))
+
+
+def sizes_of(runs: Runs) -> np.ndarray:
+    assert runs.N is not None
+    return runs.N
+
+
+def members(fit: mj.Fit, count: int, spread: float, seed: int = 0) -> Ensemble:
+    """Members whose E is normal about the fit's."""
+    rng = np.random.default_rng(seed)
+    params = {t: {name: np.stack([np.asarray(v)] * count) for name, v in fit.params[t].items()} for t in fit.targets}
+    for t in fit.targets:
+        params[t]["E"] = params[t]["E"] + spread * rng.standard_normal(count)
+    return Ensemble(fit, params, {t: np.zeros(count) for t in fit.targets})
+
+
+@pytest.fixture(scope="module")
+def runs() -> Runs:
+    return experiment()
+
+
+@pytest.fixture(scope="module")
+def fit(runs: Runs) -> mj.Fit:
+    return mj.fit(runs, "additive", starts=24, hops=0)
+
+
+@pytest.fixture(scope="module")
+def trust(fit: mj.Fit, runs: Runs) -> Uncertainty:
+    return uncertainty(fit, runs, *LARGER, resamples=60)
+
+
+def made(fit: mj.Fit, spread: float = 0.0, noise: float = 0.0, drift: float = 0.0, clusters: int = 10**9) -> Uncertainty:
+    rng = np.random.default_rng(0)
+    return Uncertainty(
+        members(fit, 4000, spread),
+        dict.fromkeys(fit.targets, noise * rng.standard_normal(5000)),
+        dict.fromkeys(fit.targets, drift),
+        "",
+        clusters,
+        np.zeros(3),
+        0,
+    )
+
+
+def test_each_part_alone_gives_its_normal_quantile(fit):
+    h, at = np.full((1, 3), 1 / 3), (SIZES[-1] * np.e, 1e9)  # one unit of log N beyond the table
+    p = fit.predict(*at, h[0])["d0"]
+    for options, expected in (({"spread": 0.02}, 0.02), ({"noise": 0.01}, 0.01 * p), ({"drift": 0.03}, 0.03 * p)):
+        interval = made(fit, **options).intervals(*at, h)["d0"]
+        np.testing.assert_allclose(interval.width / 2, 1.6449 * expected, rtol=0.04)
+        np.testing.assert_allclose((interval.low + interval.high) / 2, interval.predicted)
+    together = made(fit, 0.02, 0.01, 0.03).intervals(*at, h)["d0"].width / 2
+    np.testing.assert_allclose(together, 1.6449 * np.sqrt(0.02**2 + (0.01 * p) ** 2 + (0.03 * p) ** 2), rtol=0.04)
+
+
+def test_few_clusters_widen_and_levels_nest(fit):
+    h = np.full((1, 3), 1 / 3)
+    few, many = (made(fit, spread=0.02, clusters=c).intervals(1e9, 1e10, h)["d0"].width for c in (5, 10**9))
+    np.testing.assert_allclose(few / many, np.sqrt(5 / 4))
+    trust = made(fit, 0.02, 0.01)
+    assert trust.intervals(1e9, 1e10, h, level=0.5)["d0"].width < trust.intervals(1e9, 1e10, h, level=0.9)["d0"].width
+    assert trust.intervals(1e9, 1e10, h, new_rows=False)["d0"].width < trust.intervals(1e9, 1e10, h)["d0"].width
+
+
+def test_what_mixtures_share_leaves_their_difference(fit):
+    trust = made(fit, spread=0.05)  # E is common to all mixtures
+    a, b = np.array([0.6, 0.2, 0.2]), np.array([0.2, 0.6, 0.2])
+    difference = trust.difference(a, b, 1e9, 1e10)["d0"]
+    np.testing.assert_allclose(difference.predicted, fit.predict(1e9, 1e10, a)["d0"] - fit.predict(1e9, 1e10, b)["d0"], rtol=1e-9)
+    assert difference.width[0] < 1e-9
+    assert trust.intervals(1e9, 1e10, a)["d0"].width[0] > 0.1
+
+
+def test_distance_beyond_the_table(fit):
+    largest_n, largest_d = fit.ranges["N"][1], fit.ranges["D"][1]
+    np.testing.assert_allclose(beyond(fit, np.array([1e8, largest_n * np.e, largest_n]), np.array([1e9, largest_d * np.e, 1e9])), [0, 2, 0])
+
+
+def test_the_cut_lies_as_far_below_as_the_points_lie_beyond(fit, runs):
+    # D grows with N here: each doubling of N is two doublings of scale.
+    for doublings, kept in ((1, SIZES[2]), (2, SIZES[1]), (5, SIZES[1])):
+        rows = cut(fit, runs, 2 * doublings * np.log(2))
+        assert rows is not None
+        np.testing.assert_array_equal(rows, sizes_of(runs) <= kept)
+    assert cut(fit, experiment(sizes=SIZES[:2]), 1.0) is None
+
+
+def test_drift_is_the_slope_of_what_nothing_else_explains(fit, runs):
+    kept = sizes_of(runs) <= SIZES[1]
+    smaller = replace(fit, ranges={"N": (SIZES[0], SIZES[1]), "D": (1e9, float(25 * SIZES[1]))})
+    held = runs.select(~kept)
+    distance = beyond(smaller, held.N, held.D)
+    true = fit.predict(held.N, held.D, held.h)
+    losses = np.stack([true["d0"] / (1 + 0.02 * distance), true["d1"]], axis=1)
+    found = measured_drift(members(smaller, 50, 0.0), replace(held, losses=losses), "run")
+    # own variances 0.02^2 and 0; half their mean for both
+    np.testing.assert_allclose([found["d0"], found["d1"]], [np.sqrt(0.75) * 0.02, np.sqrt(0.25) * 0.02], rtol=1e-6)
+    explained = measured_drift(members(smaller, 2000, 0.5), replace(held, losses=losses), "run")
+    assert explained == {"d0": 0.0, "d1": 0.0}
+
+
+def test_noise_is_enlarged_for_the_parameters(fit, runs):
+    n, q = len(runs), 11
+    residuals = runs.loss("d0") / fit.predict(runs.N, runs.D, runs.h)["d0"] - 1
+    np.testing.assert_allclose(noise_of(fit, runs)["d0"], residuals * np.sqrt(n / (n - q)))
+
+
+def test_intervals_cover_new_measurements(trust):
+    h, N, D = rows(sizes=(SIZES[2],))
+    covered = []
+    for seed in range(30, 40):
+        table = mj.read_runs(simulate_runs(random_truth("additive", 3, TARGETS, seed=3), h, N, D, seed=seed))
+        covered += [interval.covers(table.loss(t)) for t, interval in trust.intervals(N, D, h).items()]
+    assert 0.8 < np.mean(covered) < 0.99
+
+
+def test_the_best_mixture_and_what_it_may_cost(trust):
+    truth = random_truth("additive", 3, TARGETS, seed=3)
+    found = best_mixture(trust, *LARGER)
+    assert all(low - 1e-9 <= high for low, high in found.shares.values())
+    best = mj.optimal_mixture(truth, *LARGER)
+    h = np.array(list(found.best.weights.values()))
+    cost = sum(float(x) for x in truth.predict(*LARGER, h).values()) - best.objective
+    assert cost <= found.regret
+    assert found.objective[0] < best.objective < found.objective[1]
+    assert 0 < found.regret < found.objective[1] - found.objective[0]
+    content = found.to_dict()
+    assert set(content) == {"weights", "objective", "regret", "level", "members"}
+    assert "regret" in str(found)
+
+
+def test_same_seed_same_intervals(fit, runs, trust):
+    again = uncertainty(fit, runs, *LARGER, resamples=60)
+    h, N, D = rows(sizes=(LARGER[0],))
+    for t in TARGETS:
+        np.testing.assert_array_equal(again.intervals(N, D, h)[t].low, trust.intervals(N, D, h)[t].low)
+
+
+def test_a_table_of_two_sizes_says_nothing_of_drift():
+    runs = experiment(sizes=SIZES[:2])
+    fit = mj.fit(runs, "additive", starts=12, hops=0, targets=["d0"])
+    with pytest.warns(MixjaxWarning, match="too few sizes"):
+        trust = uncertainty(fit, runs, *LARGER, resamples=20)
+    assert trust.drift == {"d0": 0.0}
+    assert trust.held_out == ""
+
+
+def test_unusable_options_are_refused(fit, runs, trust):
+    with pytest.raises(UserError, match="too few for intervals"):
+        uncertainty(fit, runs, resamples=5)
+    with pytest.raises(UserError, match="not between 0 and 1"):
+        trust.intervals(1e9, 1e10, np.full((1, 3), 1 / 3), level=90)
+
+
+def test_missing_losses_are_not_covered():
+    interval = Interval(np.ones(3), np.zeros(3), np.full(3, 2.0), 0.9)
+    assert interval.covers([1.0, 3.0, np.nan]).tolist() == [True, False, False]
