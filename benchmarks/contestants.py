@@ -25,7 +25,7 @@ from benchmarks.tasks import Task
 MEMORY, HOPS = 30, 2
 # A local minimisation ends when 20 steps lower f by less than this share; SciPy's ftol is per step and absolute below 1.
 DECREASE, WINDOW = 1e-4, 20
-FTOL = 1e-9
+FTOL = 1e-12
 # The perturbation of mixjax's hops: uniform, of this standard deviation at first; accepted by this temperature.
 HOP_SIZE, TEMPERATURE = 0.3, 0.01
 LANES = 64  # of the vmapped libraries: 16 and 256 were no faster per lane

@@ -40,6 +40,11 @@ def huber(residual: Vector, delta: float) -> Vector:
     return clipped * (residual - clipped / 2)
 
 
+def residuals(predicted: Vector, measured: Vector, kind: str) -> Vector:
+    """What the Huber loss is of: measured - predicted, of losses or ("log") of their logarithms."""
+    return np.log(measured) - np.log(np.maximum(predicted, SMALLEST_LOSS)) if kind == "log" else measured - predicted
+
+
 def ranks(x: Vector) -> Vector:
     """Ranks from 1, ties share their mean rank."""
     _, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
@@ -71,13 +76,12 @@ def score(predicted: Vector, measured: Vector, delta: float, residual: str = "lo
     error = p - m
     varies = m.max() > m.min()  # the mean of equal numbers may differ from them by rounding
     spread = float(np.sum((m - m.mean()) ** 2))
-    huber_residual = np.log(m) - np.log(np.maximum(p, SMALLEST_LOSS)) if residual == "log" else -error
     return Score(
         n=len(m),
         mre=float(100 * np.mean(np.abs(error) / m)),
         mae=float(np.mean(np.abs(error))),
         r2=1 - float(error @ error) / spread if varies and spread > 0 else None,
-        huber=float(np.mean(huber(huber_residual, delta))),
+        huber=float(np.mean(huber(residuals(p, m, residual), delta))),
         rank=rank_correlation(p, m),
     )
 

@@ -21,7 +21,7 @@ from mixjax.validate.refit import Ensemble, refit
 TARGETS = ("d0", "d1")
 
 
-def experiment(law: str = "additive", mixtures: int = 10, noise: float = 0.003, repeat: bool = False) -> Runs:
+def experiment(law: str = "additive", mixtures: int = 18, noise: float = 0.003, repeat: bool = False) -> Runs:
     truth = random_truth(law, 3, TARGETS, seed=3)
     h = np.random.default_rng(1).dirichlet(np.full(3, 2.0), mixtures)
     m, N, D = (x.ravel() for x in np.meshgrid(np.arange(mixtures), [2e8, 5e8, 1e9], [5e9, 1e10, 2e10], indexing="ij"))
@@ -39,7 +39,7 @@ def runs() -> Runs:
 
 @pytest.fixture(scope="module")
 def fit(runs: Runs) -> mj.Fit:
-    return mj.fit(runs, "additive", starts=24, hops=0)
+    return mj.fit(runs, "additive")
 
 
 @pytest.mark.parametrize("repeat", [False, True])
@@ -72,7 +72,7 @@ def test_a_refit_is_the_fit_of_the_weighted_rows(fit, runs):
     weights = resample(runs, 3, seed=4)
     members = refit(fit, runs, weights)
     for r in range(3):
-        full = mj.fit(runs, "additive", starts=24, hops=0, weights=weights[r])
+        full = mj.fit(runs, "additive", weights=weights[r])
         before, ours, theirs = (f.predict(runs.N, runs.D, runs.h) for f in (fit, members.member(r), full))
         for t in TARGETS:
             moved, error = np.median(np.abs(theirs[t] - before[t])), np.median(np.abs(ours[t] - theirs[t]))

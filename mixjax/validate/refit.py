@@ -17,19 +17,18 @@ from mixjax.objective import Reweighted
 from mixjax.problem import Problem, from_paper, make_problem, reweighted, to_paper
 from mixjax.record import Fit
 from mixjax.runs import Runs
-from mixjax.search import make_budget, search
+from mixjax.score import huber, residuals
+from mixjax.search import make_budget
 
 Floats = NDArray[np.float64]
 
-# Each resample begins from so many minima of the whole table; on 8 targets of the SlimPajama runs the standard errors
-# agree with those of refits from random starts (benchmarks/uncertainty.py).
-MINIMA = 4
-# The search for these minima.
-_STARTS, _HOPS = 32, 0
+# Each resample begins from so many minima of the whole table, its own lowest of this many found from random starts; on 8 targets
+# of the SlimPajama runs the standard errors agree with those of refits from random starts (benchmarks/uncertainty.py).
+MINIMA, _POOL = 4, 64
 # A refit ends at this decrease per window: its error is far below the spread over resamples.
 _REFIT = {"steps": 3000, "decrease": 1e-5, "window": 20}
-# Minima are distinct when their objectives differ by more than this, relatively.
-_SAME = 1e-5
+# Minima are distinct when their objectives on the whole table differ by more than this, relatively.
+_SAME = 1e-3
 # Members may be any minimum this close to the lowest of their resample, relatively.
 TOLERANCE = 0.01
 
@@ -84,14 +83,14 @@ def refit(
 ) -> Ensemble:
     """Fit the law of `fit` again under each of many row weights.
 
-    Every search begins at a minimum of the whole table: the fit's own, and the lowest others that a short search finds, because
-    another minimum may be the lowest under other weights.
+    Every search begins at a minimum of the whole table: the fit's own, and those others that are lowest under the resample's
+    own weights, because another minimum of the table may be the nearest to the lowest there.
 
     Args:
         fit: of these runs.
         runs: the rows it was fitted to.
         row_weights: (resamples, rows), not negative; see `splits.resample`.
-        seed: of that short search, and of the choice among near-optimal minima.
+        seed: of the random starts, and of the choice among near-optimal minima.
         minima: how many minima every resample begins from, the fit's own among them.
         tolerance: 0 keeps the lowest minimum of every resample; above, one is drawn of those within this share of it, so
             that members differ by what the data do not decide.
@@ -104,11 +103,10 @@ def refit(
     table = runs.reordered(fit.domains)
     weights = check_weights(row_weights, len(table))
     problem = make_problem(table, fit.law_record(), fit.targets, fit.delta, fit.residual, None)
-    starts = _minima(problem, fit, minima, seed)
-    targets, count, q = starts.shape
-    resamples = len(weights)
+    starts = _minima(problem, fit, table, weights, minima, seed)
+    targets, resamples, count, q = starts.shape
     number = np.broadcast_to(np.arange(resamples, dtype=np.float64)[None, :, None, None], (targets, resamples, count, 1))
-    z = np.concatenate([np.broadcast_to(starts[:, None], (targets, resamples, count, q)), number], axis=-1).reshape(targets, resamples * count, q + 1)
+    z = np.concatenate([starts, number], axis=-1).reshape(targets, resamples * count, q + 1)
     keys = np.zeros((targets, resamples * count, 2), dtype=np.uint32)  # without hops nothing is drawn
 
     def report(search: batch.Search) -> None:
@@ -133,28 +131,43 @@ def check_weights(row_weights: ArrayLike, rows: int) -> Floats:
     return weights
 
 
-def _minima(problem: Problem, fit: Fit, count: int, seed: int) -> Floats:
-    """Starts of the refits (targets, count, q): the fit's minimum, then the lowest other minima of a short search."""
+def _minima(problem: Problem, fit: Fit, runs: Runs, weights: Floats, count: int, seed: int) -> Floats:
+    """Where the refits begin (targets, resamples, count, q): the fit's minimum, then others of the whole table."""
     own = np.stack([from_paper(problem, g, fit.params[t]) for g, t in enumerate(problem.targets)])
+    begin = np.broadcast_to(own[:, None, None], (len(own), len(weights), 1, own.shape[-1]))
     if count <= 1:
-        return own[:, None]
-    searched, _ = search(problem.objective, problem.data, *draw_starts(problem, max(_STARTS, 4 * count), seed), _HOPS)
-    if not searched.finished:
+        return begin
+    pool = batch.run(problem.objective, problem.data, *draw_starts(problem, max(_POOL, 4 * count), seed), make_budget(0, **_REFIT), None)
+    if not pool.finished:
         raise KeyboardInterrupt
-    return np.stack([np.concatenate([own[g][None], _others(searched.z[g], searched.f[g], fit.objective[t], count - 1)]) for g, t in enumerate(problem.targets)])
+    others = []
+    for g, t in enumerate(problem.targets):
+        finite = np.isfinite(pool.f[g])
+        z, f = (np.concatenate([x, y[g][finite]]) for x, y in ((own[g][None], pool.z), (np.array([fit.objective[t]]), pool.f)))
+        values = _under_weights(problem, fit, t, runs, weights, z)
+        others.append(np.stack([z[_lowest_distinct(v, f, count - 1)] for v in values]))
+    return np.concatenate([begin, np.stack(others)], axis=2)
 
 
-def _others(z: Floats, f: Floats, own: float, count: int) -> Floats:
-    """The lowest minima (count, q) that are distinct from the fit's and from each other; the lowest again where there are too few."""
+def _under_weights(problem: Problem, fit: Fit, target: str, runs: Runs, weights: Floats, z: Floats) -> Floats:
+    """Objectives (resamples, minima) of one target at minima z (minima, q), up to a factor of each resample."""
+    sets = [to_paper(problem, problem.targets.index(target), one) for one in z]
+    params = {target: {name: np.stack([np.asarray(s[name]) for s in sets]) for name in sets[0]}}
+    n, d = (np.ones(len(runs)) if x is None else x for x in (runs.N, runs.D))
+    seen = np.isfinite(runs.loss(target))
+    with np.errstate(all="ignore"):
+        losses = predict_members(problem.law, runs.domains, params, n, d, runs.h)[target]
+        each = huber(residuals(losses[:, seen], runs.loss(target)[seen], fit.residual), fit.delta)
+        return np.nan_to_num(weights[:, seen] @ each.T, nan=np.inf, posinf=np.inf)
+
+
+def _lowest_distinct(values: Floats, f: Floats, count: int) -> list[int]:
+    """Which minima have the lowest values, the first of all aside, no two with the same f on the whole table; repeated where there are too few."""
     chosen: list[int] = []
-    values = [own]
-    order = np.argsort(f, kind="stable")
-    for i in order:
-        if np.isfinite(f[i]) and all(abs(f[i] - v) > _SAME * v for v in values):
+    for i in np.argsort(values, kind="stable"):
+        if len(chosen) < count and all(abs(f[i] - f[j]) > _SAME * f[j] for j in (0, *chosen)):
             chosen.append(int(i))
-            values.append(float(f[i]))
-    chosen += [int(i) for i in order if int(i) not in chosen]
-    return z[np.resize(chosen, count)] if len(chosen) < count else z[chosen[:count]]
+    return [chosen[i % len(chosen)] for i in range(count)] if chosen else [0] * count
 
 
 def _ensemble(problem: Problem, fit: Fit, z: Floats, f: Floats, tolerance: float, seed: int) -> Ensemble:
