@@ -71,7 +71,6 @@ def cores() -> int:
 def mixjax(task: Task, seed: int, limit: float) -> Curve:
     """The default search of `mixjax.fit` (128 starts), again with the next seed until the goal is reached."""
     from mixjax import fitting
-    from mixjax import search as searching
 
     class EnoughError(Exception):
         """The goal is reached or the time is up."""
@@ -79,7 +78,7 @@ def mixjax(task: Task, seed: int, limit: float) -> Curve:
     curve = Curve()
     began = time.perf_counter()
     fitting.draw_starts(task.problem, fitting.STARTS, seed)
-    fitting._search(task.problem, searching.ROUND, 0, seed, "float64", None)
+    fitting._search(task.problem, 16, 0, seed, "float64", None)
     curve.compile_seconds = time.perf_counter() - began
     began = time.perf_counter()
 

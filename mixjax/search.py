@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -24,7 +24,7 @@ STARTS, HOPS = 128, 2
 _SIFT = {"steps": 3000, "decrease": 1e-2, "window": 20}
 _SEARCH = {"steps": 5000, "decrease": 1e-4, "window": 20}
 _POLISH = {"steps": 20000, "decrease": 1e-7, "window": 50}
-ROUND = 64  # starts that are sifted and searched before the next
+_FIRST, _ROUND = 16, 64  # starts that are minimised well before any other, and those of the first round; each further round doubles their number
 _SIFTED, _POLISHED = 4, 4  # one start in 4 is searched to the end; the best 4 minima are polished
 
 
@@ -58,8 +58,8 @@ def make_budget(hops: int, steps: int, decrease: float, window: int) -> Budget:
 def search(objective: HuberObjective, data: Observations, z: Floats, keys: NDArray[Any], hops: int, report: Report | None = None) -> Searched:
     """Sift, search and polish the starts of every group of `data`.
 
-    The starts are taken in rounds of `ROUND`: all of a round are minimised loosely and its best quarter goes on with
-    basin hopping. The best minima of all rounds are polished.
+    The starts are taken in rounds: all of a round are minimised loosely (the first of all well) and its best quarter
+    goes on with basin hopping. The best minima of all rounds are polished.
 
     Args:
         z: starts (groups, starts, q); their dtype is the precision of all but the polish.
@@ -71,11 +71,11 @@ def search(objective: HuberObjective, data: Observations, z: Floats, keys: NDArr
         Minima in double precision; on KeyboardInterrupt what was found so far, not `finished`.
     """
     starts = z.shape[1]
-    rounds = np.array_split(np.arange(starts), -(-starts // ROUND))
-    progress = _Progress(len(z), starts + sum(_survivors(len(some)) for some in rounds) * (hops + 1) + _POLISHED, report)
+    rounds = _rounds(starts)
+    progress = _Progress(len(z), sum(len(some) + _survivors(len(some)) * (hops + 1) for some in rounds) + _POLISHED, report)
     found: list[batch.Search] = []
     for some in rounds:
-        found.append(_round(objective, data, z[:, some], keys[:, some], hops, progress))
+        found.append(_round(objective, data, z[:, some], keys[:, some], 0 if found else _FIRST, hops, progress))
         if not found[-1].finished:
             break
     minima = _joined(found)
@@ -86,12 +86,26 @@ def search(objective: HuberObjective, data: Observations, z: Floats, keys: NDArr
     return Searched(minima, _no_worse(polished, begin, f))
 
 
-def _round(objective: HuberObjective, data: Observations, z: Floats, keys: NDArray[Any], hops: int, progress: _Progress) -> batch.Search:
-    """Some starts minimised loosely, and the best quarter of them searched; the evaluations of all are shared out."""
-    sifted = batch.run(objective, data, z, keys, make_budget(0, **_SIFT), progress)
+def _rounds(starts: int) -> list[NDArray[np.intp]]:
+    """Numbers of the starts of every round: few at first, so that something good is known soon, then more, so that many lanes are busy."""
+    ends = [_ROUND]
+    while ends[-1] < starts:
+        ends.append(2 * ends[-1])
+    return [some for some in np.split(np.arange(starts), ends) if len(some)]
+
+
+def _round(objective: HuberObjective, data: Observations, z: Floats, keys: NDArray[Any], first: int, hops: int, progress: _Progress) -> batch.Search:
+    """The `first` starts minimised well, the others loosely, and the best quarter of all searched; the evaluations of all are shared out."""
+    parts = []
+    for some, sift in ((slice(first), _SEARCH), (slice(first, None), _SIFT)):
+        if z[:, some].size:
+            parts.append(batch.run(objective, data, z[:, some], keys[:, some], make_budget(0, **sift), progress))
+            if not parts[-1].finished:
+                break
+            progress.done += z[:, some].shape[1]
+    sifted = _joined(parts)
     if not sifted.finished:
         return _in_double(objective, data, sifted)
-    progress.done += z.shape[1]
     begin, keys, f = _best(sifted, keys, _survivors(z.shape[1]))
     searched = batch.run(objective, data, begin, keys, make_budget(hops, **_SEARCH), progress)
     searched = _in_double(objective, data, _no_worse(searched, begin, f))
