@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixjax.engine import batch
 from mixjax.errors import UserError
-from mixjax.law import Law, find_law, laws
+from mixjax.law import Law, find_law, is_built_in
 from mixjax.law.base import start_ranges, terms
 from mixjax.law.evaluate import domain_index, predict
 from mixjax.problem import Problem, at_limit, make_problem, row_weights, to_paper
@@ -150,7 +150,7 @@ def _record(problem: Problem, runs: Runs, searched: Searched, delta: float, resi
     fitted = (shares > 0) & np.any([np.isfinite(runs.loss(t)) for t in problem.targets], axis=0)
     reads = zip(("N", "D"), (runs.N, runs.D), terms(problem.law, problem.k), strict=True)
     ranges = {name: (float(x[fitted].min()), float(x[fitted].max())) for name, x, needed in reads if needed and x is not None}
-    own = None if problem.law.name in laws() else problem.law
+    own = None if is_built_in(problem.law.name) else problem.law
     return Fit(problem.law.name, problem.domains, problem.targets, params, objective, records, delta, residual, units, ranges, made, own)
 
 

@@ -230,14 +230,16 @@ def is_convex(fit: Fit, shares: Floats) -> bool:
     def outside_unit(name: str) -> bool:
         return bool(np.all((values(name) <= 0) | (values(name) >= 1)))
 
-    if fit.law in ("additive", "additive_fixed_n", "additive_fixed_nd", "joint"):
+    law = fit.law.partition("@")[0]
+    brackets = {"joint": ("gamma_A", "gamma_B"), "powers": ("gamma_B",)}.get(law, ())
+    if law in ("additive", "additive_fixed_n", "additive_fixed_nd", "joint", "powers"):
         gamma = values("gamma")
-        return bool(np.all((gamma >= 0) & (gamma <= 1))) and (fit.law != "joint" or (outside_unit("gamma_A") and outside_unit("gamma_B")))
-    if fit.law == "simple":
+        return bool(np.all((gamma >= 0) & (gamma <= 1))) and all(outside_unit(name) for name in brackets)
+    if law == "simple":
         return outside_unit("gamma")
-    if fit.law == "ge24":
+    if law == "ge24":
         return bool(np.all(values("gamma") >= 0))
-    return fit.law in ("ye_m1", "ye_m2", "ye_m4")
+    return law in ("ye_m1", "ye_m2", "ye_m4")
 
 
 # --- Checks --------------------------------------------------------------------------------------

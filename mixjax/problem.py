@@ -105,7 +105,11 @@ def _log_scales(runs: Runs, law: Law) -> tuple[Floats, Floats, tuple[float, floa
             continue
         if counts is None:
             raise UserError(runs.name, f"no column {name}, which law {law.name!r} reads", "name the column, or take a law at fixed (N, D)")
-        log_counts = np.log(counts / unit)
+        counted = counts - law.lag if name == "D" else counts
+        if (counted <= 0).any():
+            what = f"D of {int((counted <= 0).sum())} rows is not beyond the {law.lag:.4g} tokens that law {law.name!r} leaves out"
+            raise UserError(runs.name, what, "leave these rows out, or take a smaller lag")
+        log_counts = np.log(counted / unit)
         # A law whose family depends on the units of N and D stays in its own.
         middle = float(np.exp(log_counts.mean())) if law.rescale and law.units == (1.0, 1.0) else 1.0
         logs.append(log_counts - np.log(middle))

@@ -99,9 +99,9 @@ class Fit:
         Raises:
             UserError: a user's law that was not handed to `load_fit`.
         """
-        from mixjax.law import find_law, laws
+        from mixjax.law import find_law, is_built_in
 
-        if self.own_law is None and self.law not in laws():
+        if self.own_law is None and not is_built_in(self.law):
             raise UserError("fit", f"made with {self.law!r}, which is not a built-in law", "hand it over: load_fit(path, law=...) or --law FILE.py:NAME")
         return find_law(self.own_law or self.law)
 
@@ -126,6 +126,8 @@ class Fit:
         for name, needed in zip(("N", "D"), reads, strict=True):
             if needed and columns[name] is None:
                 raise UserError("predict", f"{name} is missing", f"law {self.law!r} reads it: give a count")
+        if law.lag and reads.D and (np.asarray(D, dtype=np.float64) <= law.lag).any():
+            raise UserError("predict", f"D is not beyond the {law.lag:.4g} tokens that law {self.law!r} leaves out", "give more tokens")
         weights = self._weights(h)
         sizes = [_count(c, columns[c]) if needed else np.ones(()) for c, needed in zip(("N", "D"), reads, strict=True)]
         try:

@@ -101,12 +101,12 @@ def _noise(rng: np.random.Generator, run: NDArray[np.intp], targets: int) -> Flo
 
 def known_fit(law: str | Law, domains: Sequence[str], params: Mapping[str, Mapping[str, Any]], made: Mapping[str, Any] | None = None) -> Fit:
     """A `Fit` of given parameters, {target: {parameter: value}}, in the law's own form for N and D as counts."""
-    from mixjax.law import find_law, laws
+    from mixjax.law import find_law, is_built_in
 
     record = find_law(law)
     names = tuple(params)
     search = Search("known", rows=0, evaluations=0, gradient=0.0, agreeing=0, starts=0, dropped=0)
-    own = None if record.name in laws() else record
+    own = None if is_built_in(record.name) else record
     return Fit(
         law=record.name,
         domains=tuple(domains),

@@ -35,6 +35,11 @@ def joint(p, h, N, D):
     return p["E"] + 1 / np.sum(p["C"] * h ** p["gamma"]) + A / N ** p["alpha"] + B / D ** p["beta"]
 
 
+def powers(p, h, N, D):
+    """The joint law with its mixture term in the place of A, and no floor."""
+    return 1 / np.sum(p["C"] * h ** p["gamma"]) / N ** p["alpha"] + np.sum(p["C_B"] * h) ** p["gamma_B"] / D ** p["beta"]
+
+
 def full(p, h, N, D):
     """Equations (10) and (11), N and D in `FULL_UNITS`."""
     A = np.sum(p["C_A"] * h) ** p["gamma_A"]
@@ -79,7 +84,7 @@ def ge24(p, h, N, D):
     return (p["B"] / D ** p["beta"] + p["E"]) * p["C"] / h[0] ** p["gamma"]
 
 
-LAWS = {law.__name__: law for law in (chinchilla, simple, additive, joint, full, additive_fixed_nd, additive_fixed_n, ye_m1, ye_m2, ye_m3, ye_m4, ge24)}
+LAWS = {law.__name__: law for law in (chinchilla, simple, additive, joint, full, powers, additive_fixed_nd, additive_fixed_n, ye_m1, ye_m2, ye_m3, ye_m4, ge24)}
 
 # Number of parameters with k domains, for k = 3, 4, 7, 8, written out from the paper's counts.
 COUNTS = {
@@ -88,6 +93,7 @@ COUNTS = {
     "additive": (11, 13, 19, 21),
     "joint": (17, 21, 33, 37),
     "full": (23, 29, 47, 53),
+    "powers": (12, 15, 24, 27),
     "additive_fixed_nd": (7, 9, 15, 17),
     "additive_fixed_n": (9, 11, 17, 19),
     "ye_m1": (7, 9, 15, 17),
@@ -104,6 +110,7 @@ READS = {
     "additive": (True, True),
     "joint": (True, True),
     "full": (True, True),
+    "powers": (True, True),
     "additive_fixed_nd": (False, False),
     "additive_fixed_n": (False, True),
     "ye_m1": (False, False),

@@ -74,13 +74,13 @@ def read_law(text: str) -> str | Law:
     path, colon, name = text.rpartition(":")
     if not (colon and path.endswith(".py")):
         return text
-    from mixjax.law import Law, laws
+    from mixjax.law import Law, is_built_in
 
     law = getattr(_execute(path), name, None)
     if not isinstance(law, Law):
         what = "has no" if law is None else f"has a {type(law).__name__}, not a mixjax.Law, as"
         raise UserError(path, f"{what} {name!r}", "write FILE.py:NAME, where the file says NAME = mixjax.Law(...)")
-    if law.name in laws():
+    if is_built_in(law.name):
         raise UserError(path, f"law {name!r} has the name of a built-in law, {law.name!r}", "give it another name")
     return law
 

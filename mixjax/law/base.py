@@ -109,6 +109,7 @@ class Law:
         units: N and D enter the law divided by these two counts. (1, 1) for laws with `rescale`.
         own_domain: the law of target i sees the weight of training domain i only, h is (1,).
         coordinates: how the law is searched, where its own parameters are a bad way to.
+        lag: tokens that do not count, D enters as D - lag: what a warm-up of the learning rate takes (see `lagged`).
     """
 
     name: str
@@ -121,6 +122,7 @@ class Law:
     units: tuple[float, float] = (1e9, 1e10)
     own_domain: bool = False
     coordinates: Coordinates | None = None
+    lag: float = 0.0
 
     def __post_init__(self) -> None:
         if (self.coefficients is None) == (self.predict is None):
@@ -136,6 +138,21 @@ class Law:
     def count(self, k: int) -> int:
         """Number of parameters with k domains."""
         return sum(p.size(k) for p in self.parameters)
+
+
+def lagged(law: Law, lag: float) -> Law:
+    """The same law of D - lag tokens, named NAME@LAG.
+
+    A model at the end of a linear warm-up over W tokens has spent the learning rate of W / 2: its loss is that of a run without
+    warm-up that has seen W / 2 fewer.
+
+    Raises:
+        ValueError: lag is not a number of at least 0.
+    """
+    if not (np.isfinite(lag) and lag >= 0):
+        raise ValueError(f"law {law.name!r}: a lag of {lag} tokens")
+    name = law.name.partition("@")[0]
+    return replace(law, name=f"{name}@{lag:g}" if lag else name, lag=float(lag))
 
 
 def searched(law: Law, zeros: bool = False) -> Coordinates:
@@ -191,6 +208,8 @@ def row_loss(law: Law, params: Params, h: jax.Array, N: jax.Array, D: jax.Array)
 
     Terms that the law lacks read neither N nor D. Source: paper eq. (3).
     """
+    if law.lag:
+        D = jnp.maximum(D - law.lag, 1e-6 * law.lag)  # finite everywhere; who asks for a loss checks D first
     n, d = N / law.units[0], D / law.units[1]
     if law.predict is not None:
         return law.predict(params, h, n, d)

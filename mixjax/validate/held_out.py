@@ -109,7 +109,7 @@ def cross_validate(
     predicted, train = {}, {}
     for g, target in enumerate(problem.targets):
         at = slice(g * len(splits), (g + 1) * len(splits))
-        predicted[target], train[target] = _held_out(problem, g, whole, splits, found.best.z[at], found.best.f[at])
+        predicted[target], train[target] = held_out_losses(problem, g, whole, splits, found.best.z[at], found.best.f[at])
     of = _scales(whole)
     scores = {t: choice_score(p, np.where(np.isnan(p), np.nan, whole.loss(t)), of) for t, p in predicted.items()}
     return Validation(problem.law.name, by, splits, {t: s for t, s in scores.items() if s is not None}, train, predicted)
@@ -120,7 +120,7 @@ def _options(starts: int = STARTS, hops: int = HOPS, delta: float = 1e-3, residu
     return starts, hops, delta, residual
 
 
-def _held_out(problem: Problem, group: int, runs: Runs, folds: Sequence[Fold], z: Floats, f: Floats) -> tuple[Floats, float]:
+def held_out_losses(problem: Problem, group: int, runs: Runs, folds: Sequence[Fold], z: Floats, f: Floats) -> tuple[Floats, float]:
     """Held-out predictions (rows,) of one target, and the mean error of the fitted rows; z (folds, minima, q), f (folds, minima)."""
     target, predicted, train = problem.targets[group], np.full(len(runs), np.nan), []
     ones = np.ones(len(runs))
