@@ -27,6 +27,11 @@ _AVERAGED = 3
 Losses = Mapping[str, NDArray[np.float64]]
 
 
+def everywhere(laws: list[str]) -> dict[str, list[str]]:
+    """The same laws for every target."""
+    return dict.fromkeys(TARGETS, laws)
+
+
 def main() -> None:
     """Choose by backtest, fit, then read the 3B rows."""
     warnings.simplefilter("ignore", mj.MixjaxWarning)
@@ -35,13 +40,13 @@ def main() -> None:
     print(chosen)
     names = [c.law for c in chosen.candidates]
     of_paper = [name for name in names if not name.startswith("powers")]
-    own = {t: min(chosen.candidates, key=lambda c: float(np.mean([e[t] for e in c.errors.values()]))).law for t in TARGETS}  # noqa: B023
+    own = {t: min(chosen.candidates, key=lambda c: float(np.mean([e[t] for e in c.errors.values()]))).law for t in TARGETS}
     rules: dict[str, dict[str, list[str]]] = {
-        **{f"plain {law}": dict.fromkeys(TARGETS, [law]) for law in PAPER},
-        "law chosen, no lag": dict.fromkeys(TARGETS, [next(n for n in of_paper if "@" not in n)]),
-        "paper's laws with lag": dict.fromkeys(TARGETS, of_paper[:1]),
-        "extrapolate (the rule)": dict.fromkeys(TARGETS, [chosen.law]),
-        f"mean of the best {_AVERAGED}": dict.fromkeys(TARGETS, names[:_AVERAGED]),
+        **{f"plain {law}": everywhere([law]) for law in PAPER},
+        "law chosen, no lag": everywhere([next(n for n in of_paper if "@" not in n)]),
+        "paper's laws with lag": everywhere(of_paper[:1]),
+        "extrapolate (the rule)": everywhere([chosen.law]),
+        f"mean of the best {_AVERAGED}": everywhere(names[:_AVERAGED]),
         "choice per target": {t: [law] for t, law in own.items()},
     }
     needed = sorted({law for rule in rules.values() for members in rule.values() for law in members})

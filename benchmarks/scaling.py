@@ -1,0 +1,80 @@
+"""How a fit grows with k, rows, targets and starts: python -m benchmarks.scaling
+
+Joint law on simulated runs; one round of 16 starts a target without hops, and microseconds an evaluation over all cores, the second
+of two runs (the first compiles). Lanes up to 16384 on an accelerator.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from typing import Any
+
+import jax
+
+from benchmarks.common import RESULTS, markdown, write_result
+from benchmarks.tasks import simulated
+from mixjax.engine import batch
+from mixjax.fitting import draw_starts
+from mixjax.law import find_law
+from mixjax.problem import make_problem
+from mixjax.search import make_budget
+
+_STARTS, _STEPS = 16, 200
+CASES = {
+    "k": [{"k": k} for k in (2, 4, 8, 16, 32, 64)],
+    "rows": [{"rows": rows} for rows in (100, 300, 1000, 3000, 10000)],
+    "targets": [{"targets": targets} for targets in (1, 4, 16, 64)],
+    "starts": [{"starts": starts} for starts in (16, 64, 256, 1024)],
+}
+
+
+def measure(k: int = 7, rows: int = 1374, targets: int = 4, starts: int = _STARTS) -> dict[str, Any]:
+    problem = make_problem(simulated(k, targets, rows), find_law("joint"), None, 1e-3, "loss", None)
+    z, keys = draw_starts(problem, starts, 0)
+    budget = make_budget(0, _STEPS, 0.0, 20)
+    times, evaluations = [], 0
+    for _ in range(2):
+        began = time.perf_counter()
+        found = batch.run(problem.objective, problem.data, z, keys, budget, None)
+        times.append(time.perf_counter() - began)
+        evaluations = int(found.evaluations.sum())
+    seconds = times[1]
+    return {
+        "k": k, "rows": rows, "targets": targets, "starts": starts, "parameters": int(z.shape[-1]), "cells": int(problem.data.losses[0].size),
+        "seconds": seconds, "compile": max(0.0, times[0] - seconds), "microseconds an evaluation": 1e6 * seconds / evaluations,
+        "largest memory, MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }  # fmt: skip
+
+
+def main() -> None:
+    if jax.default_backend() != "cpu":
+        CASES["starts"] += [{"starts": 4096}, {"starts": 16384}]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for axis, cases in CASES.items():
+        found[axis] = []
+        for case in cases:
+            found[axis].append(measure(**case))
+            print(axis, found[axis][-1], flush=True)
+    columns = ("k", "rows", "targets", "starts", "parameters", "cells", "compile", "microseconds an evaluation")
+    print(markdown(["", *columns], [[axis, *(f"{r[c]:.4g}" for c in columns)] for axis, rs in found.items() for r in rs]))
+    figure(found)
+    write_result("scaling", {"steps": _STEPS, "axes": found})
+
+
+def figure(found: dict[str, list[dict[str, Any]]]) -> None:
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(12, 3.2), layout="constrained")
+    for i, (axis, cases) in enumerate(found.items()):
+        axes = drawn.add_subplot(1, len(found), i + 1)
+        axes.plot([c[axis] for c in cases], [c["microseconds an evaluation"] for c in cases], "o-")
+        axes.set(xscale="log", yscale="log", xlabel=axis)
+        axes.spines[["top", "right"]].set_visible(False)
+        if i == 0:
+            axes.set_ylabel("microseconds an evaluation, all cores")
+    drawn.savefig(RESULTS / "scaling.png", dpi=150)
+
+
+if __name__ == "__main__":
+    main()
