@@ -1,4 +1,4 @@
-"""Commands that say how far to trust a law or a fit: validate, intervals, identify."""
+"""Commands that say how far to trust a law or a fit: validate, extrapolate, intervals, identify."""
 
 from __future__ import annotations
 
@@ -61,6 +61,68 @@ def validate(
         files.print_json(found.to_dict())
     else:
         click.echo(found)
+
+
+class _Lags(click.ParamType):
+    """0,1e9,2e9: counts of tokens."""
+
+    name = "tokens"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """The numbers, or click's complaint about the option."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of numbers; write for example 0,1e9,2e9", param, ctx)
+
+
+@click.command(short_help="Fit the law that predicts held-out scales best.")
+@options.runs_arguments
+@click.option("-o", "--output", metavar="FIT.json", help="Where to write the chosen fit, for predict and mix.")
+@click.option("--laws", type=options.Names(), metavar="a,b", help="Laws to choose from.  [default: additive,joint,full,powers]")
+@click.option("--lags", type=_Lags(), metavar="X,Y", help="Tokens of warm-up to choose from.  [default: 0, 1/4, 1/2, 3/4 of the smallest D]")
+@options.search_options
+@options.json_option
+def extrapolate(
+    output: str | None,
+    laws: tuple[str, ...] | None,
+    lags: tuple[float, ...] | None,
+    as_json: bool,
+    progress: bool | None,
+    cache: bool,
+    search: Mapping[str, Any],
+    table: Mapping[str, Any],
+) -> None:
+    """Choose a law and a lag by what they predict of the largest N and D of RUNS left out, and fit it to all of RUNS.
+
+    Errors are means of |predicted - measured| / measured over the rows left out and over targets, percent. The law is named with its
+    lag, as joint@2e9: 2e9 tokens of every run do not count, because the learning rate was still warming up.
+
+    
+      mixjax extrapolate runs.csv -o fit.json --where "split == 'train'"
+      mixjax predict fit.json points.csv -o predicted.csv
+    """
+    from mixjax.cli import files
+    from mixjax.cli.runtime import use_cache
+    from mixjax.validate.extrapolate import LAWS
+    from mixjax.validate.extrapolate import extrapolate as choose
+
+    files.check_output(output, files.inputs(table))
+    records = [files.read_law(law) for law in laws or LAWS]
+    runs = files.read_table(table, targets=search.get("targets"))
+    use_cache(cache)
+    with Progress(progress) as watch:
+        found = choose(runs, laws=records, lags=lags, watch=watch, **search)
+    if output is not None:
+        found.fit.save(output)
+    if as_json:
+        files.print_json(found.to_dict())
+    else:
+        click.echo(found)
+        if output is not None:
+            click.echo(f"saved: {output}", err=True)
 
 
 @click.command(short_help="Intervals of predictions, or of the best mixture.")

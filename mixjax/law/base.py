@@ -152,7 +152,7 @@ def lagged(law: Law, lag: float) -> Law:
     if not (np.isfinite(lag) and lag >= 0):
         raise ValueError(f"law {law.name!r}: a lag of {lag} tokens")
     name = law.name.partition("@")[0]
-    return replace(law, name=f"{name}@{lag:g}" if lag else name, lag=float(lag))
+    return replace(law, name=f"{name}@{lag:g}".replace("e+0", "e").replace("e+", "e") if lag else name, lag=float(lag))
 
 
 def searched(law: Law, zeros: bool = False) -> Coordinates:
