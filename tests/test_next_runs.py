@@ -276,3 +276,43 @@ def test_mistakes_are_told_in_one_line(case):
             mj.next_runs(**({"goal": goal, "runs": runs} | options))
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+# --- In simulation -------------------------------------------------------------------------------
+
+
+def test_chosen_runs_pin_down_the_best_mixture_better_than_space_filling_and_random_ones():
+    """Three experiments, many noisy tables of each: every table is a target of one fit, the spread of their best mixtures is measured."""
+    names, noise, draws, more, scale = ["a", "b", "c", "d"], 0.001, 24, 6, (5e8, 1e10)
+    columns = [f"h_{d}" for d in names]
+    params = {"E": 1.5, "C": np.array([1.0, 0.6, 0.4, 0.5]) / 0.4, "gamma": np.array([0.35, 0.5, 0.6, 0.45]), "A": 300.0, "alpha": 0.34, "B": 1500.0}
+    known = known_fit("additive", names, {"t": params | {"beta": 0.36}})
+    goal = mj.Goal(known, 1e9, 2e10, floors=dict.fromkeys(names, 0.02))
+    best = goal.array(goal.best().weights)
+
+    def spread(first: Runs, h: np.ndarray) -> float:
+        """Median squared error of the best mixture once runs of h are trained too."""
+        shares = np.concatenate([first.h, h])
+        N, D = (np.concatenate([x, np.full(len(h), y)]) for x, y in zip((first.N, first.D), scale, strict=True))
+        off = 1 + noise * np.random.default_rng(11).standard_normal((draws, len(shares)))
+        losses = {f"loss_t{r}": known.predict(N, D, shares)["t"] * off[r] for r in range(draws)}
+        table = pd.DataFrame({"N": N, "D": D} | dict(zip(columns, shares.T, strict=True)) | losses)
+        fit = mj.fit(mj.read_runs(table), "additive", starts=8, hops=0, delta=0.05)
+        one = [goal.but(fit=replace(fit, targets=(t,), params={t: fit.params[t]})) for t in fit.targets]
+        return float(np.median([np.sum((goal.array(g.best().weights) - best) ** 2) for g in one]))
+
+    found: dict[str, list[float]] = {}
+    for seed in range(3):
+        h = 0.05 + 0.8 * np.random.default_rng(seed).dirichlet(np.full(4, 3.0), 10)
+        m, N, D = (x.ravel() for x in np.meshgrid(np.arange(10), [2e8, 5e8], [5e9, 1e10], indexing="ij"))
+        first = mj.read_runs(simulate_runs(known, h[m], N, D, noise=noise, seed=seed))
+        designs = {aim: mj.next_runs(goal, first, more, aim=aim, scales=[scale]).frame()[columns].to_numpy() for aim in ("best mixture", "d-optimal")}
+        least = float(first.h.min())
+        designs["even"] = mj.design_mixtures(names, more, least, seed=seed).to_numpy()
+        designs["random"] = mj.design_mixtures(names, more, least, seed=seed, concentration=1.0).to_numpy()
+        for name, design in designs.items():
+            found.setdefault(name, []).append(spread(first, design))
+    error = {name: float(np.mean(values)) for name, values in found.items()}
+    for name in ("best mixture", "d-optimal"):
+        assert error[name] < 0.85 * error["even"]
+        assert error[name] < 0.6 * error["random"]

@@ -237,8 +237,16 @@ def _candidates(goal: Goal, trained: Runs, among: Runs | None, scales: Sequence[
 
 
 def _mixtures(trained: Runs, seed: int) -> Floats:
-    """Random mixtures with shares not below the smallest trained one, and the trained ones, (m, k)."""
+    """Mixtures with shares not below the smallest trained one, spread evenly and random, and the trained ones, (m, k)."""
     rng, k = np.random.default_rng(seed), trained.h.shape[1]
-    drawn = np.concatenate([rng.dirichlet(np.full(k, concentration), _CANDIDATES // 2) for concentration in (1.0, _SPARSE)])
+    drawn = [rng.dirichlet(np.full(k, concentration), _CANDIDATES // 2) for concentration in (1.0, _SPARSE)]
+    corners_and_edges = [_edges(k)] if trained.h.min() > 0 else []
     least = min(float(trained.h.min()), 1.0 / k)
-    return np.concatenate([least + (1 - k * least) * drawn, np.unique(trained.h, axis=0)])
+    return np.concatenate([least + (1 - k * least) * np.concatenate([*corners_and_edges, *drawn]), np.unique(trained.h, axis=0)])
+
+
+def _edges(k: int) -> Floats:
+    """The corners of the simplex, the middles of its edges and its centre (k (k + 1) / 2 + 1, k)."""
+    one = np.eye(k)
+    i, j = np.triu_indices(k)
+    return np.concatenate([(one[i] + one[j]) / 2, np.full((1, k), 1.0 / k)])
