@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mixjax.mixture import optimal_mixture as optimal_mixture
     from mixjax.numerics import power as power
     from mixjax.plan import design_mixtures as design_mixtures
+    from mixjax.planning.next_runs import next_runs as next_runs
     from mixjax.record import Fit as Fit
     from mixjax.record import load_fit as load_fit
     from mixjax.runs import Runs as Runs
@@ -87,6 +88,7 @@ _HOMES = {
     "optimal_mixture": "mixture",
     "power": "numerics",
     "design_mixtures": "plan",
+    "next_runs": "planning.next_runs",
     "Fit": "record",
     "load_fit": "record",
     "Runs": "runs",

@@ -1,4 +1,4 @@
-"""Which mixtures to train (domains -> PLAN -> runs): points that fill the simplex evenly, every weight above a minimum."""
+"""Which mixtures to train (domains -> PLAN -> runs): points that fill the simplex evenly or at random, every weight above a minimum."""
 
 from __future__ import annotations
 
@@ -29,12 +29,14 @@ def design_mixtures(
     minimum: float = 0.0,
     prior: Mapping[str, float] | None = None,
     seed: int = 0,
+    concentration: float | None = None,
 ) -> pd.DataFrame:
-    """Mixtures to train: n points that fill {h : h_i >= minimum, sum_i h_i = 1} evenly.
+    """Mixtures to train: n points that fill {h : h_i >= minimum, sum_i h_i = 1} evenly, or at random.
 
     Farthest-point selection: the first point is the centroid, each further one the candidate farthest from all before
     it, so the first rows of a design are a good smaller design (for fewer mixtures at larger sizes). Where n points
     make a lattice, the paper's grid, that covers the simplex about as well, the lattice is taken.
+    With a concentration they are drawn from a Dirichlet distribution instead, independent of each other.
 
     Args:
         domains: names, at least 2.
@@ -43,6 +45,8 @@ def design_mixtures(
         prior: {domain: share or token count}, any scale. The even design is then tilted to it,
             h_i proportional to prior_i u_i for the part above the minimum: the centroid becomes the prior.
         seed: of the candidates; same seed, same design.
+        concentration: the part above the minimum is Dirichlet of parameters concentration * k * prior_i, of mean prior (equal
+            shares without one): 1 is flat over the simplex, less favours few large shares, more mixtures near the prior.
 
     Returns:
         Table (n, k) of columns h_<domain>; rows sum to 1 within 1e-12.
@@ -57,10 +61,13 @@ def design_mixtures(
 
     k = _check(domains, n, minimum)
     share = _prior_above_minimum(domains, minimum, prior)
-    u = _even(k, int(n), seed)
-    if share is not None:
-        u = u * share
-        u /= u.sum(axis=1, keepdims=True)
+    if concentration is not None:
+        u = _dirichlet(k, int(n), share, concentration, seed)
+    else:
+        u = _even(k, int(n), seed)
+        if share is not None:
+            u = u * share
+            u /= u.sum(axis=1, keepdims=True)
     return pd.DataFrame(minimum + (1.0 - k * minimum) * u, columns=[f"h_{d}" for d in domains])
 
 
@@ -99,6 +106,15 @@ def _prior_above_minimum(domains: Sequence[str], minimum: float, prior: Mapping[
         low = int(np.argmin(above))
         raise UserError("prior", f"share {above[low] + minimum:.4g} of {domains[low]!r} is not above the minimum {minimum:.4g}", "lower the minimum")
     return above / above.sum()
+
+
+def _dirichlet(k: int, n: int, share: Floats | None, concentration: float, seed: int) -> Floats:
+    """n random points (n, k) of mean `share`; the first ones are those of a smaller design."""
+    if not (np.isfinite(concentration) and concentration > 0):
+        raise UserError("concentration", f"{concentration} is not a positive number", "give 1 for a flat distribution")
+    alpha = concentration * k * (np.full(k, 1.0 / k) if share is None else share)
+    u = np.random.default_rng(seed).dirichlet(alpha, n)
+    return u / u.sum(axis=1, keepdims=True)
 
 
 def _even(k: int, n: int, seed: int) -> Floats:

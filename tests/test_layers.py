@@ -16,7 +16,7 @@ HOUSE = Path(mixjax.__file__).parent
 # Each may import from those before it, and from itself.
 ORDER = [
     "errors", "numerics", "score", "where", "table", "runs", "splits", "law", "design", "objective", "problem", "engine", "search", "simplex", "record",
-    "summary", "fitting", "mixture", "plan", "simulate", "choose", "validate", "pipeline", "report", "export", "decision", "config",
+    "summary", "fitting", "mixture", "plan", "simulate", "choose", "validate", "pipeline", "report", "export", "decision", "planning", "config",
     "cli", "__main__",
 ]  # fmt: skip
 FILES = sorted(path for path in HOUSE.rglob("*.py") if path != HOUSE / "__init__.py")
@@ -29,7 +29,7 @@ PUBLIC = {
     "design_mixtures", "Fit", "load_fit", "Runs", "read_runs", "Score", "demo_runs", "simulate_runs", "__version__",
     "compute_optimal", "compare_mixtures", "Goal", "beside", "marginal_values", "price_limits", "Start", "smallest_move",
     "trust_path", "flat_region", "robust_mixture", "budget_path", "growth_laws", "caps_from_tokens", "corners", "target_map", "export_mixture",
-    "resample", "best_mixture", "cross_validate", "extrapolate", "identify", "uncertainty", "refit",
+    "resample", "best_mixture", "cross_validate", "extrapolate", "identify", "uncertainty", "refit", "next_runs",
 }  # fmt: skip
 
 

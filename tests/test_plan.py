@@ -97,6 +97,25 @@ def test_a_prior_tilts_the_design_and_its_scale_does_not_matter():
     np.testing.assert_allclose(h, design_mixtures(names(4), 30, prior=dict(reversed(shares.items()))), rtol=1e-12)
 
 
+def test_dirichlet_designs_have_their_moments():
+    prior = {"a": 60, "b": 25, "c": 15}
+    share, minimum, concentration = np.array([0.6, 0.25, 0.15]), 0.05, 2.0
+    h = design_mixtures(ABC, 20_000, minimum, prior, seed=1, concentration=concentration).to_numpy()
+    assert h.min() >= minimum
+    np.testing.assert_allclose(h.sum(axis=1), 1.0, atol=1e-12)
+    above = (share - minimum) / (1 - 3 * minimum)
+    np.testing.assert_allclose(h.mean(axis=0), share, atol=0.005)
+    variance = above * (1 - above) / (3 * concentration + 1)
+    np.testing.assert_allclose(((h - minimum) / (1 - 3 * minimum)).var(axis=0), variance, rtol=0.03)
+
+
+def test_dirichlet_designs_are_seeded_and_nested():
+    small, large = (design_mixtures(ABC, n, seed=4, concentration=0.5) for n in (5, 9))
+    assert large[:5].equals(small)
+    assert not small.equals(design_mixtures(ABC, 5, seed=5, concentration=0.5))
+    assert not small.equals(design_mixtures(ABC, 5, seed=4))
+
+
 def test_all_the_minimum_there_is():
     np.testing.assert_allclose(design_mixtures(["a", "b"], 1, 0.5).to_numpy(), [[0.5, 0.5]])
 
@@ -117,6 +136,8 @@ def test_all_the_minimum_there_is():
         ({"minimum": np.nan}, "minimum: nan is not a share"),
         ({"minimum": 0.4}, "minimum: 3 domains of at least 0.4 each leave nothing to vary; give less than 1/3"),
         ({"domains": ["a", "b"], "minimum": 0.5}, "leave nothing to vary"),
+        ({"concentration": 0.0}, "concentration: 0.0 is not a positive number"),
+        ({"concentration": np.inf}, "concentration: inf is not"),
         ({"prior": {"a": 1, "b": 1}}, "prior: domain 'c' is not in both"),
         ({"prior": {"a": 1, "b": 1, "c": 1, "x": 1}}, "prior: domain 'x' is not in both"),
         ({"prior": {"a": 1, "b": 1, "c": 0}}, "prior: a share is not a positive number"),

@@ -159,7 +159,7 @@ def intervals(fit_file: str, points: str | None, output: str | None, law_file: s
     table = given["table"]
     files.check_output(output, (*files.inputs(table), fit_file, *([points] if points else [])))
     fitted = files.read_fit(fit_file, law_file)
-    runs = _fitted_rows(fitted, table)
+    runs = fitted_rows(fitted, table)
     use_cache(cache)
     if points is None:
         _best(fitted, runs, given, as_json)
@@ -167,7 +167,7 @@ def intervals(fit_file: str, points: str | None, output: str | None, law_file: s
         _at_points(fitted, runs, points, output, given, as_json)
 
 
-def _fitted_rows(fitted: Fit, table: Mapping[str, Any]) -> Runs:
+def fitted_rows(fitted: Fit, table: Mapping[str, Any]) -> Runs:
     """The rows of RUNS, which must be those that were fitted."""
     from mixjax.cli import files
     from mixjax.errors import UserError, warn
@@ -249,7 +249,7 @@ def identify(fit_file: str, points: str | None, law_file: str | None, cache: boo
     from mixjax.validate.identify import identify as identify_fit
 
     fitted = files.read_fit(fit_file, law_file)
-    runs = _fitted_rows(fitted, table)
+    runs = fitted_rows(fitted, table)
     at = None if points is None else files.read_points(points, table.get("columns"), fitted)[1]
     use_cache(cache)
     found = identify_fit(fitted, runs, at)

@@ -1,0 +1,101 @@
+"""design and next on the command line: tables, JSON, one line for every mistake."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mixjax.cli import main
+from mixjax.plan import design_mixtures
+from mixjax.simulate import random_truth, simulate_runs
+
+SCALE = ["-N", "7e9", "-D", "1.5e11"]
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch):
+    """No cache of compiled programs, no data folder of the user's."""
+    monkeypatch.setenv("MIXJAX_CACHE", "off")
+    monkeypatch.delenv("MIXJAX_DATA", raising=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("planning")
+    h = design_mixtures(["d0", "d1"], 6, minimum=0.05).to_numpy()
+    rows = [(N, D, m) for N in (1e8, 3e8, 1e9) for D in (5e9, 2e10) for m in range(len(h))]
+    N, D, m = (np.array(column) for column in zip(*rows, strict=True))
+    truth = random_truth("additive", 2, ["d0", "t"], seed=1)
+    simulate_runs(truth, h[m], N, D, noise=0.001).to_csv(place / "runs.csv", index=False)
+    truth.save(place / "fit.json")
+    design_mixtures(["d0", "d1"], 4, minimum=0.1).to_csv(place / "mixtures.csv", index=False)
+    random_truth("chinchilla", 0, ["d0", "t"]).save(place / "chinchilla.json")
+    return place
+
+
+@pytest.fixture
+def run(capsys):
+    def run(*argv: object) -> tuple[int, str, str]:
+        code = main([str(word) for word in argv])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def test_dirichlet_designs(run):
+    code, out, err = run("design", "--domains", "a,b,c", "--n", "3", "--dirichlet", "0.5", "--min", "0.1")
+    assert (code, err) == (0, "")
+    expected = design_mixtures(["a", "b", "c"], 3, 0.1, concentration=0.5).to_csv(index=False)
+    assert out == expected
+
+
+def test_next_runs_as_a_table_and_as_json(folder, run, tmp_path):
+    command = ["next", folder / "fit.json", folder / "runs.csv", "--n", "2", *SCALE, "--size", "3e8:2e10", "-o", tmp_path / "next.csv"]
+    code, out, err = run(*command)
+    assert (code, err) == (0, "")
+    assert "2 runs to train next, aim: best mixture, 7.2e+19 FLOP in all" in out
+    code, out, err = run(*command, "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out, parse_constant=pytest.fail)
+    assert [(r["N"], r["D"], r["flops"]) for r in found["runs"]] == [(3e8, 2e10, 6 * 3e8 * 2e10)] * 2
+    assert found["runs"][1]["share_sd"] < found["runs"][0]["share_sd"] < found["share_sd"]
+    table = pd.read_csv(tmp_path / "next.csv")
+    assert list(table) == ["N", "D", "h_d0", "h_d1"]
+    np.testing.assert_allclose(table["h_d0"], [r["weights"]["d0"] for r in found["runs"]])
+
+
+def test_next_puts_points_in_order(folder, run):
+    argv = ["next", folder / "fit.json", folder / "runs.csv", *SCALE, "--points", folder / "mixtures.csv", "--size", "1e8:5e9", "--n", 4, "--aim", "regret"]
+    code, out, err = run(*argv, "--json")
+    assert (code, err) == (0, "")
+    shares = [r["weights"]["d0"] for r in json.loads(out)["runs"]]
+    np.testing.assert_allclose(sorted(shares), sorted(pd.read_csv(folder / "mixtures.csv")["h_d0"]))
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["design", "--domains", "a,b", "--n", "3", "--dirichlet", "0"], "--dirichlet"),
+        (["next", "fit.json", "runs.csv", "-N", "7e9"], "D is missing"),
+        (["next", "fit.json", "runs.csv", *SCALE, "--size", "3e8"], "'3e8' is not N:D"),
+        (["next", "fit.json", "runs.csv", *SCALE, "--size", "3e8:x"], "'x' is not a positive number"),
+        (["next", "fit.json", "runs.csv", *SCALE, "--aim", "a"], "--aim"),
+        (["next", "fit.json", "runs.csv", *SCALE, "--n", "0"], "--n"),
+        (["next", "fit.json", "runs.csv", *SCALE, "--n", "9", "--points", "mixtures.csv", "--size", "1e8:5e9"], "9 runs of 4 candidates"),
+        (["next", "fit.json", "runs.csv", *SCALE, "-o", "runs.csv"], "is also read"),
+        (["next", "fit.json", "runs.csv", *SCALE, "--weights", "x=1"], "no target 'x'"),
+        (["next", "chinchilla.json", "runs.csv", *SCALE], "it has no domains"),
+        (["next", "none.json", "runs.csv", *SCALE], "none.json"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(folder, run, monkeypatch, argv, words):
+    monkeypatch.chdir(folder)
+    code, out, err = run(*argv)
+    assert (code, out) == (2, "")
+    (line,) = [line for line in err.splitlines() if "warning" not in line]
+    assert line.startswith("mixjax: error: ")
+    assert words in line
