@@ -42,13 +42,13 @@ class Option(NamedTuple):
         return f"{self.law}, {self.residual}, delta {self.delta:g}"
 
 
-# At one (N, D) the terms in N and D of the simple and the joint law are constants, or brackets of h.
-LAWS = ("additive_fixed_nd", "ye_m1", "ye_m2", "ye_m3", "ye_m4", "ge24", "simple", "joint")
+# At one (N, D) the terms in N and D of the simple law are constants. The joint law's run off to infinity: benchmarks/NOTES.md, "RegMix".
+LAWS = ("additive_fixed_nd", "ye_m1", "ye_m2", "ye_m3", "ye_m4", "ge24", "simple")
 # Other residuals for the two laws that cross-validation ranks highest as they are.
 VARIED = (("loss", 1e-1), ("log", 1e-3), ("log", 1e-2))
 FINALISTS = 2
 FOLDS = 5
-SEARCH: dict[str, Any] = {"starts": 24, "hops": 0}
+SEARCH: dict[str, Any] = {"starts": 12, "hops": 0}
 LIGHTGBM = {"boosting": "gbdt", "objective": "regression", "metric": ["l1", "l2"], "seed": 42, "learning_rate": 1e-2, "verbosity": -1, "num_threads": 1}
 ROUNDS, PATIENCE = 1000, 3
 
@@ -115,7 +115,7 @@ def choose(train: Runs) -> dict[Option, dict[str, float]]:
         began = time.perf_counter()
         try:
             found[option] = held_out(train, option)
-        except mj.UserError as error:  # a law too large for one (N, D) may have no finite parameters
+        except mj.UserError as error:  # a law may run off to infinity
             print(f"{option.label}: {error}", flush=True)
             return
         print(f"{option.label}: {mean(found[option]):.5f} cross-validated, {time.perf_counter() - began:.0f} s", flush=True)

@@ -240,6 +240,14 @@ def test_per_flop_takes_cheaper_runs(case):
     assert dear.runs[-1].share_sd < cheap.runs[-1].share_sd
 
 
+def test_a_best_mixture_that_is_hardly_known_is_warned_of(case):
+    goal, runs = case
+    noisy = replace(runs, losses=runs.losses * (1 + 0.05 * np.random.default_rng(0).standard_normal(runs.losses.shape)))
+    with pytest.warns(mj.MixjaxWarning, match="aim d-optimal"):
+        mj.next_runs(goal, noisy, 1)
+    mj.next_runs(goal, noisy, 1, aim="d-optimal")
+
+
 def test_laws_of_h_alone_need_no_scale():
     fit = random_truth("additive_fixed_nd", 3, ["d0"], seed=1)
     h = np.random.default_rng(0).dirichlet(np.ones(3), 20)
