@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from mixjax.errors import UserError, warn
 from mixjax.law.base import Law, row_loss, terms
 from mixjax.law.evaluate import domain_index
+from mixjax.limits import by_name, number
 from mixjax.simplex.constraints import Box, check_box
 from mixjax.simplex.mirror import Minimum, run
 
@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 _MOST, _LEAST = 0.9, 1e-6
 # A descent has stalled above this gap relative to its objective. Then domains below this share are left out, if that
 # raises the objective by less than this, relatively; so many times at most.
-_STALLED, _TRACE, _RISE, _ROUNDS = 1e-8, 1e-4, 1e-6, 4
+STALLED, TRACE, RISE, ROUNDS = 1e-8, 1e-4, 1e-6, 4
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,10 @@ def optimal_mixture(
     Source: Shukor et al. 2025, eq. (7, 8, 13).
     """
     law = fit.law_record()
-    _check_law(fit, law)
+    check_law(fit, law)
     scale = [_count(name, value, needed, fit.law) for name, value, needed in zip(("N", "D"), (N, D), terms(law, len(fit.domains)), strict=True)]
     shares = _target_weights(weights, fit.targets)
-    box = check_box(Box(_by_name(floors, fit.domains, "floors", 0.0), _by_name(caps, fit.domains, "caps", 1.0)), fit.domains)
+    box = check_box(Box(by_name(floors, fit.domains, "floors", 0.0), by_name(caps, fit.domains, "caps", 1.0)), fit.domains)
     best = _descend(WeightedLoss(law), _problem(fit, law, shares, scale), box, fit)
     h = np.asarray(best.h)
     losses = {t: float(loss) for t, loss in fit.predict(scale[0], scale[1], h).items()}
@@ -168,7 +168,7 @@ def _problem(fit: Fit, law: Law, shares: Floats, scale: Sequence[float | None]) 
     return Problem(params, shares, N, D, np.asarray(own))
 
 
-def _starts(k: int) -> Floats:
+def starts_of(k: int) -> Floats:
     """The centre, a point near every corner, and one that nearly leaves out each domain, (2 k + 1, k)."""
     one, others = np.eye(k, dtype=bool), max(k - 1, 1)
     near, without = np.where(one, _MOST, (1 - _MOST) / others), np.where(one, _LEAST, (1 - _LEAST) / others)
@@ -181,19 +181,19 @@ def _descend(objective: WeightedLoss, problem: Problem, box: Box, fit: Fit) -> M
     It stalls where one target's loss has a negative exponent of a domain and another's a positive one below 1: both
     slopes are infinite at 0, and the minimum between them may lie at a share of 1e-20.
     """
-    starts = _starts(len(fit.domains))
+    starts = starts_of(len(fit.domains))
     best = run(objective, problem, starts, box)
     if not np.isfinite(best.value):
         remedy = "raise a cap of 0, or leave out the target that needs that domain"
         raise UserError("mixture", f"the {fit.law} law predicts no finite loss at any start", remedy)
     allowed = box
-    for _ in range(_ROUNDS):
-        trace = (best.h < _TRACE) & (allowed.floors == 0) & (allowed.caps > 0)
+    for _ in range(ROUNDS):
+        trace = (best.h < TRACE) & (allowed.floors == 0) & (allowed.caps > 0)
         if _small(best) or not trace.any() or np.sum(allowed.caps[~trace]) < 1:
             break
         tighter = Box(allowed.floors, np.where(trace, 0.0, allowed.caps))
         other = run(objective, problem, starts, tighter)
-        if not other.value <= best.value + _RISE * abs(best.value):
+        if not other.value <= best.value + RISE * abs(best.value):
             break
         best, allowed = other, tighter
     left_out = [d for d, old, new in zip(fit.domains, box.caps, allowed.caps, strict=True) if new < old]
@@ -206,7 +206,7 @@ def _descend(objective: WeightedLoss, problem: Problem, box: Box, fit: Fit) -> M
 
 def _small(best: Minimum) -> bool:
     """Whether the gap is small for the size of the objective."""
-    return bool(best.gap <= _STALLED * max(1.0, abs(float(best.value))))
+    return bool(best.gap <= STALLED * max(1.0, abs(float(best.value))))
 
 
 def _bound(h: Floats, box: Box, domains: Sequence[str]) -> dict[str, str]:
@@ -216,34 +216,36 @@ def _bound(h: Floats, box: Box, domains: Sequence[str]) -> dict[str, str]:
 
 
 def is_convex(fit: Fit, shares: Floats) -> bool:
-    """Whether the weighted sum of the fit's laws is convex in h by the signs of its parameters; False where that is not known.
+    """Whether the weighted sum of the fit's laws is convex in h by the signs of its parameters; False where that is not known."""
+    law = fit.law_record()
+    params = {p.name: np.stack([np.asarray(fit.params[t][p.name], dtype=np.float64) for t in fit.targets]) for p in law.parameters}
+    return fit.own_law is None and bool(np.all(convex_targets(fit.law, params) | ~(shares > 0)))
+
+
+def convex_targets(law: str, params: Mapping[str, Floats]) -> NDArray[np.bool_]:
+    """Whether a law of the registry is convex in h, for parameters (..., targets) or (..., targets, k): (..., targets), or () where they do not matter.
 
     1 / sum_i C_i h_i^gamma_i is for 0 <= gamma_i <= 1 (the sum is concave), (sum_i C_i h_i)^gamma is but for 0 < gamma < 1.
     """
-    if fit.own_law is not None:
-        return False
-    targets = [t for t, w in zip(fit.targets, shares, strict=True) if w > 0]
 
-    def values(name: str) -> Floats:
-        return np.concatenate([np.ravel(fit.params[t][name]) for t in targets])
+    def outside_unit(name: str) -> Any:
+        return (params[name] <= 0) | (params[name] >= 1)
 
-    def outside_unit(name: str) -> bool:
-        return bool(np.all((values(name) <= 0) | (values(name) >= 1)))
-
-    if fit.law in ("additive", "additive_fixed_n", "additive_fixed_nd", "joint"):
-        gamma = values("gamma")
-        return bool(np.all((gamma >= 0) & (gamma <= 1))) and (fit.law != "joint" or (outside_unit("gamma_A") and outside_unit("gamma_B")))
-    if fit.law == "simple":
+    if law in ("additive", "additive_fixed_n", "additive_fixed_nd", "joint"):
+        gamma = params["gamma"]
+        concave = np.all((gamma >= 0) & (gamma <= 1), axis=-1)
+        return concave & outside_unit("gamma_A") & outside_unit("gamma_B") if law == "joint" else concave
+    if law == "simple":
         return outside_unit("gamma")
-    if fit.law == "ge24":
-        return bool(np.all(values("gamma") >= 0))
-    return fit.law in ("ye_m1", "ye_m2", "ye_m4")
+    if law == "ge24":
+        return params["gamma"] >= 0
+    return np.asarray(law in ("ye_m1", "ye_m2", "ye_m4"))
 
 
 # --- Checks --------------------------------------------------------------------------------------
 
 
-def _check_law(fit: Fit, law: Law) -> None:
+def check_law(fit: Fit, law: Law) -> None:
     """Refuse fits whose loss does not depend on a mixture."""
     if not fit.domains:
         raise UserError("fit", "it has no domains", "fit runs with columns h_<domain>")
@@ -260,40 +262,18 @@ def _count(name: str, value: float | None, needed: bool, law: str) -> float | No
         if needed:
             raise UserError("mixture", f"{name} is missing", f"the {law} law reads it: give a count")
         return None
-    number = _number(value, name, "a count")
-    if not number > 0:
+    count = number(value, name, "a count")
+    if not count > 0:
         raise UserError(name, f"{value} is not a positive number", "give a count, e.g. 7e9")
-    return number
+    return count
 
 
 def _target_weights(weights: Mapping[str, float] | None, targets: Sequence[str]) -> Floats:
     """Weights (targets,) of the objective."""
-    shares = _by_name(weights, targets, "weights", 1.0 if weights is None else 0.0)
+    shares = by_name(weights, targets, "weights", 1.0 if weights is None else 0.0)
     for t, w in zip(targets, shares, strict=True):
         if w < 0:
             raise UserError("weights", f"{t!r} has {w:g}", "give numbers of at least 0")
     if not shares.any():
         raise UserError("weights", "all are 0", "give one target a positive weight")
     return shares
-
-
-def _by_name(given: Mapping[str, float] | None, names: Sequence[str], where: str, default: float) -> Floats:
-    """The given numbers in the order of the names, the default where there is none."""
-    given = given or {}
-    for name in given:
-        if name not in names:
-            near = difflib.get_close_matches(str(name), names, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise UserError(where, f"no {'target' if where == 'weights' else 'domain'} {name!r}", f"{hint}choose from {', '.join(names)}")
-    return np.array([_number(given.get(name, default), f"{where}, {name!r}", "a number") for name in names])
-
-
-def _number(value: Any, where: str, what: str) -> float:
-    """A finite float."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = np.nan
-    if not np.isfinite(number):
-        raise UserError(where, f"{value!r} is not {what}", f"give {what}")
-    return number

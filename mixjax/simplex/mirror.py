@@ -48,7 +48,7 @@ SCAN = 20
 # Weights that together are below this are tried at exactly 0 in the end.
 _NEGLIGIBLE = 1e-12
 # Starts agree when their values differ by less, relatively.
-_AGREE = 1e-9
+AGREE = 1e-9
 
 Function = Callable[[jax.Array], jax.Array]
 
@@ -132,6 +132,11 @@ def step(state: MirrorState, f: Function, box: Box) -> MirrorState:
     return jax.tree.map(partial(jnp.where, accepted), new, state._replace(rate=shrunk))
 
 
+def is_done(state: MirrorState) -> jax.Array:
+    """Whether the gap is small enough, or the value no number, ()."""
+    return (state.gap <= GOAL * jnp.maximum(1.0, jnp.abs(state.value))) | ~jnp.isfinite(state.value)
+
+
 def _spectral(moved: jax.Array, grad_diff: jax.Array, divergence: jax.Array, bend: jax.Array) -> jax.Array:
     """<s, s> / <s, y> or, where it is less than half of that, <s, y> / <y, y>, for s = log h+ - log h and y = g+ - g.
 
@@ -165,7 +170,7 @@ def _multiplier(state: MirrorState, box: Box) -> jax.Array:
     return jnp.dot(share, state.grad) / jnp.sum(share)
 
 
-def _without_negligible(state: MirrorState, f: Function, box: Box) -> tuple[jax.Array, jax.Array, jax.Array]:
+def without_negligible(state: MirrorState, f: Function, box: Box) -> tuple[jax.Array, jax.Array, jax.Array]:
     """h, value and gap with the smallest weights at exactly 0, where that does not raise f.
 
     Slopes of such domains are those just before 0: at 0 itself they may be infinite, and are then no guide.
@@ -210,12 +215,9 @@ def _run(f: Callable[[jax.Array, Any], jax.Array], data: Any, log_starts: jax.Ar
     def of(h: jax.Array) -> jax.Array:
         return f(h, data)
 
-    def done(state: MirrorState) -> jax.Array:
-        return (state.gap <= GOAL * jnp.maximum(1.0, jnp.abs(state.value))) | ~jnp.isfinite(state.value)
-
     def advance(carry: tuple[MirrorState, jax.Array], _: None) -> tuple[tuple[MirrorState, jax.Array], None]:
         states, steps = carry
-        still = ~jax.vmap(done)(states)
+        still = ~jax.vmap(is_done)(states)
         new = jax.vmap(lambda s, go: jax.tree.map(partial(jnp.where, go), step(s, of, box), s))(states, still)
         return (new, steps + still), None
 
@@ -224,14 +226,14 @@ def _run(f: Callable[[jax.Array, Any], jax.Array], data: Any, log_starts: jax.Ar
 
     def going(carry: tuple[MirrorState, jax.Array]) -> jax.Array:
         states, steps = carry
-        are_done, number = jax.vmap(done)(states), jnp.max(steps)
+        are_done, number = jax.vmap(is_done)(states), jnp.max(steps)
         late = (number >= LATE) & are_done[jnp.nanargmin(states.value)]
         return (number < MAX_STEPS) & ~jnp.all(are_done) & ~late
 
     states = jax.vmap(lambda x: init(x, of, box))(log_starts)
     states, steps = jax.lax.while_loop(going, scan, (states, jnp.zeros(log_starts.shape[0], dtype=int)))
     values = jnp.where(jnp.isfinite(states.value), states.value, jnp.inf)
-    agree = values <= jnp.min(values) + _AGREE * jnp.abs(jnp.min(values))
+    agree = values <= jnp.min(values) + AGREE * jnp.abs(jnp.min(values))
     best = jnp.argmin(jnp.where(values <= jnp.min(values) + GOAL * jnp.abs(jnp.min(values)), states.gap, jnp.inf))
-    h, value, gap_ = _without_negligible(jax.tree.map(lambda x: x[best], states), of, box)
+    h, value, gap_ = without_negligible(jax.tree.map(lambda x: x[best], states), of, box)
     return Minimum(h, value, gap_, jnp.sum(agree), values, states.gap, steps)
