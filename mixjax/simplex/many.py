@@ -31,9 +31,9 @@ Objective = Callable[[jax.Array, Any], jax.Array]
 
 # Lanes of one compiled call, and steps before it is seen which are done.
 WIDTH, BLOCK = 256, 10
-# After so many steps, starts of a problem whose shares differ by less than this from a better one's go on as one, at so many
-# places at most.
-SCREEN, NEAR, PLACES = 20, 1e-3, 3
+# After each of so many steps, starts of a problem whose shares differ by less than this from a better one's go on as one, at
+# so many places at most.
+SCREENS, NEAR, PLACES = (10, 20, 40), 1e-2, 3
 
 
 class Problems(NamedTuple):
@@ -76,11 +76,11 @@ def run_many(problems: Problems, starts: Floats, only_first: NDArray[np.bool_]) 
     descents = _begin(problems, starts, only_first)
     several = np.flatnonzero(~only_first[descents.problem])
     leader = np.arange(len(descents.problem))
-    if len(several):
-        _advance(descents, several, np.full(len(leader), SCREEN))
-        leader[several] = several[_leaders(descents, several, len(starts))]
+    for screen in SCREENS if len(several) else ():
+        _advance(descents, np.unique(leader[several]), np.full(len(leader), screen))
+        leader[several] = several[_leaders(descents, several, leader, len(starts))]
     limit = np.full(len(leader), LATE)
-    limit[_best(descents, np.arange(len(leader)))] = MAX_STEPS
+    limit[_best(descents, leader)] = MAX_STEPS
     _advance(descents, np.unique(leader), limit)
     best = _best(descents, leader)
     h, value, gap = _finish(descents, best)
@@ -161,18 +161,18 @@ def _in_lanes(descents: _Descents, which: Ints, compiled: Callable[..., tuple[Mi
             done.result()
 
 
-def _leaders(descents: _Descents, several: Ints, starts: int) -> Ints:
-    """For each of several (n,), places in it: the better start of the same problem that it has come near, or itself."""
-    value = _finite(descents.states.value[several]).reshape(-1, starts)
-    h = np.exp(np.asarray(descents.states.log_h)[several]).reshape(*value.shape, -1)
+def _leaders(descents: _Descents, several: Ints, leader: Ints, starts: int) -> Ints:
+    """For each of several (n,), as a place in it: the best start of the same problem that its leader has come near."""
+    value = _finite(np.asarray(descents.states.value)[leader[several]]).reshape(-1, starts)
+    h = np.exp(np.asarray(descents.states.log_h)[leader[several]]).reshape(*value.shape, -1)
     free, rows = np.isfinite(value), np.arange(len(value))
-    leader = np.broadcast_to(np.arange(starts), value.shape).copy()
+    at = (leader[several] - several[::starts].repeat(starts)).reshape(value.shape)
     for _ in range(PLACES):
         best = np.argmin(np.where(free, value, np.inf), axis=1)
         near = free & (np.abs(h - h[rows, best][:, None]).max(axis=2) < NEAR)
-        leader = np.where(near, best[:, None], leader)
+        at = np.where(near, at[rows, best][:, None], at)
         free &= ~near
-    return (leader + starts * rows[:, None]).ravel()
+    return (at + starts * rows[:, None]).ravel()
 
 
 def _best(descents: _Descents, leader: Ints) -> Ints:

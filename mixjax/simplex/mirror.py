@@ -31,7 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mixjax.simplex.constraints import Box, lowest_vertex, project
+from mixjax.simplex.constraints import ROUNDING, Box, centred, lowest_vertex, project
 
 # log of the smallest weight on the way. Small enough that h^0.05, the steepest of hurtful domains, is below 1e-14.
 _LOG_TINY = -690.0
@@ -108,7 +108,7 @@ def init(log_x: jax.Array, f: Function, box: Box) -> MirrorState:
 
 def step(state: MirrorState, f: Function, box: Box) -> MirrorState:
     """One trial step: taken, or the same place with a smaller rate. One value and gradient of f."""
-    move = jnp.clip(state.rate * (state.grad - _multiplier(state, box)), -_MOVE, _MOVE)
+    move = jnp.clip(state.rate * _force(state, box), -_MOVE, _MOVE)
     log_h = _inside(state.log_h - move, box)
     value, grad, gap_ = _evaluate(f, log_h, box)
 
@@ -118,6 +118,7 @@ def step(state: MirrorState, f: Function, box: Box) -> MirrorState:
     grad_diff = grad - state.grad
     divergence = jnp.dot(log_diff, h_diff)
     bend = jnp.dot(grad_diff, h_diff)
+    moved = jnp.where(log_diff != 0, h, 0.0)
 
     finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(grad))
     smooth = state.rate * bend <= _SMOOTH * divergence
@@ -125,7 +126,7 @@ def step(state: MirrorState, f: Function, box: Box) -> MirrorState:
 
     straight = (bend <= 0) | (divergence <= 0)  # no curvature met: the step was short, or f is concave along it
     longer = (divergence > 0) & (jnp.max(jnp.abs(log_diff)) < 0.9 * _MOVE)
-    rate = jnp.where(straight, jnp.where(longer, _GROWTH * state.rate, state.rate), _spectral(jnp.where(log_diff != 0, h, 0.0), grad_diff, divergence, bend))
+    rate = jnp.where(straight, jnp.where(longer, _GROWTH * state.rate, state.rate), _spectral(moved, centred(grad_diff, moved, h, box), divergence, bend))
     after = jnp.minimum(jnp.clip(rate, state.rate / _GROWTH, state.rate * _GROWTH), _MAX_RATE)
     shrunk = jnp.where(finite, jnp.clip(rate, state.rate / _GROWTH, state.rate / 2), state.rate / _GROWTH)
     new = MirrorState(log_h, value, grad, gap_, after)
@@ -138,14 +139,12 @@ def is_done(state: MirrorState) -> jax.Array:
 
 
 def _spectral(moved: jax.Array, grad_diff: jax.Array, divergence: jax.Array, bend: jax.Array) -> jax.Array:
-    """<s, s> / <s, y> or, where it is less than half of that, <s, y> / <y, y>, for s = log h+ - log h and y = g+ - g.
+    """<s, s> / <s, y> or, where it is less than half of that, <s, y> / <y, y>, for s = log h+ - log h and y = g+ - g, centred.
 
-    Products are weighted by h, over the domains that moved, (k,) and 0 for the others; y is centred: shifts of g are no force.
+    Products are weighted by h, over the domains that moved, (k,) and 0 for the others.
     """
     bend = jnp.where(bend > 0, bend, 1.0)
-    tiny = jnp.finfo(moved.dtype).tiny
-    centred = grad_diff - jnp.dot(moved, grad_diff) / jnp.maximum(jnp.sum(moved), tiny)
-    long, short = divergence / bend, bend / jnp.maximum(jnp.dot(moved, centred * centred), tiny)
+    long, short = divergence / bend, bend / jnp.maximum(jnp.dot(moved, grad_diff * grad_diff), jnp.finfo(moved.dtype).tiny)
     return jnp.where(short < 0.5 * long, short, long)
 
 
@@ -162,12 +161,11 @@ def _evaluate(f: Function, log_h: jax.Array, box: Box) -> tuple[jax.Array, jax.A
     return value, grad, gap(h, grad, box)
 
 
-def _multiplier(state: MirrorState, box: Box) -> jax.Array:
-    """Multiplier of sum_i h_i = 1: the mean slope of the domains that are free to move. A shift of the gradient changes no step but its rounding."""
+def _force(state: MirrorState, box: Box) -> jax.Array:
+    """The gradient (k,) less the mean slope of the domains that are free to move. That shift changes no step but its rounding."""
     h = weights(state.log_h, box)
     free = (state.log_h > jnp.log(box.floors)) & (state.log_h < jnp.log(box.caps))
-    share = jnp.where(jnp.any(free), jnp.where(free, h, 0.0), h)
-    return jnp.dot(share, state.grad) / jnp.sum(share)
+    return centred(state.grad, jnp.where(free, h, 0.0), h, box)
 
 
 def without_negligible(state: MirrorState, f: Function, box: Box) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -179,17 +177,16 @@ def without_negligible(state: MirrorState, f: Function, box: Box) -> tuple[jax.A
     ceiling = state.value + 4 * jnp.finfo(h.dtype).eps * jnp.abs(state.value)
 
     def without(out: jax.Array) -> jax.Array:
-        kept = jnp.where(out, 0.0, h)
-        free = jnp.where((kept > box.floors) & (kept < box.caps), kept, 0.0)
-        scaled = kept + (1.0 - jnp.sum(kept)) * free / jnp.maximum(jnp.sum(free), jnp.finfo(h.dtype).tiny)
-        return jnp.clip(scaled, box.floors, box.caps)
+        tighter = box._replace(caps=jnp.where(out, 0.0, box.caps))
+        return weights(_inside(state.log_h, tighter), tighter)
 
     one_out = jax.vmap(lambda out: f(without(out)))(jnp.eye(h.shape[0], dtype=bool))
     out = (h < _NEGLIGIBLE / h.shape[0]) & (box.floors == 0) & (one_out <= ceiling)
     h_out = without(out)
     value, grad = jax.value_and_grad(f)(h_out)
     grad = jnp.where(box.caps > 0, jnp.where(out, state.grad, grad), 0.0)
-    good = jnp.any(out) & (value <= ceiling) & jnp.all(jnp.isfinite(grad))
+    whole = jnp.abs(jnp.sum(h_out) - 1.0) <= ROUNDING
+    good = jnp.any(out) & whole & (value <= ceiling) & jnp.all(jnp.isfinite(grad))
     return jnp.where(good, h_out, h), jnp.where(good, value, state.value), jnp.where(good, gap(h_out, grad, box), state.gap)
 
 
@@ -206,7 +203,7 @@ def run(f: Callable[[jax.Array, Any], jax.Array], data: Any, starts: np.ndarray,
         `Minimum`, as NumPy arrays. Its gap is finite unless f is not finite at any start.
     """
     with jax.enable_x64(True):
-        box = Box(*(jnp.asarray(side, dtype=jnp.float64) for side in box))
+        box = jax.tree.map(jnp.asarray, box)
         return Minimum(*(np.asarray(x) for x in _run(f, data, jnp.log(jnp.asarray(starts, dtype=jnp.float64)), box)))
 
 
