@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from mixjax.errors import UserError, warn
 from mixjax.law.base import Law, row_loss, terms
 from mixjax.law.evaluate import domain_index
-from mixjax.limits import by_name, number
-from mixjax.simplex.constraints import Box, check_box
+from mixjax.limits import at_bounds, by_name, make_box, number
+from mixjax.simplex.constraints import Box, is_met
 from mixjax.simplex.mirror import Minimum, run
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Mixture:
         gap: first-order optimality gap in the unit of the objective, 0 at the optimum.
         N, D: counts, None where they were not given.
         target_weights: {target: weight in the objective}.
-        bound: {domain: "cap" or "floor"} of the domains that would pass it.
+        bound: {domain or group: "cap" or "floor"} of those that would pass it.
         convex: the objective is known to be convex in the weights, so that it is at most `gap` above the minimum.
             Otherwise the optimum is the best local one of all starts.
         agreeing, starts: how many of the starts ended within 1e-9 of the best objective, relatively.
@@ -83,6 +83,8 @@ def optimal_mixture(
     weights: Mapping[str, float] | None = None,
     caps: Mapping[str, float] | None = None,
     floors: Mapping[str, float] | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    fixed: Mapping[str, float] | None = None,
 ) -> Mixture:
     """The mixture that a fit predicts to be best for one budget.
 
@@ -92,11 +94,14 @@ def optimal_mixture(
         fit: with domains; of any law, one's own included.
         N, D: parameters and tokens (counts) of the run to come; needed where the law reads them.
         weights: {target: w_t}, not negative. Left out: 1 for every target. Targets that it does not name have weight 0.
-        caps, floors: {domain: share}, from 0 to 1; 1 and 0 where not named.
+        caps, floors: {domain or group: share}, from 0 to 1; 1 and 0 where not named.
+        groups: {name: domains}, disjoint; caps and floors of a group are of the sum of its shares.
+        fixed: {domain or group: share} that it must have.
 
     Raises:
         UserError: the law does not depend on the mixture; N or D missing or not a positive number; an unknown target or
-            domain; weights negative or all 0; caps and floors that no mixture meets; an objective that is nowhere finite.
+            domain; weights negative or all 0; groups that overlap; limits that no mixture meets; an objective that is nowhere
+            finite.
 
     Warns:
         MixjaxWarning: the gap is not small, or was made so only by leaving a domain out.
@@ -107,8 +112,8 @@ def optimal_mixture(
     check_law(fit, law)
     scale = [_count(name, value, needed, fit.law) for name, value, needed in zip(("N", "D"), (N, D), terms(law, len(fit.domains)), strict=True)]
     shares = _target_weights(weights, fit.targets)
-    box = check_box(Box(by_name(floors, fit.domains, "floors", 0.0), by_name(caps, fit.domains, "caps", 1.0)), fit.domains)
-    best = _descend(WeightedLoss(law), _problem(fit, law, shares, scale), box, fit)
+    box = make_box(fit.domains, caps, floors, groups, fixed)
+    best = _descend(WeightedLoss(law), make_problem(fit, law, shares, scale), box, fit)
     h = np.asarray(best.h)
     losses = {t: float(loss) for t, loss in fit.predict(scale[0], scale[1], h).items()}
     return Mixture(
@@ -119,7 +124,7 @@ def optimal_mixture(
         N=None if N is None else float(N),
         D=None if D is None else float(D),
         target_weights=dict(zip(fit.targets, shares.tolist(), strict=True)),
-        bound=_bound(h, box, fit.domains),
+        bound=at_bounds(h, box, fit.domains, groups),
         convex=is_convex(fit, shares),
         agreeing=int(best.agreeing),
         starts=len(best.values),
@@ -160,7 +165,7 @@ class WeightedLoss:
         return jnp.sum(jax.vmap(weighted)(problem.params, problem.weights, problem.own))
 
 
-def _problem(fit: Fit, law: Law, shares: Floats, scale: Sequence[float | None]) -> Problem:
+def make_problem(fit: Fit, law: Law, shares: Floats, scale: Sequence[float | None]) -> Problem:
     """The arrays of one problem. N and D are 1 where the law reads none."""
     params = {p.name: np.stack([np.asarray(fit.params[t][p.name], dtype=np.float64) for t in fit.targets]) for p in law.parameters}
     N, D = (np.asarray(1.0 if value is None else value, dtype=np.float64) for value in scale)
@@ -189,9 +194,9 @@ def _descend(objective: WeightedLoss, problem: Problem, box: Box, fit: Fit) -> M
     allowed = box
     for _ in range(ROUNDS):
         trace = (best.h < TRACE) & (allowed.floors == 0) & (allowed.caps > 0)
-        if _small(best) or not trace.any() or np.sum(allowed.caps[~trace]) < 1:
+        tighter = allowed._replace(caps=np.where(trace, 0.0, allowed.caps))
+        if _small(best) or not trace.any() or not is_met(tighter):
             break
-        tighter = Box(allowed.floors, np.where(trace, 0.0, allowed.caps))
         other = run(objective, problem, starts, tighter)
         if not other.value <= best.value + RISE * abs(best.value):
             break
@@ -207,12 +212,6 @@ def _descend(objective: WeightedLoss, problem: Problem, box: Box, fit: Fit) -> M
 def _small(best: Minimum) -> bool:
     """Whether the gap is small for the size of the objective."""
     return bool(best.gap <= STALLED * max(1.0, abs(float(best.value))))
-
-
-def _bound(h: Floats, box: Box, domains: Sequence[str]) -> dict[str, str]:
-    """Which domains lie at a cap below 1 or a floor above 0."""
-    at = {d: "cap" for d, share, cap in zip(domains, h, box.caps, strict=True) if share >= cap and cap < 1}
-    return at | {d: "floor" for d, share, floor in zip(domains, h, box.floors, strict=True) if share <= floor and floor > 0}
 
 
 def is_convex(fit: Fit, shares: Floats) -> bool:

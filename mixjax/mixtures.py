@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from mixjax.errors import UserError
 from mixjax.law.base import Law, row_loss, terms
 from mixjax.law.evaluate import domain_index
-from mixjax.limits import check_names
+from mixjax.limits import check_groups, check_names, split_box
 from mixjax.mixture import RISE, ROUNDS, STALLED, TRACE, Problem, WeightedLoss, check_law, convex_targets, starts_of
 from mixjax.record import Fit
-from mixjax.simplex.constraints import Box, check_box
+from mixjax.simplex.constraints import Box, check_box, is_met
 from mixjax.simplex.many import Minima, Problems, map_problems, run_many
 
 Floats = NDArray[np.float64]
@@ -96,6 +96,7 @@ def optimal_mixtures(
     weights: Named | None = None,
     caps: Named | None = None,
     floors: Named | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
     member: ArrayLike | None = None,
 ) -> Mixtures:
     """The best mixture of each of many problems, in one batched call; a problem is what `optimal_mixture` solves.
@@ -111,7 +112,8 @@ def optimal_mixtures(
         fits: a fit, several fits of one law, or what `refit` returns.
         N, D: counts of parameters and tokens; needed where the law reads them.
         weights: {target: w}, not negative. Left out: 1 for every target. Targets that it does not name have weight 0.
-        caps, floors: {domain: share}, from 0 to 1; 1 and 0 where not named.
+        caps, floors: {domain or group: share}, from 0 to 1; 1 and 0 where not named. A fixed share is both.
+        groups: {name: domains}, disjoint, the same for all problems.
         member: which parameter set (problems,), from 0. Left out: the first of one; of several each, as problems (members,).
 
     Raises:
@@ -123,10 +125,12 @@ def optimal_mixtures(
     fit, sets, law = _parameter_sets(fits)
     count = len(next(iter(sets.values())))
     which = (np.arange(count) if count > 1 else 0) if member is None else member
+    sets_of_domains = check_groups(groups, fit.domains)
+    bounded = (*fit.domains, *sets_of_domains)
     given = {
         "weights": _columns(weights, fit.targets, "weights", 1.0 if weights is None else 0.0),
-        "floors": _columns(floors, fit.domains, "floors", 0.0),
-        "caps": _columns(caps, fit.domains, "caps", 1.0),
+        "floors": _columns(floors, bounded, "floors", 0.0),
+        "caps": _columns(caps, bounded, "caps", 1.0),
         "N": _column(1.0 if N is None else N, "N"),
         "D": _column(1.0 if D is None else D, "D"),
         "member": _column(which, "member"),
@@ -134,8 +138,10 @@ def optimal_mixtures(
     length = _common_length(given)
     full = {name: np.ascontiguousarray(np.broadcast_to(x, (length, *x.shape[1:]))) for name, x in given.items()}
     _check(full, fit, law, count, N is None, D is None)
+    box = split_box(full["floors"], full["caps"], sets_of_domains, fit.domains)
+    _check_boxes(box, fit.domains, sets_of_domains)
     member_of = full["member"].astype(np.int64)
-    problems = _problems(fit, law, sets, member_of, full)
+    problems = _problems(fit, law, sets, member_of, full, box)
     convex = np.zeros(length, dtype=bool)
     if fit.own_law is None:
         convex = np.all(np.broadcast_to(convex_targets(fit.law, sets), (count, len(fit.targets)))[member_of] | (full["weights"] == 0), axis=1)
@@ -193,7 +199,7 @@ class _Losses:
         return jax.vmap(loss)(problem.params, jnp.asarray(problem.own))
 
 
-def _problems(fit: Fit, law: Law, sets: Mapping[str, Floats], member: NDArray[np.int64], full: Mapping[str, Floats]) -> Problems:
+def _problems(fit: Fit, law: Law, sets: Mapping[str, Floats], member: NDArray[np.int64], full: Mapping[str, Floats], box: Box) -> Problems:
     """One parameter set is shared by all problems; of several each problem takes its own."""
     shared: dict[str, Any] = {"own": np.array([domain_index(law, fit.domains, t).start if law.own_domain else 0 for t in fit.targets])}
     alone = len(next(iter(sets.values()))) == 1
@@ -204,7 +210,7 @@ def _problems(fit: Fit, law: Law, sets: Mapping[str, Floats], member: NDArray[np
         mine: dict[str, Any] = {name: full[name][numbers] for name in ("weights", "N", "D")}
         return mine if alone else mine | {"params": {name: values[member[numbers]] for name, values in sets.items()}}
 
-    return Problems(_Objective(law), shared, own, Box(full["floors"], full["caps"]))
+    return Problems(_Objective(law), shared, own, box)
 
 
 def _without_traces(problems: Problems, starts: Floats, convex: NDArray[np.bool_], best: Minima) -> tuple[Minima, NDArray[np.bool_]]:
@@ -213,22 +219,21 @@ def _without_traces(problems: Problems, starts: Floats, convex: NDArray[np.bool_
     held = np.zeros(caps.shape, dtype=bool)
     going = np.arange(len(caps))
     for _ in range(ROUNDS):
+        value = best.value[going]
         trace = (best.h[going] < TRACE) & (floors[going] == 0) & (caps[going] > 0)
-        stalled = ~(best.gap[going] <= STALLED * np.maximum(1.0, np.abs(best.value[going]))) & np.isfinite(best.value[going])
-        stalled &= trace.any(axis=1) & (np.sum(np.where(trace, 0.0, caps[going]), axis=1) >= 1)
-        going, trace = going[stalled], trace[stalled]
-        if not len(going):
+        tighter = jax.tree.map(lambda side: side[going], problems.boxes)._replace(caps=np.where(trace, 0.0, caps[going]))  # noqa: B023
+        stalled = ~(best.gap[going] <= STALLED * np.maximum(1.0, np.abs(value))) & np.isfinite(value) & trace.any(axis=1) & is_met(tighter)
+        if not stalled.any():
             break
-        tighter = np.where(trace, 0.0, caps[going])
-        some = going
-        part = Problems(problems.f, problems.shared, lambda numbers, some=some: problems.own(some[numbers]), Box(floors[some], tighter))
-        other = run_many(part, starts, convex[some])
-        better = other.value <= best.value[some] + RISE * np.abs(best.value[some])
+        going, trace, tighter = going[stalled], trace[stalled], jax.tree.map(lambda side: side[stalled], tighter)  # noqa: B023
+        part = Problems(problems.f, problems.shared, lambda numbers, some=going: problems.own(some[numbers]), tighter)
+        other = run_many(part, starts, convex[going])
+        better = other.value <= best.value[going] + RISE * np.abs(best.value[going])
+        going = going[better]
         for old, new in zip(best, other, strict=True):
-            old[some[better]] = new[better]
-        caps[some[better]] = tighter[better]
-        held[some[better]] |= trace[better]
-        going = some[better]
+            old[going] = new[better]
+        caps[going] = np.asarray(tighter.caps)[better]
+        held[going] |= trace[better]
     return best, held
 
 
@@ -299,12 +304,16 @@ def _check(full: Mapping[str, Floats], fit: Fit, law: Law, members: int, without
     )
     _refuse((full["weights"] < 0).any(axis=1), "weights", lambda i: f"{full['weights'][i].min():g} is negative", "give numbers of at least 0")
     _refuse(~full["weights"].any(axis=1), "weights", lambda i: "all are 0", "give one target a positive weight")
-    floors, caps = full["floors"], full["caps"]
-    odd = (floors < 0).any(axis=1) | (caps > 1).any(axis=1) | (caps < floors).any(axis=1)
-    odd |= (floors.sum(axis=1) > 1) | (caps.sum(axis=1) < 1)
+
+
+def _check_boxes(box: Box, domains: Sequence[str], groups: Mapping[str, Sequence[str]]) -> None:
+    """Refuse the first box that no mixture meets."""
+    odd = ~is_met(box)
+    for part in (box, box.groups) if box.groups is not None else (box,):
+        odd |= np.any((part.floors < 0) | (part.caps > 1) | (part.caps < part.floors), axis=-1)
     for i in np.flatnonzero(odd):
         try:
-            check_box(Box(floors[i], caps[i]), fit.domains)
+            check_box(jax.tree.map(lambda side: side[i], box), domains, groups)  # noqa: B023
         except UserError as error:
             raise UserError(f"problem {i}, {error.where}", error.what, error.remedy) from None
 

@@ -25,8 +25,8 @@ FILES = sorted(path for path in HOUSE.rglob("*.py") if path != HOUSE / "__init__
 DOORS = {"engine/batch.py", "simplex/mirror.py", "simplex/many.py", "law/evaluate.py"}
 ALLOWED = {"objective.py": {"vmap"}, "mixture.py": {"vmap"}, "mixtures.py": {"vmap"}, "fitting.py": {"vmap"}, "decision/objectives.py": {"vmap"}}
 PUBLIC = {
-    "compare", "MixjaxWarning", "UserError", "fit", "Coefficients", "Law", "Parameter", "Units", "laws", "Mixture", "optimal_mixture", "Mixtures", "optimal_mixtures", "power",
-    "design_mixtures", "Fit", "load_fit", "Runs", "read_runs", "Score", "demo_runs", "simulate_runs", "__version__",
+    "compare", "MixjaxWarning", "UserError", "fit", "Coefficients", "Law", "Parameter", "Units", "laws", "Mixture", "optimal_mixture", "power",
+    "Mixtures", "optimal_mixtures", "design_mixtures", "Fit", "load_fit", "Runs", "read_runs", "Score", "demo_runs", "simulate_runs", "__version__",
     "compute_optimal", "compare_mixtures", "Goal", "beside", "marginal_values", "price_limits", "Start", "smallest_move",
     "trust_path", "flat_region", "robust_mixture", "budget_path", "growth_laws", "caps_from_tokens", "corners", "target_map", "export_mixture",
     "resample", "best_mixture", "cross_validate", "identify", "uncertainty", "refit",

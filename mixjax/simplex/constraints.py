@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from mixjax.errors import UserError
 
@@ -47,6 +48,12 @@ def extent(box: Box) -> tuple[np.ndarray, np.ndarray]:
     empty = (least > most + ROUNDING).any(axis=-1)
     parts = [x.sum(axis=-1) + np.where(alone, side, 0.0).sum(axis=-1) for x, side in ((least, floors), (most, caps))]
     return np.where(empty, np.inf, parts[0]), parts[1]
+
+
+def is_met(box: Box) -> NDArray[np.bool_]:
+    """Whether some mixture lies in the box, () or for each of many boxes."""
+    least, most = extent(box)
+    return (least <= 1.0 + ROUNDING) & (most >= 1.0 - ROUNDING)
 
 
 def check_box(box: Box, names: Sequence[str], groups: Mapping[str, Sequence[str]] | None = None) -> Box:
