@@ -221,6 +221,12 @@ def lowest_vertex(grad: jax.Array, box: Box) -> jax.Array:
     return floors + jnp.clip(1.0 - jnp.sum(floors) - filled, 0.0, room)
 
 
+def groups_at(h: jax.Array, groups: Groups) -> tuple[jax.Array, jax.Array]:
+    """Which groups are at their floors and which at their caps (groups,), at h (k,)."""
+    sums = jnp.sum(jnp.where(groups.member, h, 0.0), axis=1)
+    return sums <= groups.floors * (1 + _AT), sums >= groups.caps * (1 - _AT)
+
+
 def centred(x: jax.Array, share: jax.Array, h: jax.Array, box: Box) -> jax.Array:
     """x (k,) less its mean weighted by share (k,), by h (k,) where that is 0; in a group at its floor or cap at h, less the group's own mean.
 
@@ -228,9 +234,8 @@ def centred(x: jax.Array, share: jax.Array, h: jax.Array, box: Box) -> jax.Array
     """
     segments = _Segments(None)
     if box.groups is not None:
-        member, low, high = (jnp.asarray(y) for y in box.groups)
-        sums = jnp.sum(jnp.where(member, h, 0.0), axis=1)
-        alone = member & ((sums <= low * (1 + _AT)) | (sums >= high * (1 - _AT)))[:, None]
+        at_floor, at_cap = groups_at(h, box.groups)
+        alone = jnp.asarray(box.groups.member) & (at_floor | at_cap)[:, None]
         segments = _Segments(jnp.concatenate([~jnp.any(alone, axis=0)[None], alone]))
     share = jnp.where(segments.spread(segments.sum(share)) > 0, share, h)
     return x - segments.spread(segments.sum(share * x) / jnp.maximum(segments.sum(share), jnp.finfo(x.dtype).tiny))

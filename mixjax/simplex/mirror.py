@@ -31,7 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mixjax.simplex.constraints import ROUNDING, Box, centred, lowest_vertex, project
+from mixjax.simplex.constraints import ROUNDING, Box, centred, groups_at, lowest_vertex, project
 
 # log of the smallest weight on the way. Small enough that h^0.05, the steepest of hurtful domains, is below 1e-14.
 _LOG_TINY = -690.0
@@ -108,8 +108,7 @@ def init(log_x: jax.Array, f: Function, box: Box) -> MirrorState:
 
 def step(state: MirrorState, f: Function, box: Box) -> MirrorState:
     """One trial step: taken, or the same place with a smaller rate. One value and gradient of f."""
-    move = jnp.clip(state.rate * _force(state, box), -_MOVE, _MOVE)
-    log_h = _inside(state.log_h - move, box)
+    log_h = _inside(state.log_h - _move(state, box), box)
     value, grad, gap_ = _evaluate(f, log_h, box)
 
     log_diff = log_h - state.log_h
@@ -161,11 +160,21 @@ def _evaluate(f: Function, log_h: jax.Array, box: Box) -> tuple[jax.Array, jax.A
     return value, grad, gap(h, grad, box)
 
 
-def _force(state: MirrorState, box: Box) -> jax.Array:
-    """The gradient (k,) less the mean slope of the domains that are free to move. That shift changes no step but its rounding."""
+def _move(state: MirrorState, box: Box) -> jax.Array:
+    """rate * gradient (k,), less what changes no step: the mean slope of the domains that are free, and part of a group's pressure.
+
+    The projection takes both out again. They would only cost digits, and push moves beyond `_MOVE`, where they look alike. A
+    group that is pressed against its floor or cap by all its domains keeps a pressure of 1, so that it stays there.
+    """
     h = weights(state.log_h, box)
     free = (state.log_h > jnp.log(box.floors)) & (state.log_h < jnp.log(box.caps))
-    return centred(state.grad, jnp.where(free, h, 0.0), h, box)
+    move = state.rate * centred(state.grad, jnp.where(free, h, 0.0), h, box._replace(groups=None))
+    if box.groups is not None:
+        member, at_floor, at_cap = jnp.asarray(box.groups.member), *groups_at(h, box.groups)
+        least, most = jnp.min(jnp.where(member, move, jnp.inf), axis=1), jnp.max(jnp.where(member, move, -jnp.inf), axis=1)
+        pressure = jnp.where(at_floor, jnp.maximum(least - 1.0, 0.0), 0.0) + jnp.where(at_cap, jnp.minimum(most + 1.0, 0.0), 0.0)
+        move = move - jnp.sum(jnp.where(member, pressure[:, None], 0.0), axis=0)
+    return jnp.clip(move, -_MOVE, _MOVE)
 
 
 def without_negligible(state: MirrorState, f: Function, box: Box) -> tuple[jax.Array, jax.Array, jax.Array]:
