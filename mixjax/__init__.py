@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from mixjax.law import laws as laws
     from mixjax.mixture import Mixture as Mixture
     from mixjax.mixture import optimal_mixture as optimal_mixture
+    from mixjax.mixtures import Mixtures as Mixtures
+    from mixjax.mixtures import optimal_mixtures as optimal_mixtures
     from mixjax.numerics import power as power
     from mixjax.plan import design_mixtures as design_mixtures
     from mixjax.planning.next_runs import next_runs as next_runs
@@ -86,6 +88,8 @@ _HOMES = {
     "laws": "law",
     "Mixture": "mixture",
     "optimal_mixture": "mixture",
+    "Mixtures": "mixtures",
+    "optimal_mixtures": "mixtures",
     "power": "numerics",
     "design_mixtures": "plan",
     "next_runs": "planning.next_runs",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 from mixjax.errors import UserError, warn
 from mixjax.law.base import Law, row_loss, terms
 from mixjax.law.evaluate import domain_index
-from mixjax.simplex.constraints import Box, check_box
+from mixjax.limits import at_bounds, by_name, make_box, number
+from mixjax.simplex.constraints import Box, is_met
 from mixjax.simplex.mirror import Minimum, run
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 _MOST, _LEAST = 0.9, 1e-6
 # A descent has stalled above this gap relative to its objective. Then domains below this share are left out, if that
 # raises the objective by less than this, relatively; so many times at most.
-_STALLED, _TRACE, _RISE, _ROUNDS = 1e-8, 1e-4, 1e-6, 4
+STALLED, TRACE, RISE, ROUNDS = 1e-8, 1e-4, 1e-6, 4
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Mixture:
         gap: first-order optimality gap in the unit of the objective, 0 at the optimum.
         N, D: counts, None where they were not given.
         target_weights: {target: weight in the objective}.
-        bound: {domain: "cap" or "floor"} of the domains that would pass it.
+        bound: {domain or group: "cap" or "floor"} of those that would pass it.
         convex: the objective is known to be convex in the weights, so that it is at most `gap` above the minimum.
             Otherwise the optimum is the best local one of all starts.
         agreeing, starts: how many of the starts ended within 1e-9 of the best objective, relatively.
@@ -83,6 +83,8 @@ def optimal_mixture(
     weights: Mapping[str, float] | None = None,
     caps: Mapping[str, float] | None = None,
     floors: Mapping[str, float] | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    fixed: Mapping[str, float] | None = None,
 ) -> Mixture:
     """The mixture that a fit predicts to be best for one budget.
 
@@ -92,11 +94,14 @@ def optimal_mixture(
         fit: with domains; of any law, one's own included.
         N, D: parameters and tokens (counts) of the run to come; needed where the law reads them.
         weights: {target: w_t}, not negative. Left out: 1 for every target. Targets that it does not name have weight 0.
-        caps, floors: {domain: share}, from 0 to 1; 1 and 0 where not named.
+        caps, floors: {domain or group: share}, from 0 to 1; 1 and 0 where not named.
+        groups: {name: domains}, disjoint; caps and floors of a group are of the sum of its shares.
+        fixed: {domain or group: share} that it must have.
 
     Raises:
         UserError: the law does not depend on the mixture; N or D missing or not a positive number; an unknown target or
-            domain; weights negative or all 0; caps and floors that no mixture meets; an objective that is nowhere finite.
+            domain; weights negative or all 0; groups that overlap; limits that no mixture meets; an objective that is nowhere
+            finite.
 
     Warns:
         MixjaxWarning: the gap is not small, or was made so only by leaving a domain out.
@@ -104,11 +109,11 @@ def optimal_mixture(
     Source: Shukor et al. 2025, eq. (7, 8, 13).
     """
     law = fit.law_record()
-    _check_law(fit, law)
+    check_law(fit, law)
     scale = [_count(name, value, needed, fit.law) for name, value, needed in zip(("N", "D"), (N, D), terms(law, len(fit.domains)), strict=True)]
     shares = _target_weights(weights, fit.targets)
-    box = check_box(Box(_by_name(floors, fit.domains, "floors", 0.0), _by_name(caps, fit.domains, "caps", 1.0)), fit.domains)
-    best = _descend(WeightedLoss(law), _problem(fit, law, shares, scale), box, fit)
+    box = make_box(fit.domains, caps, floors, groups, fixed)
+    best = _descend(WeightedLoss(law), make_problem(fit, law, shares, scale), box, fit)
     h = np.asarray(best.h)
     losses = {t: float(loss) for t, loss in fit.predict(scale[0], scale[1], h).items()}
     return Mixture(
@@ -119,7 +124,7 @@ def optimal_mixture(
         N=None if N is None else float(N),
         D=None if D is None else float(D),
         target_weights=dict(zip(fit.targets, shares.tolist(), strict=True)),
-        bound=_bound(h, box, fit.domains),
+        bound=at_bounds(h, box, fit.domains, groups),
         convex=is_convex(fit, shares),
         agreeing=int(best.agreeing),
         starts=len(best.values),
@@ -160,7 +165,7 @@ class WeightedLoss:
         return jnp.sum(jax.vmap(weighted)(problem.params, problem.weights, problem.own))
 
 
-def _problem(fit: Fit, law: Law, shares: Floats, scale: Sequence[float | None]) -> Problem:
+def make_problem(fit: Fit, law: Law, shares: Floats, scale: Sequence[float | None]) -> Problem:
     """The arrays of one problem. N and D are 1 where the law reads none."""
     params = {p.name: np.stack([np.asarray(fit.params[t][p.name], dtype=np.float64) for t in fit.targets]) for p in law.parameters}
     N, D = (np.asarray(1.0 if value is None else value, dtype=np.float64) for value in scale)
@@ -168,7 +173,7 @@ def _problem(fit: Fit, law: Law, shares: Floats, scale: Sequence[float | None]) 
     return Problem(params, shares, N, D, np.asarray(own))
 
 
-def _starts(k: int) -> Floats:
+def starts_of(k: int) -> Floats:
     """The centre, a point near every corner, and one that nearly leaves out each domain, (2 k + 1, k)."""
     one, others = np.eye(k, dtype=bool), max(k - 1, 1)
     near, without = np.where(one, _MOST, (1 - _MOST) / others), np.where(one, _LEAST, (1 - _LEAST) / others)
@@ -181,19 +186,19 @@ def _descend(objective: WeightedLoss, problem: Problem, box: Box, fit: Fit) -> M
     It stalls where one target's loss has a negative exponent of a domain and another's a positive one below 1: both
     slopes are infinite at 0, and the minimum between them may lie at a share of 1e-20.
     """
-    starts = _starts(len(fit.domains))
+    starts = starts_of(len(fit.domains))
     best = run(objective, problem, starts, box)
     if not np.isfinite(best.value):
         remedy = "raise a cap of 0, or leave out the target that needs that domain"
         raise UserError("mixture", f"the {fit.law} law predicts no finite loss at any start", remedy)
     allowed = box
-    for _ in range(_ROUNDS):
-        trace = (best.h < _TRACE) & (allowed.floors == 0) & (allowed.caps > 0)
-        if _small(best) or not trace.any() or np.sum(allowed.caps[~trace]) < 1:
+    for _ in range(ROUNDS):
+        trace = (best.h < TRACE) & (allowed.floors == 0) & (allowed.caps > 0)
+        tighter = allowed._replace(caps=np.where(trace, 0.0, allowed.caps))
+        if _small(best) or not trace.any() or not is_met(tighter):
             break
-        tighter = Box(allowed.floors, np.where(trace, 0.0, allowed.caps))
         other = run(objective, problem, starts, tighter)
-        if not other.value <= best.value + _RISE * abs(best.value):
+        if not other.value <= best.value + RISE * abs(best.value):
             break
         best, allowed = other, tighter
     left_out = [d for d, old, new in zip(fit.domains, box.caps, allowed.caps, strict=True) if new < old]
@@ -206,46 +211,43 @@ def _descend(objective: WeightedLoss, problem: Problem, box: Box, fit: Fit) -> M
 
 def _small(best: Minimum) -> bool:
     """Whether the gap is small for the size of the objective."""
-    return bool(best.gap <= _STALLED * max(1.0, abs(float(best.value))))
-
-
-def _bound(h: Floats, box: Box, domains: Sequence[str]) -> dict[str, str]:
-    """Which domains lie at a cap below 1 or a floor above 0."""
-    at = {d: "cap" for d, share, cap in zip(domains, h, box.caps, strict=True) if share >= cap and cap < 1}
-    return at | {d: "floor" for d, share, floor in zip(domains, h, box.floors, strict=True) if share <= floor and floor > 0}
+    return bool(best.gap <= STALLED * max(1.0, abs(float(best.value))))
 
 
 def is_convex(fit: Fit, shares: Floats) -> bool:
-    """Whether the weighted sum of the fit's laws is convex in h by the signs of its parameters; False where that is not known.
+    """Whether the weighted sum of the fit's laws is convex in h by the signs of its parameters; False where that is not known."""
+    law = fit.law_record()
+    params = {p.name: np.stack([np.asarray(fit.params[t][p.name], dtype=np.float64) for t in fit.targets]) for p in law.parameters}
+    return fit.own_law is None and bool(np.all(convex_targets(fit.law, params) | ~(shares > 0)))
+
+
+def convex_targets(law: str, params: Mapping[str, Floats]) -> NDArray[np.bool_]:
+    """Whether a law of the registry is convex in h, for parameters (..., targets) or (..., targets, k): (..., targets), or () where they do not matter.
 
     1 / sum_i C_i h_i^gamma_i is for 0 <= gamma_i <= 1 (the sum is concave), (sum_i C_i h_i)^gamma is but for 0 < gamma < 1.
     """
-    if fit.own_law is not None:
-        return False
-    targets = [t for t, w in zip(fit.targets, shares, strict=True) if w > 0]
 
-    def values(name: str) -> Floats:
-        return np.concatenate([np.ravel(fit.params[t][name]) for t in targets])
+    def outside_unit(name: str) -> Any:
+        return (params[name] <= 0) | (params[name] >= 1)
 
-    def outside_unit(name: str) -> bool:
-        return bool(np.all((values(name) <= 0) | (values(name) >= 1)))
-
-    law = fit.law.partition("@")[0]
-    brackets = {"joint": ("gamma_A", "gamma_B"), "powers": ("gamma_B",)}.get(law, ())
-    if law in ("additive", "additive_fixed_n", "additive_fixed_nd", "joint", "powers"):
-        gamma = values("gamma")
-        return bool(np.all((gamma >= 0) & (gamma <= 1))) and all(outside_unit(name) for name in brackets)
-    if law == "simple":
+    plain = law.partition("@")[0]
+    if plain in ("additive", "additive_fixed_n", "additive_fixed_nd", "joint", "powers"):
+        gamma = params["gamma"]
+        concave = np.all((gamma >= 0) & (gamma <= 1), axis=-1)
+        for name in {"joint": ("gamma_A", "gamma_B"), "powers": ("gamma_B",)}.get(plain, ()):
+            concave = concave & outside_unit(name)
+        return concave
+    if plain == "simple":
         return outside_unit("gamma")
-    if law == "ge24":
-        return bool(np.all(values("gamma") >= 0))
-    return law in ("ye_m1", "ye_m2", "ye_m4")
+    if plain == "ge24":
+        return params["gamma"] >= 0
+    return np.asarray(plain in ("ye_m1", "ye_m2", "ye_m4"))
 
 
 # --- Checks --------------------------------------------------------------------------------------
 
 
-def _check_law(fit: Fit, law: Law) -> None:
+def check_law(fit: Fit, law: Law) -> None:
     """Refuse fits whose loss does not depend on a mixture."""
     if not fit.domains:
         raise UserError("fit", "it has no domains", "fit runs with columns h_<domain>")
@@ -262,40 +264,18 @@ def _count(name: str, value: float | None, needed: bool, law: str) -> float | No
         if needed:
             raise UserError("mixture", f"{name} is missing", f"the {law} law reads it: give a count")
         return None
-    number = _number(value, name, "a count")
-    if not number > 0:
+    count = number(value, name, "a count")
+    if not count > 0:
         raise UserError(name, f"{value} is not a positive number", "give a count, e.g. 7e9")
-    return number
+    return count
 
 
 def _target_weights(weights: Mapping[str, float] | None, targets: Sequence[str]) -> Floats:
     """Weights (targets,) of the objective."""
-    shares = _by_name(weights, targets, "weights", 1.0 if weights is None else 0.0)
+    shares = by_name(weights, targets, "weights", 1.0 if weights is None else 0.0)
     for t, w in zip(targets, shares, strict=True):
         if w < 0:
             raise UserError("weights", f"{t!r} has {w:g}", "give numbers of at least 0")
     if not shares.any():
         raise UserError("weights", "all are 0", "give one target a positive weight")
     return shares
-
-
-def _by_name(given: Mapping[str, float] | None, names: Sequence[str], where: str, default: float) -> Floats:
-    """The given numbers in the order of the names, the default where there is none."""
-    given = given or {}
-    for name in given:
-        if name not in names:
-            near = difflib.get_close_matches(str(name), names, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise UserError(where, f"no {'target' if where == 'weights' else 'domain'} {name!r}", f"{hint}choose from {', '.join(names)}")
-    return np.array([_number(given.get(name, default), f"{where}, {name!r}", "a number") for name in names])
-
-
-def _number(value: Any, where: str, what: str) -> float:
-    """A finite float."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = np.nan
-    if not np.isfinite(number):
-        raise UserError(where, f"{value!r} is not {what}", f"give {what}")
-    return number

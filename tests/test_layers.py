@@ -16,17 +16,18 @@ HOUSE = Path(mixjax.__file__).parent
 # Each may import from those before it, and from itself.
 ORDER = [
     "errors", "numerics", "score", "where", "table", "runs", "splits", "law", "design", "objective", "problem", "engine", "search", "simplex", "record",
-    "summary", "fitting", "mixture", "plan", "simulate", "choose", "validate", "pipeline", "report", "export", "decision", "planning", "config",
+    "summary", "fitting", "limits", "mixture", "mixtures", "plan", "simulate", "choose", "validate", "pipeline", "report", "export", "decision",
+    "planning", "config",
     "cli", "__main__",
 ]  # fmt: skip
 FILES = sorted(path for path in HOUSE.rglob("*.py") if path != HOUSE / "__init__.py")
-# The three doors of compilation, and what batches without being one: a law is written for one mixture, so the
+# The doors of compilation, and what batches without being one: a law is written for one mixture, so the
 # objective maps it over mixtures and the mixture over targets; the fit draws its starts.
-DOORS = {"engine/batch.py", "simplex/mirror.py", "law/evaluate.py"}
-ALLOWED = {"objective.py": {"vmap"}, "mixture.py": {"vmap"}, "fitting.py": {"vmap"}, "decision/objectives.py": {"vmap"}}
+DOORS = {"engine/batch.py", "simplex/mirror.py", "simplex/many.py", "law/evaluate.py"}
+ALLOWED = {"objective.py": {"vmap"}, "mixture.py": {"vmap"}, "mixtures.py": {"vmap"}, "fitting.py": {"vmap"}, "decision/objectives.py": {"vmap"}}
 PUBLIC = {
     "compare", "MixjaxWarning", "UserError", "fit", "Coefficients", "Law", "Parameter", "Units", "laws", "Mixture", "optimal_mixture", "power",
-    "design_mixtures", "Fit", "load_fit", "Runs", "read_runs", "Score", "demo_runs", "simulate_runs", "__version__",
+    "Mixtures", "optimal_mixtures", "design_mixtures", "Fit", "load_fit", "Runs", "read_runs", "Score", "demo_runs", "simulate_runs", "__version__",
     "compute_optimal", "compare_mixtures", "Goal", "beside", "marginal_values", "price_limits", "Start", "smallest_move",
     "trust_path", "flat_region", "robust_mixture", "budget_path", "growth_laws", "caps_from_tokens", "corners", "target_map", "export_mixture",
     "resample", "best_mixture", "cross_validate", "extrapolate", "identify", "uncertainty", "refit", "next_runs",

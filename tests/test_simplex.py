@@ -134,7 +134,11 @@ def test_quadratics_in_a_box_against_scipy(seed):
     found = mirror.run(F("quadratic"), data, starts(k), box)
     constraint = {"type": "eq", "fun": lambda h: h.sum() - 1}
     theirs = scipy.optimize.minimize(
-        lambda h: np.sum(data * (h - np.roll(data, 1)) ** 2), inside, bounds=list(zip(*box, strict=True)), constraints=constraint, options={"ftol": 1e-15}
+        lambda h: np.sum(data * (h - np.roll(data, 1)) ** 2),
+        inside,
+        bounds=list(zip(box.floors, box.caps, strict=True)),
+        constraints=constraint,
+        options={"ftol": 1e-15},
     )
     assert found.value <= theirs.fun + 1e-9
     assert found.value - found.gap <= theirs.fun + 1e-9  # the gap is a certificate where f is convex

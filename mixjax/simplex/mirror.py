@@ -31,7 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mixjax.simplex.constraints import Box, lowest_vertex, project
+from mixjax.simplex.constraints import ROUNDING, Box, centred, groups_at, lowest_vertex, project
 
 # log of the smallest weight on the way. Small enough that h^0.05, the steepest of hurtful domains, is below 1e-14.
 _LOG_TINY = -690.0
@@ -48,7 +48,7 @@ SCAN = 20
 # Weights that together are below this are tried at exactly 0 in the end.
 _NEGLIGIBLE = 1e-12
 # Starts agree when their values differ by less, relatively.
-_AGREE = 1e-9
+AGREE = 1e-9
 
 Function = Callable[[jax.Array], jax.Array]
 
@@ -108,8 +108,7 @@ def init(log_x: jax.Array, f: Function, box: Box) -> MirrorState:
 
 def step(state: MirrorState, f: Function, box: Box) -> MirrorState:
     """One trial step: taken, or the same place with a smaller rate. One value and gradient of f."""
-    move = jnp.clip(state.rate * (state.grad - _multiplier(state, box)), -_MOVE, _MOVE)
-    log_h = _inside(state.log_h - move, box)
+    log_h = _inside(state.log_h - _move(state, box), box)
     value, grad, gap_ = _evaluate(f, log_h, box)
 
     log_diff = log_h - state.log_h
@@ -118,6 +117,7 @@ def step(state: MirrorState, f: Function, box: Box) -> MirrorState:
     grad_diff = grad - state.grad
     divergence = jnp.dot(log_diff, h_diff)
     bend = jnp.dot(grad_diff, h_diff)
+    moved = jnp.where(log_diff != 0, h, 0.0)
 
     finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(grad))
     smooth = state.rate * bend <= _SMOOTH * divergence
@@ -125,22 +125,25 @@ def step(state: MirrorState, f: Function, box: Box) -> MirrorState:
 
     straight = (bend <= 0) | (divergence <= 0)  # no curvature met: the step was short, or f is concave along it
     longer = (divergence > 0) & (jnp.max(jnp.abs(log_diff)) < 0.9 * _MOVE)
-    rate = jnp.where(straight, jnp.where(longer, _GROWTH * state.rate, state.rate), _spectral(jnp.where(log_diff != 0, h, 0.0), grad_diff, divergence, bend))
+    rate = jnp.where(straight, jnp.where(longer, _GROWTH * state.rate, state.rate), _spectral(moved, centred(grad_diff, moved, h, box), divergence, bend))
     after = jnp.minimum(jnp.clip(rate, state.rate / _GROWTH, state.rate * _GROWTH), _MAX_RATE)
     shrunk = jnp.where(finite, jnp.clip(rate, state.rate / _GROWTH, state.rate / 2), state.rate / _GROWTH)
     new = MirrorState(log_h, value, grad, gap_, after)
     return jax.tree.map(partial(jnp.where, accepted), new, state._replace(rate=shrunk))
 
 
-def _spectral(moved: jax.Array, grad_diff: jax.Array, divergence: jax.Array, bend: jax.Array) -> jax.Array:
-    """<s, s> / <s, y> or, where it is less than half of that, <s, y> / <y, y>, for s = log h+ - log h and y = g+ - g.
+def is_done(state: MirrorState) -> jax.Array:
+    """Whether the gap is small enough, or the value no number, ()."""
+    return (state.gap <= GOAL * jnp.maximum(1.0, jnp.abs(state.value))) | ~jnp.isfinite(state.value)
 
-    Products are weighted by h, over the domains that moved, (k,) and 0 for the others; y is centred: shifts of g are no force.
+
+def _spectral(moved: jax.Array, grad_diff: jax.Array, divergence: jax.Array, bend: jax.Array) -> jax.Array:
+    """<s, s> / <s, y> or, where it is less than half of that, <s, y> / <y, y>, for s = log h+ - log h and y = g+ - g, centred.
+
+    Products are weighted by h, over the domains that moved, (k,) and 0 for the others.
     """
     bend = jnp.where(bend > 0, bend, 1.0)
-    tiny = jnp.finfo(moved.dtype).tiny
-    centred = grad_diff - jnp.dot(moved, grad_diff) / jnp.maximum(jnp.sum(moved), tiny)
-    long, short = divergence / bend, bend / jnp.maximum(jnp.dot(moved, centred * centred), tiny)
+    long, short = divergence / bend, bend / jnp.maximum(jnp.dot(moved, grad_diff * grad_diff), jnp.finfo(moved.dtype).tiny)
     return jnp.where(short < 0.5 * long, short, long)
 
 
@@ -157,15 +160,24 @@ def _evaluate(f: Function, log_h: jax.Array, box: Box) -> tuple[jax.Array, jax.A
     return value, grad, gap(h, grad, box)
 
 
-def _multiplier(state: MirrorState, box: Box) -> jax.Array:
-    """Multiplier of sum_i h_i = 1: the mean slope of the domains that are free to move. A shift of the gradient changes no step but its rounding."""
+def _move(state: MirrorState, box: Box) -> jax.Array:
+    """rate * gradient (k,), less what changes no step: the mean slope of the domains that are free, and part of a group's pressure.
+
+    The projection takes both out again. They would only cost digits, and push moves beyond `_MOVE`, where they look alike. A
+    group that is pressed against its floor or cap by all its domains keeps a pressure of 1, so that it stays there.
+    """
     h = weights(state.log_h, box)
     free = (state.log_h > jnp.log(box.floors)) & (state.log_h < jnp.log(box.caps))
-    share = jnp.where(jnp.any(free), jnp.where(free, h, 0.0), h)
-    return jnp.dot(share, state.grad) / jnp.sum(share)
+    move = state.rate * centred(state.grad, jnp.where(free, h, 0.0), h, box._replace(groups=None))
+    if box.groups is not None:
+        member, at_floor, at_cap = jnp.asarray(box.groups.member), *groups_at(h, box.groups)
+        least, most = jnp.min(jnp.where(member, move, jnp.inf), axis=1), jnp.max(jnp.where(member, move, -jnp.inf), axis=1)
+        pressure = jnp.where(at_floor, jnp.maximum(least - 1.0, 0.0), 0.0) + jnp.where(at_cap, jnp.minimum(most + 1.0, 0.0), 0.0)
+        move = move - jnp.sum(jnp.where(member, pressure[:, None], 0.0), axis=0)
+    return jnp.clip(move, -_MOVE, _MOVE)
 
 
-def _without_negligible(state: MirrorState, f: Function, box: Box) -> tuple[jax.Array, jax.Array, jax.Array]:
+def without_negligible(state: MirrorState, f: Function, box: Box) -> tuple[jax.Array, jax.Array, jax.Array]:
     """h, value and gap with the smallest weights at exactly 0, where that does not raise f.
 
     Slopes of such domains are those just before 0: at 0 itself they may be infinite, and are then no guide.
@@ -174,17 +186,16 @@ def _without_negligible(state: MirrorState, f: Function, box: Box) -> tuple[jax.
     ceiling = state.value + 4 * jnp.finfo(h.dtype).eps * jnp.abs(state.value)
 
     def without(out: jax.Array) -> jax.Array:
-        kept = jnp.where(out, 0.0, h)
-        free = jnp.where((kept > box.floors) & (kept < box.caps), kept, 0.0)
-        scaled = kept + (1.0 - jnp.sum(kept)) * free / jnp.maximum(jnp.sum(free), jnp.finfo(h.dtype).tiny)
-        return jnp.clip(scaled, box.floors, box.caps)
+        tighter = box._replace(caps=jnp.where(out, 0.0, box.caps))
+        return weights(_inside(state.log_h, tighter), tighter)
 
     one_out = jax.vmap(lambda out: f(without(out)))(jnp.eye(h.shape[0], dtype=bool))
     out = (h < _NEGLIGIBLE / h.shape[0]) & (box.floors == 0) & (one_out <= ceiling)
     h_out = without(out)
     value, grad = jax.value_and_grad(f)(h_out)
     grad = jnp.where(box.caps > 0, jnp.where(out, state.grad, grad), 0.0)
-    good = jnp.any(out) & (value <= ceiling) & jnp.all(jnp.isfinite(grad))
+    whole = jnp.abs(jnp.sum(h_out) - 1.0) <= ROUNDING
+    good = jnp.any(out) & whole & (value <= ceiling) & jnp.all(jnp.isfinite(grad))
     return jnp.where(good, h_out, h), jnp.where(good, value, state.value), jnp.where(good, gap(h_out, grad, box), state.gap)
 
 
@@ -201,7 +212,7 @@ def run(f: Callable[[jax.Array, Any], jax.Array], data: Any, starts: np.ndarray,
         `Minimum`, as NumPy arrays. Its gap is finite unless f is not finite at any start.
     """
     with jax.enable_x64(True):
-        box = Box(*(jnp.asarray(side, dtype=jnp.float64) for side in box))
+        box = jax.tree.map(jnp.asarray, box)
         return Minimum(*(np.asarray(x) for x in _run(f, data, jnp.log(jnp.asarray(starts, dtype=jnp.float64)), box)))
 
 
@@ -210,12 +221,9 @@ def _run(f: Callable[[jax.Array, Any], jax.Array], data: Any, log_starts: jax.Ar
     def of(h: jax.Array) -> jax.Array:
         return f(h, data)
 
-    def done(state: MirrorState) -> jax.Array:
-        return (state.gap <= GOAL * jnp.maximum(1.0, jnp.abs(state.value))) | ~jnp.isfinite(state.value)
-
     def advance(carry: tuple[MirrorState, jax.Array], _: None) -> tuple[tuple[MirrorState, jax.Array], None]:
         states, steps = carry
-        still = ~jax.vmap(done)(states)
+        still = ~jax.vmap(is_done)(states)
         new = jax.vmap(lambda s, go: jax.tree.map(partial(jnp.where, go), step(s, of, box), s))(states, still)
         return (new, steps + still), None
 
@@ -224,14 +232,14 @@ def _run(f: Callable[[jax.Array, Any], jax.Array], data: Any, log_starts: jax.Ar
 
     def going(carry: tuple[MirrorState, jax.Array]) -> jax.Array:
         states, steps = carry
-        are_done, number = jax.vmap(done)(states), jnp.max(steps)
+        are_done, number = jax.vmap(is_done)(states), jnp.max(steps)
         late = (number >= LATE) & are_done[jnp.nanargmin(states.value)]
         return (number < MAX_STEPS) & ~jnp.all(are_done) & ~late
 
     states = jax.vmap(lambda x: init(x, of, box))(log_starts)
     states, steps = jax.lax.while_loop(going, scan, (states, jnp.zeros(log_starts.shape[0], dtype=int)))
     values = jnp.where(jnp.isfinite(states.value), states.value, jnp.inf)
-    agree = values <= jnp.min(values) + _AGREE * jnp.abs(jnp.min(values))
+    agree = values <= jnp.min(values) + AGREE * jnp.abs(jnp.min(values))
     best = jnp.argmin(jnp.where(values <= jnp.min(values) + GOAL * jnp.abs(jnp.min(values)), states.gap, jnp.inf))
-    h, value, gap_ = _without_negligible(jax.tree.map(lambda x: x[best], states), of, box)
+    h, value, gap_ = without_negligible(jax.tree.map(lambda x: x[best], states), of, box)
     return Minimum(h, value, gap_, jnp.sum(agree), values, states.gap, steps)
