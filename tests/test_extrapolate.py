@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -96,6 +97,23 @@ def test_a_lagged_fit_is_saved_and_refuses_too_few_tokens(found, tmp_path):
     assert best.gap < 1e-9
 
 
+def test_losses_that_are_held_out_change_no_fit(runs):
+    def errors(losses):
+        found = mj.extrapolate(replace(runs, losses=losses), laws=("additive",), lags=(LAG,), targets=("t",), starts=4, hops=0)
+        return found.candidates[0].errors
+
+    (test,) = (t for t in make_backtests(runs, 9) if t.name == "N")
+    losses = runs.losses.copy()
+    # Twice as bad where half as low; the middle of all losses, which is the search's unit, does not move.
+    worse = test.scored & (losses[:, 1] < np.median(losses[:, 1]))
+    losses[worse, 1] *= 0.5
+    before, after = errors(runs.losses), errors(losses)
+    share = worse.sum() / test.scored.sum()
+    assert after["N"]["t"] == pytest.approx(100 * share, abs=1.0)  # the prediction is still the old loss: 100 percent off
+    assert after["two N"]["t"] == pytest.approx(100 * share, abs=1.0)
+    assert before["N"]["t"] < 1.0
+
+
 def test_backtests_hold_out_the_largest_scales(runs):
     tests = {t.name: t for t in make_backtests(runs, 9)}
     np.testing.assert_array_equal(tests["N"].fold.held_out, runs.N == 1.6e9)
@@ -109,6 +127,10 @@ def test_backtests_hold_out_the_largest_scales(runs):
     [
         ({"laws": ()}, "none given"),
         ({"laws": ("joint@x",)}, "not a number of tokens"),
+        ({"laws": ("joint@-1e9",)}, "not a number of tokens"),
+        ({"laws": ("joint@nan",)}, "not a number of tokens"),
+        ({"laws": ("nonsense@2e9",)}, "no law"),
+        ({"precision": "float16"}, "no precision"),
         ({"lags": (4e9,)}, "below the smallest D"),
         ({"lags": (-1.0,)}, "below the smallest D"),
         ({"laws": ("nonsense",)}, "no law"),
@@ -117,6 +139,16 @@ def test_backtests_hold_out_the_largest_scales(runs):
 def test_mistakes(runs, given, message):
     with pytest.raises(UserError, match=message):
         mj.extrapolate(runs, **given)
+
+
+def test_a_lag_of_all_tokens_cannot_be_fitted(runs):
+    with pytest.raises(UserError, match="not beyond the 4e\\+09 tokens"):
+        mj.fit(runs, "additive@4e9", starts=4, hops=0)
+
+
+def test_a_lag_of_nothing_is_the_law_itself():
+    assert find_law("joint@0") == find_law("joint")
+    assert lagged(find_law("joint@2e9"), 3e9).name == "joint@3e9"
 
 
 def test_a_table_of_one_scale_is_refused():
@@ -134,6 +166,8 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert out["law"] == "additive@2e9"
     assert [c["law"] for c in out["candidates"]] == ["additive@2e9", "additive"]
     assert main(["mix", str(tmp_path / "fit.json"), "-N", "7e9", "-D", "1e11", "--json"]) == 0
+    assert main([*words, "--lags", "0", "--progress", "--precision", "float32"]) == 0
+    assert "objective" not in capsys.readouterr().err
     assert main([*words, "--lags", "0,x"]) == 2
     assert main([*words, "--lags", "9e9"]) == 2
     err = capsys.readouterr().err

@@ -65,6 +65,12 @@ def test_same_seed_same_validation(runs):
     np.testing.assert_array_equal(one.predicted["d1"], two.predicted["d1"])
 
 
+def test_searches_may_be_in_single_precision(runs):
+    single, double = (cross_validate(runs, "additive", "N", precision=p, **FEW) for p in ("float32", "float64"))
+    assert single.scores["d0"].mre == pytest.approx(double.scores["d0"].mre, rel=0.2)
+    assert not np.array_equal(single.predicted["d0"], double.predicted["d0"])
+
+
 def test_bad_options_are_refused(runs):
     with pytest.raises(UserError, match="starts"):
         cross_validate(runs, "additive", "N", starts=0)

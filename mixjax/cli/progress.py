@@ -57,7 +57,7 @@ class Progress:
         full = round(share * _WIDTH)
         bar = f"[{'#' * full}{'.' * (_WIDTH - full)}] " if self.terminal else ""
         label = f"fit {self.number} of {self.fits} " if self.fits > 1 else ""
-        return f"{label}{bar}{100 * share:3.0f}%  {elapsed:.0f} s  {_summary(best)}"
+        return f"{label}{bar}{100 * share:3.0f}%  {elapsed:.0f} s  {_summary(best)}".rstrip()
 
     def _write(self, text: str) -> None:
         try:
@@ -68,7 +68,9 @@ class Progress:
 
 
 def _summary(best: Mapping[str, float]) -> str:
-    """The geometric mean of the objectives found so far, and how many targets have none yet."""
+    """The geometric mean of the objectives found so far, and how many targets have none yet; nothing of no targets."""
+    if not best:
+        return ""
     found = [f for f in best.values() if math.isfinite(f) and f > 0]
     if not found:
         return "objective: none yet"

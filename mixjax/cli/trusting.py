@@ -100,7 +100,7 @@ def extrapolate(
     Errors are means of |predicted - measured| / measured over the rows left out and over targets, percent. The law is named with its
     lag, as joint@2e9: 2e9 tokens of every run do not count, because the learning rate was still warming up.
 
-    
+    \b
       mixjax extrapolate runs.csv -o fit.json --where "split == 'train'"
       mixjax predict fit.json points.csv -o predicted.csv
     """

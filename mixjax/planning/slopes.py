@@ -75,9 +75,9 @@ def tangent(fit: Fit, runs: Runs, targets: Sequence[str]) -> Tangent:
 
 
 class BestSlopes(NamedTuple):
-    """How the best mixture moves: shares (targets, k, q) = dh*/dz of each target's parameters; regret (targets, r, q), of which half the
+    """How the best mixture moves with each target's parameters: shares (targets, k, q) = dh*/dz; regret (targets, r, q).
 
-    squared length |regret dz|^2 / 2 is what the objective loses when h* is off by dz.
+    |regret dz|^2 / 2 is what the objective loses where h* is off by dz.
     """
 
     shares: Floats

@@ -134,7 +134,7 @@ def extrapolate(
         starts: of the last fit; the others take 32 at most.
         seed: same seed, same answer.
         watch: called with the share done and nothing else.
-        options: of the fits: hops, delta, residual.
+        options: of the fits: hops, delta, residual, precision.
 
     Raises:
         UserError: the table has too few scales to leave any out, or cannot be fitted; no law; a lag that is not below the smallest D.
@@ -144,7 +144,7 @@ def extrapolate(
     records = [find_law(law) for law in ([laws] if isinstance(laws, str | Law) else laws)]
     if not records:
         raise UserError("laws", "none given", "name at least one, e.g. joint,powers")
-    check_options(starts, options.get("hops", 0), options.get("delta", 1e-3), options.get("residual", "loss"))
+    check_options(starts, options.get("hops", 0), options.get("delta", 1e-3), options.get("residual", "loss"), options.get("precision", "float64"))
     tried = _lags(whole, lags)
     tests = make_backtests(whole, max(law.count(len(whole.domains)) for law in records))
     candidates: list[Candidate] = []
@@ -215,7 +215,7 @@ def _tested(
     problem = make_problem(shifted, law, targets, options.get("delta", 1e-3), options.get("residual", "loss"), None)
     weights = np.stack([test.fold.weights for test in tests])
     z, keys = (np.repeat(x, len(tests), axis=0) for x in draw_starts(problem, starts, seed))
-    found = search(problem.objective, grouped(problem, weights), z, keys, 0)
+    found = search(problem.objective, grouped(problem, weights), z.astype(options.get("precision", "float64")), keys, 0)
     if not found.finished:
         raise KeyboardInterrupt
     errors: dict[str, dict[str, float]] = {test.name: {} for test in tests}

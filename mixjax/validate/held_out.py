@@ -86,14 +86,14 @@ def cross_validate(
         targets: names; all by default.
         seed: of the folds and of the starts.
         watch: called with the share done and {target: best objective of its first fold so far}.
-        options: of the fits: starts, hops, delta, residual.
+        options: of the fits: starts, hops, delta, residual, precision.
 
     Raises:
         UserError: a table that cannot be split so, or fitted; an option out of range.
         KeyboardInterrupt: half a validation is none.
     """
     whole = runs if isinstance(runs, Runs) else read_runs(runs)
-    starts, hops, delta, residual = _options(**options)
+    starts, hops, delta, residual, precision = _options(**options)
     splits = make_folds(whole, by, folds, seed)
     weights = np.stack([f.weights for f in splits])
     problem = make_problem(whole, find_law(law), targets, delta, residual, None)
@@ -103,7 +103,7 @@ def cross_validate(
         if watch:
             watch(share, dict(zip(problem.targets, best[:: len(splits)].tolist(), strict=True)))
 
-    found = search(problem.objective, grouped(problem, weights), z, keys, hops, report)
+    found = search(problem.objective, grouped(problem, weights), z.astype(precision), keys, hops, report)
     if not found.finished:
         raise KeyboardInterrupt
     predicted, train = {}, {}
@@ -115,9 +115,11 @@ def cross_validate(
     return Validation(problem.law.name, by, splits, {t: s for t, s in scores.items() if s is not None}, train, predicted)
 
 
-def _options(starts: int = STARTS, hops: int = HOPS, delta: float = 1e-3, residual: str = "loss") -> tuple[int, int, float, str]:
-    check_options(starts, hops, delta, residual)
-    return starts, hops, delta, residual
+def _options(
+    starts: int = STARTS, hops: int = HOPS, delta: float = 1e-3, residual: str = "loss", precision: str = "float64"
+) -> tuple[int, int, float, str, str]:
+    check_options(starts, hops, delta, residual, precision)
+    return starts, hops, delta, residual, precision
 
 
 def held_out_losses(problem: Problem, group: int, runs: Runs, folds: Sequence[Fold], z: Floats, f: Floats) -> tuple[Floats, float]:
