@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mixjax as mj
+from mixjax.cli import main
 from mixjax.simplex.constraints import Box, Groups, is_met, lowest_vertex, project
 from mixjax.simulate import random_truth
 from tests.test_mixture import additive
@@ -273,3 +275,33 @@ def test_limits_without_a_mixture(options, said):
 def test_limits_of_one_of_many_problems():
     with pytest.raises(mj.UserError, match=r"problem 1, cap of .g.: 0\.1 is below"):
         mj.optimal_mixtures(additive(0), **AT, groups={"g": ["d0", "d1"]}, caps={"g": [0.5, 0.1]}, floors={"d0": 0.1, "d1": 0.1})
+
+
+# ------------------------------------------------------------------ prices, command
+
+
+@pytest.mark.parametrize(("side", "sign"), [("caps", 1), ("floors", -1)])
+def test_price_of_a_group_is_how_the_objective_moves(side, sign):
+    fit = additive(1)
+    groups = {"pair": ["d0", "d1"]}
+    free = mj.optimal_mixture(fit, **AT)
+    share = (0.8 if side == "caps" else 1.2) * (free.weights["d0"] + free.weights["d1"])
+    limits = mj.price_limits(mj.Goal(fit, **AT, **{side: {"pair": share}}, groups=groups))
+    step = 1e-4
+    moved = [mj.optimal_mixture(fit, **AT, **{side: {"pair": share + s}}, groups=groups).objective for s in (step, -step)]
+    np.testing.assert_allclose(limits.prices["pair"], sign * (moved[1] - moved[0]) / (2 * step), rtol=1e-4)
+    assert "pair" in str(limits)
+
+
+def test_the_command(tmp_path, capsys):
+    fit = additive(0)
+    fit.save(str(tmp_path / "fit.json"))
+    words = ["mix", str(tmp_path / "fit.json"), "-N", "7e9", "-D", "150e9", "--no-cache", "--json"]
+    more = ["--group", "pair=d0+d1,rest=d2+d3", "--cap", "pair=0.2", "--fix", "d4=0.05"]
+    assert main([*words, *more]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["weights"]["d0"] + found["weights"]["d1"] == pytest.approx(0.2, abs=1e-12)
+    assert found["weights"]["d4"] == 0.05
+    assert found["prices"]["pair"] > 0
+    assert main([*words, "--group", "pair=d0+x"]) == 2
+    assert "group 'pair': no domain 'x'" in capsys.readouterr().err

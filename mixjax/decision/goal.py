@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,8 @@ class Goal:
         fit: with domains.
         N, D: counts of parameters and tokens of the run to come; None where the law does not read them.
         weights: {target: w}; None for 1 each.
-        caps, floors: {domain: share}; 1 and 0 where not named.
+        caps, floors: {domain or group: share}; 1 and 0 where not named.
+        groups: {name: domains}, disjoint; caps and floors of a group are of the sum of its shares.
     """
 
     fit: Fit
@@ -37,13 +38,11 @@ class Goal:
     weights: Mapping[str, float] | None = None
     caps: Mapping[str, float] | None = None
     floors: Mapping[str, float] | None = None
+    groups: Mapping[str, Sequence[str]] | None = None
 
     def __post_init__(self) -> None:
-        for what, given, known in (
-            ("target", self.weights, self.fit.targets),
-            ("domain", self.caps, self.fit.domains),
-            ("domain", self.floors, self.fit.domains),
-        ):
+        bounded = (*self.fit.domains, *(self.groups or {}))
+        for what, given, known in (("target", self.weights, self.fit.targets), ("domain", self.caps, bounded), ("domain", self.floors, bounded)):
             unknown = next((name for name in given or {} if name not in known), None)
             if unknown is not None:
                 raise UserError("goal", f"no {what} {unknown!r}", f"choose from {', '.join(known)}")
@@ -63,7 +62,7 @@ class Goal:
         from mixjax.mixture import optimal_mixture
 
         at = self.but(**changes) if changes else self
-        return optimal_mixture(at.fit, at.N, at.D, weights=at.weights, caps=at.caps, floors=at.floors)
+        return optimal_mixture(at.fit, at.N, at.D, weights=at.weights, caps=at.caps, floors=at.floors, groups=at.groups)
 
     def bests(self, changes: Iterable[Mapping[str, Any]]) -> list[Mixture | None]:
         """The optimum of many goals: this one with each of these changes; None where the law is nowhere finite.

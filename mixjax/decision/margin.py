@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixjax.decision.goal import Floats, Goal
 from mixjax.mixture import Mixture
@@ -80,7 +81,7 @@ class Limits:
     Attributes:
         feasible, free: the optimum with and without caps and floors.
         cost: objective of the feasible one above the free one, relatively.
-        prices: {domain: -df/d(limit)} of the limits that bind, in the unit of the objective per share: how fast the
+        prices: {domain or group: -df/d(limit)} of the limits that bind, in the unit of the objective per share: how fast the
             objective falls as a cap is raised or a floor is lowered. Its multiplier; 0 for limits that do not matter.
     """
 
@@ -96,6 +97,7 @@ class Limits:
             [d, f"{100 * self.free.weights[d]:.2f}", f"{100 * share:.2f}", self.feasible.bound.get(d, ""), price.get(d, "")]
             for d, share in self.feasible.weights.items()
         ]
+        rows += [[g, "", "", side, price.get(g, "")] for g, side in self.feasible.bound.items() if g not in self.feasible.weights]
         rows.append(["objective", f"{self.free.objective:.5f}", f"{self.feasible.objective:.5f}", f"{100 * self.cost:+.3f}%", ""])
         return table(["share %", "free", "feasible", "bound", "price of 1 point"], rows)
 
@@ -117,13 +119,29 @@ def price_limits(goal: Goal) -> Limits:
     h = goal.array(feasible.weights)
     slopes = goal.slopes(h)
     slope = np.asarray(sum(w * slopes[t].h for t, w in goal.shares.items()))
-    caps, floors = (np.array([(given or {}).get(d, default) for d in goal.fit.domains]) for given, default in ((goal.caps, 1.0), (goal.floors, 0.0)))
+    domains, groups = goal.fit.domains, {g: np.isin(goal.fit.domains, inside) for g, inside in (goal.groups or {}).items()}
+    caps, floors = (np.array([(given or {}).get(d, default) for d in domains]) for given, default in ((goal.caps, 1.0), (goal.floors, 0.0)))
     at_cap, at_floor = (h >= caps - _NEAR) & (caps < 1), (h <= floors + _NEAR) & (floors > 0)
-    between = ~at_cap & ~at_floor & (h > _NEAR)
-    if between.any():
-        level = float(h[between] @ slope[between] / h[between].sum())
-    else:  # a corner of the limits: any level between the two groups will do, the middle is taken
-        sides = [np.max(slope[at_cap], initial=-np.inf), np.min(slope[at_floor], initial=np.inf)]
-        level = float(np.mean([s for s in sides if np.isfinite(s)] or [0.0]))
-    prices = {d: max(0.0, float(level - slope[i] if at_cap[i] else slope[i] - level)) for i, d in enumerate(goal.fit.domains) if at_cap[i] or at_floor[i]}
+    # A group that binds has a level of its own, which its domains share.
+    binding = {g: inside for g, inside in groups.items() if g in feasible.bound}
+    common = ~np.any([*binding.values(), np.zeros(len(h), dtype=bool)], axis=0)
+    own = {g: _level(h, slope, at_cap, at_floor, inside) for g, inside in binding.items()}
+    level = _level(h, slope, at_cap, at_floor, common) if common.any() else float(np.mean(list(own.values())))
+    levels = np.full(len(h), level)
+    for g, inside in binding.items():
+        levels[inside] = own[g]
+    prices = {d: max(0.0, float(levels[i] - slope[i] if at_cap[i] else slope[i] - levels[i])) for i, d in enumerate(domains) if at_cap[i] or at_floor[i]}
+    prices |= {g: max(0.0, level - own[g] if feasible.bound[g] == "cap" else own[g] - level) for g in binding}
     return Limits(feasible, free, (feasible.objective - free.objective) / abs(free.objective), prices)
+
+
+def _level(h: Floats, slope: Floats, at_cap: NDArray[np.bool_], at_floor: NDArray[np.bool_], inside: NDArray[np.bool_]) -> float:
+    """The slope () that these domains share between their limits.
+
+    At a corner of the limits any level between the two sides will do, and the middle is taken.
+    """
+    between = inside & ~at_cap & ~at_floor & (h > _NEAR)
+    if between.any():
+        return float(h[between] @ slope[between] / h[between].sum())
+    sides = [np.max(slope[inside & at_cap], initial=-np.inf), np.min(slope[inside & at_floor], initial=np.inf)]
+    return float(np.mean([s for s in sides if np.isfinite(s)] or [0.0]))

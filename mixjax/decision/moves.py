@@ -200,7 +200,7 @@ def nonzero(base: Floats) -> Floats:
 
 def _check_within(goal: Goal, base: Floats) -> None:
     box = box_of(goal)
-    for d, share, floor, cap in zip(goal.fit.domains, base.tolist(), *(np.asarray(side).tolist() for side in box), strict=True):
+    for d, share, floor, cap in zip(goal.fit.domains, base.tolist(), *(np.asarray(side).tolist() for side in (box.floors, box.caps)), strict=True):
         if not floor - 1e-9 <= share <= cap + 1e-9:
             raise UserError("base", f"{d!r} has {share:.4g}, outside its limits {floor:.4g} to {cap:.4g}", "move the limits, or begin from another mixture")
 

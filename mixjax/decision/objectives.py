@@ -13,7 +13,8 @@ import numpy as np
 from mixjax.decision.goal import Floats, Goal
 from mixjax.law.base import Law, row_loss
 from mixjax.law.evaluate import domain_index
-from mixjax.simplex.constraints import Box, check_box, project
+from mixjax.limits import make_box
+from mixjax.simplex.constraints import Box, project
 from mixjax.simplex.mirror import Minimum, run
 
 # Share of one domain in a start near its corner.
@@ -140,10 +141,8 @@ class Tail:
 
 
 def box_of(goal: Goal) -> Box:
-    """The goal's caps and floors as arrays, once some mixture is known to meet them."""
-    domains = goal.fit.domains
-    floors, caps = (np.array([(given or {}).get(d, default) for d in domains]) for given, default in ((goal.floors, 0.0), (goal.caps, 1.0)))
-    return check_box(Box(floors, caps), domains)
+    """The goal's limits as arrays, once some mixture is known to meet them."""
+    return make_box(goal.fit.domains, goal.caps, goal.floors, goal.groups)
 
 
 def descend_lifted(law: Law, data: tuple[Scenarios, Any], goal: Goal, base: Floats, starts: Sequence[Floats]) -> tuple[Floats, float]:
@@ -155,8 +154,9 @@ def descend_lifted(law: Law, data: tuple[Scenarios, Any], goal: Goal, base: Floa
     box = box_of(goal)
     floors = np.concatenate([np.minimum(box.floors, base), np.zeros(len(base))])
     caps = np.concatenate([base, np.maximum(np.asarray(box.caps) - base, 0.0)])
+    groups = None if box.groups is None else box.groups._replace(member=np.tile(box.groups.member, 2))
     lifted = np.array([np.concatenate([np.minimum(h, base), np.maximum(h - base, 0.0)]) for h in starts])
-    end = run(Lifted(law), data, np.maximum(lifted, _LEAST), Box(floors, caps))
+    end = run(Lifted(law), data, np.maximum(lifted, _LEAST), Box(floors, caps, groups))
     kept, added = np.split(np.asarray(end.h), 2)
     return kept + added, float(end.gap)
 
