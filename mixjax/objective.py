@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mixjax.curvature import dependence, pull_back, sensitivities
 from mixjax.law.base import Coefficients, Coordinates, Law, Params, named, searched
 
 # Predictions below this are taken as this in the logarithm: laws may cross zero on the way to a fit.
@@ -59,6 +60,34 @@ class HuberObjective:
         pull = data.weights * clipped
         return jnp.sum(pull * (r - 0.5 * clipped)), pull_back(-pull)[0]
 
+    @property
+    def has_curvature(self) -> bool:
+        """Whether there is a `curved`: the law is given by its coefficients."""
+        return self.law.coefficients is not None
+
+    def curved(self, z: jax.Array, data: Observations) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Value (), gradient (q,) and Gauss-Newton curvature (q, q) at z (q,), a row weighted min(1, delta / |residual|).
+
+        With these weights the quadratic model lies above the Huber loss of every row and touches it at its residual, so that the
+        curvature is never too small (iteratively reweighted least squares). Source: Holland and Welsch 1977.
+        """
+        mixtures, log_n, log_d = (jnp.asarray(leaf) for leaf in data[:3])
+        coefficients, parts = sensitivities(searched(self.law, self.zeros), z, self.k, mixtures, log_n, log_d)
+        predicted, slope = self._seen(sum_of_terms(coefficients, data))
+        r = data.losses - predicted
+        clipped = jnp.clip(r, -data.delta, data.delta)
+        pull = data.weights * clipped
+        bend = data.weights * (data.delta / jnp.maximum(jnp.abs(r), data.delta))
+        grad, curvature = pull_back(parts, -pull * slope, bend * slope**2, len(z))
+        return jnp.sum(pull * (r - 0.5 * clipped)), grad, curvature
+
+    def _seen(self, loss: jax.Array) -> tuple[jax.Array, jax.Array | float]:
+        """What residuals are taken of, the loss or its logarithm, and its derivative by the loss."""
+        if self.residual == "loss":
+            return loss, 1.0
+        above = loss > _SMALLEST_LOSS
+        return jnp.log(jnp.where(above, loss, _SMALLEST_LOSS)), jnp.where(above, 1.0 / jnp.where(above, loss, 1.0), 0.0)
+
     def cells(self, z: jax.Array, data: Observations) -> jax.Array:
         """Predicted loss, or its log for log residuals, of every cell (mixtures, cells)."""
         coordinates = searched(self.law, self.zeros)
@@ -104,7 +133,11 @@ def predict_cells(law: Law | Coordinates, params: Params, data: Observations) ->
     of two thin matrices, (E, A, B) of the mixtures and (1, N^-alpha, D^-beta) of the scales, and so are its
     derivatives: written as one, it takes two thirds of the time of sums of products.
     """
-    c = coefficients_of_mixtures(law, params, data.mixtures)
+    return sum_of_terms(coefficients_of_mixtures(law, params, data.mixtures), data)
+
+
+def sum_of_terms(c: Coefficients, data: Observations) -> jax.Array:
+    """The losses of the cells (mixtures, cells) from coefficients (mixtures or 1, 1)."""
     terms = [(c.E, jnp.ones_like(data.log_n[:1]))]
     if c.A is not None:
         terms.append((c.A, jnp.exp(-c.alpha * data.log_n)))
@@ -129,19 +162,7 @@ def predict_cells_one_by_one(law: Law, params: Params, data: Observations) -> ja
 def coefficients_of_mixtures(law: Law | Coordinates, params: Params, mixtures: Leaf) -> Coefficients:
     """The law's coefficients, each (mixtures, 1), or (1, 1) where it does not depend on the mixture."""
     assert law.coefficients is not None
-    varying = _varying(law, params, mixtures[0])
-    axes = Coefficients(*(None if c is None else (0 if v else None) for c, v in varying))
+    reads = dependence(law, mixtures.shape[1])
+    axes = Coefficients(*((0 if reads[name].mixture else None) if name in reads else None for name in Coefficients._fields))
     rows = jax.vmap(law.coefficients, in_axes=(None, 0), out_axes=axes)(params, jnp.asarray(mixtures))
     return Coefficients(*(None if c is None else jnp.reshape(c, (-1, 1)) for c in rows))
-
-
-def _varying(law: Law | Coordinates, params: Params, h: Leaf) -> list[tuple[object, bool]]:
-    """For each coefficient: its shape (None: absent) and whether it depends on h, from the traced program."""
-    assert law.coefficients is not None
-    closed, shapes = jax.make_jaxpr(law.coefficients, return_shape=True)(params, h)
-    tainted = {id(closed.jaxpr.invars[-1])}
-    for equation in closed.jaxpr.eqns:
-        if any(id(v) in tainted for v in equation.invars):
-            tainted.update(id(v) for v in equation.outvars)
-    outputs = iter(closed.jaxpr.outvars)
-    return [(c, c is not None and id(next(outputs)) in tainted) for c in shapes]

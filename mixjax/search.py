@@ -11,7 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixjax.engine import batch
+from mixjax.engine.descent import Descent
+from mixjax.engine.direction import DENSE_LIMIT
+from mixjax.engine.gauss_newton import GAUSS_NEWTON
 from mixjax.engine.lane import Budget
+from mixjax.engine.quasi_newton import QUASI_NEWTON
 from mixjax.objective import HuberObjective, Observations
 
 Floats = NDArray[np.float64]
@@ -21,11 +25,34 @@ Report = Callable[[float, Floats], None]
 # Defaults chosen by experiment: benchmarks/NOTES.md, "budget". Every start is minimised loosely; the best
 # quarter goes on with basin hopping; the best few of these are polished.
 STARTS, HOPS = 128, 2
-_SIFT = {"steps": 3000, "decrease": 1e-2, "window": 20}
-_SEARCH = {"steps": 5000, "decrease": 1e-4, "window": 20}
-_POLISH = {"steps": 20000, "decrease": 1e-7, "window": 50}
 _FIRST, _ROUND = 16, 64  # starts that are minimised well before any other, and those of the first round; each further round doubles their number
 _SIFTED, _POLISHED = 4, 4  # one start in 4 is searched to the end; the best 4 minima are polished
+
+
+class Stop(NamedTuple):
+    """When a local minimisation ends: after so many steps, or when `window` steps lower the objective by less than the share `decrease`."""
+
+    steps: int
+    decrease: float
+    window: int
+
+
+class Plan(NamedTuple):
+    """How the lanes of a search go down, and when their local minimisations end: of all starts, of those searched on, of the last few."""
+
+    descent: Descent
+    sift: Stop
+    search: Stop
+    polish: Stop
+
+
+BY_CURVATURE = Plan(GAUSS_NEWTON, Stop(300, 1e-2, 5), Stop(500, 1e-3, 5), Stop(2000, 1e-5, 20))
+BY_GRADIENTS = Plan(QUASI_NEWTON, Stop(3000, 1e-2, 20), Stop(5000, 1e-4, 20), Stop(20000, 1e-7, 50))
+
+
+def plan_for(objective: Any, q: int) -> Plan:
+    """Gauss-Newton descent where the objective has a curvature and its matrices (q, q) are small, quasi-Newton elsewhere."""
+    return BY_CURVATURE if getattr(objective, "has_curvature", False) and q <= DENSE_LIMIT else BY_GRADIENTS
 
 
 class Searched(NamedTuple):
@@ -34,10 +61,12 @@ class Searched(NamedTuple):
     Attributes:
         minima: of the best quarter of the starts.
         best: the lowest of these, polished.
+        plan: how.
     """
 
     minima: batch.Search
     best: batch.Search
+    plan: Plan
 
     @property
     def finished(self) -> bool:
@@ -46,13 +75,13 @@ class Searched(NamedTuple):
 
     def converged(self, group: int) -> bool:
         """Whether the polish of the lowest minimum of a group ended by itself."""
-        return bool(self.best.evaluations[group, int(np.argmin(self.best.f[group]))] < _POLISH["steps"])
+        return bool(self.best.evaluations[group, int(np.argmin(self.best.f[group]))] < self.plan.polish.steps)
 
 
-def make_budget(hops: int, steps: int, decrease: float, window: int) -> Budget:
+def make_budget(hops: int, stop: Stop) -> Budget:
     """A `Budget` in the numbers that the engine reads."""
     with jax.enable_x64(True):
-        return Budget(jnp.asarray(hops, jnp.int32), jnp.asarray(steps, jnp.int32), jnp.asarray(decrease), jnp.asarray(window, jnp.int32))
+        return Budget(jnp.asarray(hops, jnp.int32), jnp.asarray(stop.steps, jnp.int32), jnp.asarray(stop.decrease), jnp.asarray(stop.window, jnp.int32))
 
 
 def search(objective: HuberObjective, data: Observations, z: Floats, keys: NDArray[Any], hops: int, report: Report | None = None) -> Searched:
@@ -70,20 +99,20 @@ def search(objective: HuberObjective, data: Observations, z: Floats, keys: NDArr
     Returns:
         Minima in double precision; on KeyboardInterrupt what was found so far, not `finished`.
     """
-    starts = z.shape[1]
+    starts, plan = z.shape[1], plan_for(objective, z.shape[-1])
     rounds = _rounds(starts)
     progress = _Progress(len(z), sum(len(some) + _survivors(len(some)) * (hops + 1) for some in rounds) + _POLISHED, report)
     found: list[batch.Search] = []
     for some in rounds:
-        found.append(_round(objective, data, z[:, some], keys[:, some], 0 if found else _FIRST, hops, progress))
+        found.append(_round(objective, data, plan, z[:, some], keys[:, some], 0 if found else _FIRST, hops, progress))
         if not found[-1].finished:
             break
     minima = _joined(found)
     if not minima.finished:
-        return Searched(minima, minima)
+        return Searched(minima, minima, plan)
     begin, keys, f = _best(minima, np.concatenate([keys[:, some[: _survivors(len(some))]] for some in rounds], axis=1), _POLISHED)
-    polished = batch.run(objective, data, begin, keys, make_budget(0, **_POLISH), progress)
-    return Searched(minima, _no_worse(polished, begin, f))
+    polished = batch.run(objective, data, begin, keys, make_budget(0, plan.polish), progress, descent=plan.descent)
+    return Searched(minima, _no_worse(polished, begin, f), plan)
 
 
 def _rounds(starts: int) -> list[NDArray[np.intp]]:
@@ -94,12 +123,14 @@ def _rounds(starts: int) -> list[NDArray[np.intp]]:
     return [some for some in np.split(np.arange(starts), ends) if len(some)]
 
 
-def _round(objective: HuberObjective, data: Observations, z: Floats, keys: NDArray[Any], first: int, hops: int, progress: _Progress) -> batch.Search:
+def _round(
+    objective: HuberObjective, data: Observations, plan: Plan, z: Floats, keys: NDArray[Any], first: int, hops: int, progress: _Progress
+) -> batch.Search:
     """The `first` starts minimised well, the others loosely, and the best quarter of all searched; the evaluations of all are shared out."""
     parts = []
-    for some, sift in ((slice(first), _SEARCH), (slice(first, None), _SIFT)):
+    for some, stop in ((slice(first), plan.search), (slice(first, None), plan.sift)):
         if z[:, some].size:
-            parts.append(batch.run(objective, data, z[:, some], keys[:, some], make_budget(0, **sift), progress))
+            parts.append(batch.run(objective, data, z[:, some], keys[:, some], make_budget(0, stop), progress, descent=plan.descent))
             if not parts[-1].finished:
                 break
             progress.done += z[:, some].shape[1]
@@ -107,7 +138,7 @@ def _round(objective: HuberObjective, data: Observations, z: Floats, keys: NDArr
     if not sifted.finished:
         return _in_double(objective, data, sifted)
     begin, keys, f = _best(sifted, keys, _survivors(z.shape[1]))
-    searched = batch.run(objective, data, begin, keys, make_budget(hops, **_SEARCH), progress)
+    searched = batch.run(objective, data, begin, keys, make_budget(hops, plan.search), progress, descent=plan.descent)
     searched = _in_double(objective, data, _no_worse(searched, begin, f))
     progress.done += begin.shape[1] * (hops + 1)
     spent = sifted.evaluations.sum(axis=1, keepdims=True) / begin.shape[1]

@@ -23,7 +23,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mixjax.engine.lane import Budget, LaneState, Objective, init, pause, tick
+from mixjax.engine.descent import Descent
+from mixjax.engine.lane import Budget, LaneState, init, pause, tick
+from mixjax.engine.quasi_newton import QUASI_NEWTON
 
 # Bytes of one number of all lanes of a chunk on a CPU: one vector register, 8 lanes of float64. Wider chunks are no faster per lane and
 # idle longer at their end (benchmarks/NOTES.md, "lanes").
@@ -32,8 +34,7 @@ CPU_REGISTER = 64
 ACCELERATOR_LANES = 16384
 _MEMORY_SHARE = 0.4
 _DEFAULT_MEMORY = 8e9  # bytes, where a device does not say
-PAUSE = 8  # ticks between two pauses of the lanes, when those that are done are refilled
-BLOCK = 32  # pauses of one compiled call, after which the host may print or stop
+BLOCK = 32  # pauses (when lanes that are done are refilled) of one compiled call, after which the host may print or stop
 QUEUE = 128  # queues are padded to a multiple of this, so that another number of starts recompiles nothing
 
 
@@ -91,24 +92,26 @@ class _Chunk(NamedTuple):
 
 
 def run(
-    objective: Objective,
+    objective: Any,
     data: Any,
     starts: np.ndarray,
     keys: np.ndarray,
     budget: Budget,
     watch: Callable[[Search], None] | None = None,
     width: Width | None = None,
+    descent: Descent = QUASI_NEWTON,
 ) -> Search:
     """Run every search to the end of its budget.
 
     Args:
-        objective: hashable (z (q,), data) -> value (), gradient (q,).
+        objective: hashable (z (q,), data) -> value (), gradient (q,); what else `descent` reads of it.
         data: its data, every leaf with a leading axis of groups.
         starts: (groups, starts, q), float64 or float32; everything is computed in this precision.
         keys: random keys (groups, starts, 2).
         budget: the same for all.
         watch: called now and then with the search so far; an exception it raises ends the run.
         width: of a chunk; by default the device's own.
+        descent: how lanes go down.
 
     Returns:
         The `Search`; on KeyboardInterrupt the one so far, with `finished` False.
@@ -116,7 +119,7 @@ def run(
     groups, count, _ = starts.shape
     data, budget = _as_precision((data, budget), starts.dtype)
     found = Search(starts.copy(), np.full((groups, count), np.inf, starts.dtype), np.zeros((groups, count), int), np.zeros((groups, count), int), True)
-    job = _Job(objective, data, starts, keys, budget, width or _width(starts, data), found, threading.Event(), _workers())
+    job = _Job(objective, descent, data, starts, keys, budget, width or _width(starts, data, descent), found, threading.Event(), _workers())
     chunks = _deal(job)
     finished = True
     # Compile once, before the threads would each do it.
@@ -140,7 +143,7 @@ def run(
     return found._replace(finished=finished)
 
 
-def evaluate(objective: Objective, data: Any, group: int, z: np.ndarray) -> tuple[float, np.ndarray]:
+def evaluate(objective: Any, data: Any, group: int, z: np.ndarray) -> tuple[float, np.ndarray]:
     """Value and gradient (q,) of the objective of one group at one point z (q,)."""
     with jax.enable_x64(True):
         f, grad = _evaluate(objective, jnp.asarray(z), jax.tree.map(lambda leaf: jnp.asarray(leaf[group]), data))
@@ -148,7 +151,7 @@ def evaluate(objective: Objective, data: Any, group: int, z: np.ndarray) -> tupl
 
 
 @partial(jax.jit, static_argnums=0)
-def _evaluate(objective: Objective, z: jax.Array, data: Any) -> tuple[jax.Array, jax.Array]:
+def _evaluate(objective: Any, z: jax.Array, data: Any) -> tuple[jax.Array, jax.Array]:
     return objective(z, data)
 
 
@@ -158,7 +161,8 @@ def _evaluate(objective: Objective, z: jax.Array, data: Any) -> tuple[jax.Array,
 class _Job(NamedTuple):
     """What all chunks of a run share. devices: those that are free, a CPU once for each core."""
 
-    objective: Objective
+    objective: Any
+    descent: Descent
     data: Any
     starts: np.ndarray
     keys: np.ndarray
@@ -192,14 +196,14 @@ def _workers() -> queue.SimpleQueue[Any]:
     return free
 
 
-def _width(starts: np.ndarray, data: Any) -> Width:
+def _width(starts: np.ndarray, data: Any, descent: Descent = QUASI_NEWTON) -> Width:
     """One vector register of lanes on a CPU; on an accelerator as many lanes as there are searches and memory for."""
     groups, count, q = starts.shape
     device = jax.local_devices()[0]
     if device.platform == "cpu":
         return Width(1, CPU_REGISTER // starts.itemsize)
     with jax.enable_x64(True):
-        state = jax.eval_shape(init, jnp.zeros(q, starts.dtype), jnp.zeros(2, jnp.uint32))
+        state = jax.eval_shape(partial(init, descent=descent), jnp.zeros(q, starts.dtype), jnp.zeros(2, jnp.uint32))
     cells = max(leaf[0].size for leaf in jax.tree.leaves(data))
     # State before and after a tick, and some tables of cells (predicted, clipped, pulled back).
     each = 2 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) + 8 * cells * starts.itemsize
@@ -232,10 +236,10 @@ def _run_chunk(job: _Job, groups: np.ndarray, who: np.ndarray) -> None:
             waiting = _Queue(jnp.asarray(np.pad(job.starts[some], pad)), jnp.asarray(np.pad(job.keys[some], pad)), jnp.asarray(length))
             # Groups that fill up the last chunk have no searches: whose data they read does not matter.
             data = jax.tree.map(lambda leaf: jnp.asarray(leaf[np.resize(groups, job.width.groups)]), job.data)
-            chunk = _idle(waiting, job.width.lanes)
+            chunk = _idle(waiting, job.width.lanes, job.descent)
             working = True
             while working and not job.stop.is_set():
-                chunk, working = _block(job.objective, chunk, waiting, data, job.budget)
+                chunk, working = _block(job.objective, job.descent, chunk, waiting, data, job.budget)
                 working = bool(working)
                 for place, values in zip(job.found[:4], chunk.lanes[3:], strict=True):
                     place[some] = np.asarray(values)[: len(groups), : len(who)]
@@ -246,10 +250,10 @@ def _run_chunk(job: _Job, groups: np.ndarray, who: np.ndarray) -> None:
 # --- Compiled ------------------------------------------------------------------------------------
 
 
-def _idle(waiting: _Queue, lanes: int) -> _Chunk:
+def _idle(waiting: _Queue, lanes: int, descent: Descent) -> _Chunk:
     """A chunk whose lanes have nothing to do yet."""
     groups, length, _ = waiting.z.shape
-    state = jax.eval_shape(jax.vmap(_begin), *(jax.ShapeDtypeStruct((groups, x.shape[-1], lanes), x.dtype) for x in waiting[:2]))
+    state = jax.eval_shape(jax.vmap(_begin(descent)), *(jax.ShapeDtypeStruct((groups, x.shape[-1], lanes), x.dtype) for x in waiting[:2]))
     state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state)
     each = jnp.zeros((groups, length), state.hop.dtype)
     idle = _Lanes(
@@ -265,11 +269,15 @@ def _idle(waiting: _Queue, lanes: int) -> _Chunk:
 
 
 _of_lanes = partial(jax.vmap, in_axes=-1, out_axes=-1)
-_begin = _of_lanes(init)
 
 
-@partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _block(objective: Objective, chunk: _Chunk, waiting: _Queue, data: Any, budget: Budget) -> tuple[_Chunk, jax.Array]:
+def _begin(descent: Descent) -> Callable[[jax.Array, jax.Array], LaneState]:
+    """z (q, lanes), keys (2, lanes) -> lanes about to evaluate their starts."""
+    return _of_lanes(partial(init, descent=descent))
+
+
+@partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+def _block(objective: Any, descent: Descent, chunk: _Chunk, waiting: _Queue, data: Any, budget: Budget) -> tuple[_Chunk, jax.Array]:
     """Advance all lanes until every search is done, `BLOCK` pauses at most; also whether any is left."""
     # A single group goes without its axis: a fifth faster on a CPU than an axis of length 1, and sooner compiled.
     single = len(waiting.length) == 1
@@ -279,12 +287,12 @@ def _block(objective: Objective, chunk: _Chunk, waiting: _Queue, data: Any, budg
 
     def advance(i: jax.Array, chunk: _Chunk) -> _Chunk:
         def one_group(state: LaneState, mine: Any) -> LaneState:
-            return _of_lanes(lambda lane: tick(lane, objective, mine, chunk.number))(state)
+            return _of_lanes(lambda lane: tick(lane, objective, mine, chunk.number, descent))(state)
 
         return _Chunk(chunk.lanes._replace(state=of_groups(one_group)(chunk.lanes.state, data)), chunk.number + 1)
 
     def rest(lanes: _Lanes, waiting: _Queue) -> _Lanes:
-        return _refill(lanes._replace(state=_of_lanes(lambda lane: pause(lane, budget))(lanes.state)), waiting)
+        return _refill(lanes._replace(state=_of_lanes(lambda lane: pause(lane, budget, descent))(lanes.state)), waiting, descent)
 
     def refill(chunk: _Chunk) -> _Chunk:
         return chunk._replace(lanes=of_groups(rest)(chunk.lanes, waiting))
@@ -295,7 +303,7 @@ def _block(objective: Objective, chunk: _Chunk, waiting: _Queue, data: Any, budg
 
     def once(carry: tuple[_Chunk, jax.Array]) -> tuple[_Chunk, jax.Array]:
         chunk, pauses = carry
-        return refill(jax.lax.fori_loop(0, PAUSE, advance, chunk)), pauses + 1
+        return refill(jax.lax.fori_loop(0, descent.pause, advance, chunk)), pauses + 1
 
     chunk, _ = jax.lax.while_loop(working, once, (refill(chunk), jnp.zeros((), int)))
     left = ~jnp.all(chunk.lanes.state.done)
@@ -307,7 +315,7 @@ def _first(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[0], tree)
 
 
-def _refill(lanes: _Lanes, waiting: _Queue) -> _Lanes:
+def _refill(lanes: _Lanes, waiting: _Queue, descent: Descent) -> _Lanes:
     """Write down what every lane of a group has found, and begin the next searches in the lanes that are done."""
     state, who = lanes.state, lanes.who
     under_way = state.f < state.best_f  # a local minimisation that is already lower than the best one
@@ -321,7 +329,7 @@ def _refill(lanes: _Lanes, waiting: _Queue) -> _Lanes:
     following = lanes.taken + jnp.cumsum(free) - 1  # the search that each free lane would take
     place = free & (following < waiting.length)
     at = jnp.where(place, following, 0)
-    fresh = _begin(waiting.z[at].T, waiting.keys[at].T)
+    fresh = _begin(descent)(waiting.z[at].T, waiting.keys[at].T)
     return lanes._replace(
         state=jax.tree.map(lambda new, old: jnp.where(place, new, old), fresh, state),
         who=jnp.where(place, at, jnp.where(free, len(waiting.z), who)),
