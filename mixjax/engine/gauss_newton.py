@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 
 from mixjax.engine.descent import Arrival, Descent, Seen, Verdict
+from mixjax.engine.linear import solve_positive
+from mixjax.numerics import dot
 
 FIRST_DAMPING = 1e-2
 LESS, MORE = 0.3, 4.0  # damping after a step that was taken, and after one that was refused
@@ -66,9 +68,9 @@ def damped_step(grad: jax.Array, curvature: jax.Array, damping: jax.Array) -> ja
     """The step (q,) of the damped quadratic model, at most LONGEST in any entry; 0 where the model has no minimum in this precision."""
     diagonal = jnp.diagonal(curvature)
     floor = jnp.maximum(RIDGE * jnp.max(diagonal), jnp.finfo(grad.dtype).tiny)
-    factor = jnp.linalg.cholesky(curvature + damping * jnp.diag(diagonal + floor))
-    found = -jax.scipy.linalg.cho_solve((factor, True), grad)
-    found = jnp.where(jnp.all(jnp.isfinite(found)), found, 0.0)
+    found = -solve_positive(curvature + damping * jnp.diag(diagonal + floor), grad)
+    downhill = jnp.all(jnp.isfinite(found)) & (dot(found, grad) < 0)
+    found = jnp.where(downhill, found, 0.0)
     return found * jnp.minimum(1.0, LONGEST / jnp.maximum(jnp.max(jnp.abs(found)), LONGEST))
 
 
