@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixjax.errors import MixjaxWarning, UserError
+from mixjax.prior import shares_of
 
 if TYPE_CHECKING:
     from mixjax.law.evaluate import Slopes
@@ -104,16 +105,7 @@ class Goal:
         Raises:
             UserError: an unknown domain, a share that is negative or not a number, or shares that sum to 0.
         """
-        unknown = next((d for d in weights if d not in self.fit.domains), None)
-        if unknown is not None:
-            raise UserError("mixture", f"no domain {unknown!r}", f"choose from {', '.join(self.fit.domains)}")
-        try:
-            h = np.array([float(weights.get(d, 0.0)) for d in self.fit.domains])
-        except (TypeError, ValueError):
-            raise UserError("mixture", "a share is not a number", "write domain: share") from None
-        if not (np.isfinite(h).all() and (h >= 0).all() and h.sum() > 0):
-            raise UserError("mixture", f"the shares {dict(weights)} are not those of a mixture", "give shares of at least 0 that do not sum to 0")
-        return h / h.sum()
+        return shares_of(weights, self.fit.domains)
 
     def named(self, h: ArrayLike) -> dict[str, float]:
         """Shares (k,) by name."""
