@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mixjax.decision.goal import Floats, Goal
-from mixjax.decision.lagrangian import MET, Levelled, keep_within, least_worst, losses_of
+from mixjax.decision.lagrangian import MET, Levelled, keep_within, least_worst
 from mixjax.decision.objectives import box_of
 from mixjax.errors import UserError
 from mixjax.limits import at_bounds
@@ -54,7 +54,7 @@ class Balanced:
         """Shares, and how far each target is above its reference."""
         rows = [[t, f"{self.losses[t]:.5f}", f"{r:.5f}", f"{100 * self.excess[t]:+.4f}", f"{100 * self.pressing[t]:.1f}"] for t, r in self.references.items()]
         parts = [_shares(self.weights, self.bound), table(["target", "loss", "reference", "excess %", "presses %"], rows)]
-        end = f"largest excess {100 * self.objective:+.6f} percent, gap {100 * self.gap:.1e} ({_trust(self.convex, self.starts)})"
+        end = f"largest excess {100 * self.objective:+.6f} percent, gap {100 * self.gap:.1e} percent ({_trust(self.convex, self.starts)})"
         return "\n\n".join([*parts, end])
 
     def to_dict(self) -> dict[str, Any]:
@@ -127,16 +127,8 @@ class Limited:
     def __str__(self) -> str:
         """Shares, and losses beside their limits and the optimum without them."""
         shares = [[d, f"{100 * w:.4f}", self.bound.get(d, ""), f"{100 * self.free.weights[d]:.4f}"] for d, w in self.weights.items()]
-        rows = [
-            [
-                t,
-                f"{x:.5f}",
-                f"{self.limits[t]:.5f}" if t in self.limits else "",
-                f"{self.prices[t]:.6f}" if t in self.limits else "",
-                f"{self.free.losses[t]:.5f}",
-            ]
-            for t, x in self.losses.items()
-        ]
+        limits = {t: [f"{limit:.5f}", f"{self.prices[t]:.6f}"] for t, limit in self.limits.items()}
+        rows = [[t, f"{x:.5f}", *limits.get(t, ["", ""]), f"{self.free.losses[t]:.5f}"] for t, x in self.losses.items()]
         rows.append(["objective", f"{self.objective:.5f}", "", "", f"{self.free.objective:.5f}"])
         parts = [table(["domain", "share %", "", "without limits %"], shares), table(["target", "loss", "limit", "price of 1 %", "without limits"], rows)]
         end = f"objective {self.objective:.6f}, gap {self.gap:.1e} ({_trust(self.convex, self.starts)})"

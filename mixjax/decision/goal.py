@@ -16,6 +16,7 @@ from mixjax.prior import shares_of
 if TYPE_CHECKING:
     from mixjax.law.evaluate import Slopes
     from mixjax.mixture import Mixture
+    from mixjax.mixtures import Mixtures
     from mixjax.record import Fit
 
 Floats = NDArray[np.float64]
@@ -64,6 +65,16 @@ class Goal:
 
         at = self.but(**changes) if changes else self
         return optimal_mixture(at.fit, at.N, at.D, weights=at.weights, caps=at.caps, floors=at.floors, groups=at.groups)
+
+    def many(self, **changes: Any) -> Mixtures:
+        """The optima of many goals in one batched call, see `optimal_mixtures`: attributes may be one number or one for each.
+
+        The objective is infinite where the law is nowhere finite.
+        """
+        from mixjax.mixtures import solve_mixtures
+
+        asked = {name: getattr(self, name) for name in ("N", "D", "weights", "caps", "floors", "groups")} | changes
+        return solve_mixtures(self.fit, **asked)
 
     def bests(self, changes: Iterable[Mapping[str, Any]]) -> list[Mixture | None]:
         """The optimum of many goals: this one with each of these changes; None where the law is nowhere finite.

@@ -60,6 +60,7 @@ def keep_within(goal: Goal, limits: Mapping[str, float], pull: tuple[Floats, flo
     law, case, h = goal.fit.law_record(), scenarios([goal], targets), _centre(goal)
     prior, strength = pull or (h, 0.0)
     multipliers, rho, worst = np.zeros(len(targets)), _RHO, math.inf
+    found = None
     for _ in range(_ROUNDS):
         end = descend(Augmented(law), (case, prior, np.float64(strength), bounds, multipliers, np.float64(rho)), goal, (h, *starts))
         h = np.asarray(end.h)
@@ -73,6 +74,7 @@ def keep_within(goal: Goal, limits: Mapping[str, float], pull: tuple[Floats, flo
         if violation > _FALL * worst:
             rho = min(rho * _GROWTH, _LARGEST)
         worst = min(worst, violation)
+    assert found is not None
     return found
 
 
