@@ -73,7 +73,7 @@ def mix(
     problem = options.problem(fitted, scale, goal)
     named = {name: _plus(text) for name, text in (groups or {}).items()}
     use_cache(cache)
-    held = {side: {**(problem[side] or {}), **(fix or {})} for side in ("caps", "floors")}
+    held: dict[str, Any] = {side: {**(problem[side] or {}), **(fix or {})} for side in ("caps", "floors")}
     asked = Goal(fitted, **(problem | held), groups=named)
     if {"worst", "limit", "most_domains"} & kind.keys():
         optimal_mixture(fitted, **problem, groups=named, fixed=fix)  # complains about a fixed share by that name

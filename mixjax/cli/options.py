@@ -220,9 +220,7 @@ export_options = _gathered(
 kind_options = _gathered(
     "kind",
     {
-        "worst": click.option(
-            "--worst", is_flag=True, default=None, help="Make the largest excess of a target over its own best loss, times its weight, least."
-        ),
+        "worst": click.option("--worst", is_flag=True, default=None, help="Make the largest excess of a target over its own best loss least, by weight."),
         "limit": words_option("--limit", metavar="TARGET=1%,...", help="Largest loss of a target: so far above its own best, or a number."),
         "relative_to": click.option("--relative-to", metavar="MIXTURE.yaml", help="Percents of --worst and --limit are of this mixture's losses."),
         "prior": click.option("--prior", metavar="MIXTURE.yaml", help="A mixture to stay near; with --pull."),

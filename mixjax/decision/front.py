@@ -37,7 +37,7 @@ class Front:
         domains: names.
         h: domain weights (points, k).
         losses: mean loss of each group (points, groups).
-        weights: of the groups' losses in the sum that each point makes least (points, groups), relative to their ranges.
+        weights: of the groups' losses in the sum that each point makes least (points, groups); rows sum to 1.
         gap: first-order optimality gap of that sum (points,), relative to it.
         knee: the point where the groups' losses, each scaled from 0 to 1 between its ends, have the least sum.
         beside: {name: (mixture (k,), losses (groups,))} of other mixtures.
@@ -128,7 +128,7 @@ def pareto_front(
         domains=goal.fit.domains,
         h=found.h,
         losses=found.losses,
-        weights=found.weights * reach / (found.weights * reach).sum(axis=1, keepdims=True),
+        weights=found.weights,
         gap=found.gap,
         knee=int(np.argmin(scaled.sum(axis=1))),
         beside=beside,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -121,7 +120,7 @@ class _Search:
             met = is_met(boxes)
             value = np.full(len(new), np.inf)
             if met.any():
-                value[met] = self.goal.many(caps=(self.goal.caps or {}) | dict(zip(self.goal.fit.domains, caps[met].T, strict=True))).objective
+                value[met] = self.goal.many(caps={**(self.goal.caps or {}), **dict(zip(self.goal.fit.domains, caps[met].T, strict=True))}).objective
             self.tried |= {row.tobytes(): float(v) for row, v in zip(new, value, strict=True)}
         return np.array([self.tried[row.tobytes()] for row in sets])
 
@@ -141,8 +140,9 @@ class _Search:
 
 def _all_sets(forced: NDArray[np.bool_], most: int) -> Sets:
     """All sets of `most` domains with those that are forced; smaller ones are among their mixtures."""
-    free = np.flatnonzero(~forced)
-    return _rows(len(forced), ([*np.flatnonzero(forced), *some] for some in itertools.combinations(free, most - int(forced.sum()))))
+    free = np.flatnonzero(~forced).tolist()
+    added = [list(some) for some in itertools.combinations(free, most - int(forced.sum()))]
+    return np.array([forced | np.isin(np.arange(len(forced)), some) for some in added])
 
 
 def _searched(search: _Search, optimum: Floats, most: int) -> NDArray[np.bool_]:
@@ -155,7 +155,7 @@ def _searched(search: _Search, optimum: Floats, most: int) -> NDArray[np.bool_]:
     value = float(search.values(chosen[None])[0])
     for _ in range(_ROUNDS):
         one_less = _but_one(chosen, search.forced)
-        swapped = np.array([_with(row, i) for row in one_less for i in np.flatnonzero(~chosen)])
+        swapped = np.array([_with(row, i) for row in one_less for i in np.flatnonzero(~chosen).tolist()])
         values = search.values(swapped) if len(swapped) else np.array([np.inf])
         if not values.min() < value - _BETTER * abs(value):
             break
@@ -169,11 +169,6 @@ def _but_one(chosen: NDArray[np.bool_], forced: NDArray[np.bool_]) -> Sets:
 
 def _with(chosen: NDArray[np.bool_], i: int) -> NDArray[np.bool_]:
     return chosen | (np.arange(len(chosen)) == i)
-
-
-def _rows(k: int, sets: Iterable[list[int]]) -> Sets:
-    rows = [np.isin(np.arange(k), some) for some in sets]
-    return np.array(rows)
 
 
 def _only(goal: Goal, chosen: NDArray[np.bool_]) -> dict[str, float]:
