@@ -160,14 +160,16 @@ class WeightedLoss:
     """h (k,), problem -> sum_t w_t L_t(N, D, h) (), eq. (13), and the pull if any. Hashable: another scale, weight or parameter recompiles nothing."""
 
     law: Law
+    some_idle: bool = True
 
     def __call__(self, h: jax.Array, problem: Problem) -> jax.Array:
         """The objective () at h (k,)."""
 
         def weighted(params: dict[str, jax.Array], weight: jax.Array, own: jax.Array) -> jax.Array:
             seen = h[own][None] if self.law.own_domain else h
-            # A target of weight 0 may be infinite where the best mixture has no use for its domain: look elsewhere.
-            seen = jnp.where(weight > 0, seen, 1.0 / h.shape[0])
+            if self.some_idle:
+                # A target of weight 0 may be infinite where the best mixture has no use for its domain: look elsewhere.
+                seen = jnp.where(weight > 0, seen, 1.0 / h.shape[0])
             return weight * row_loss(self.law, params, seen, jnp.asarray(problem.N), jnp.asarray(problem.D))
 
         losses = jnp.sum(jax.vmap(weighted)(problem.params, problem.weights, problem.own))

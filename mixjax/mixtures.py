@@ -205,9 +205,10 @@ class _Objective:
     """`WeightedLoss` whose data are in two parts, `Problem`'s fields by name: those that problems share and their own."""
 
     law: Law
+    some_idle: bool
 
     def __call__(self, h: jax.Array, data: tuple[dict[str, Any], dict[str, Any]]) -> jax.Array:
-        return WeightedLoss(self.law)(h, Problem(**data[0], **data[1]))
+        return WeightedLoss(self.law, self.some_idle)(h, Problem(**data[0], **data[1]))
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,7 @@ def _problems(
             mine["pull"] = (np.broadcast_to(prior, (len(numbers), len(prior))), full["pull"][numbers])
         return mine if alone else mine | {"params": {name: values[member[numbers]] for name, values in sets.items()}}
 
-    return Problems(_Objective(law), shared, own, box)
+    return Problems(_Objective(law, bool((full["weights"] == 0).any())), shared, own, box)
 
 
 def _without_traces(problems: Problems, starts: Floats, convex: NDArray[np.bool_], best: Minima) -> tuple[Minima, NDArray[np.bool_]]:

@@ -85,7 +85,9 @@ def test_judge_reads_mixtures_of_several_kinds(place, capsys):
 
 
 def test_mix_for_the_worst_target(place, capsys):
-    found = read(capsys, "mix", place / "joint.json", *AT, "--worst", "--cap", "web=0.6", "--tokens", "wiki=6e10", "--export", "json", "-o", place / "worst.json")
+    found = read(
+        capsys, "mix", place / "joint.json", *AT, "--worst", "--cap", "web=0.6", "--tokens", "wiki=6e10", "--export", "json", "-o", place / "worst.json"
+    )
     assert found["objective"] == max(found["excess"].values()) > 0
     assert found["weights"]["wiki"] <= 0.4 + 1e-12
     assert found["epochs"]["wiki"] <= 1 + 1e-12
