@@ -2,7 +2,7 @@
 
     python -m benchmarks.mixture_figures [-o out/figures]
 
-Fits the joint and the additive law to slimpajama.csv, then runs `mixjax explore` on both; the base is SlimPajama's own mixture
+Fits the joint and the additive law to slimpajama.csv, then runs `mixjax explore` and `mixjax pareto` on both; the base is SlimPajama's own mixture
 (paper, Table 16). Numbers lie beside the figures in explore.json.
 """
 
@@ -35,6 +35,11 @@ def _base(folder: Path, shares: dict[str, float]) -> str:
     return str(path)
 
 
+def _front(fit: str, scale: list[str], folder: Path, between: str) -> None:
+    """What code costs text, with the base beside it."""
+    _run("pareto", fit, *scale, "--between", between, "--mixtures", str(folder / "base.yaml"), "--figure", str(folder / "front.png"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("-o", "--output", default="out/figures", help="folder")
@@ -44,6 +49,7 @@ def main() -> None:
     for name in ("demo", "slimpajama"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     _run("explore", "builtin:demo", *DEMO, "-o", str(folder / "demo"), "--base", _base(folder / "demo", DEMO_BASE))
+    _front("builtin:demo", DEMO, folder / "demo", "code=code,text=web+books")
     if given.demo:
         return
     runs, place = str(data("slimpajama.csv")), folder / "slimpajama"
@@ -52,6 +58,7 @@ def main() -> None:
         _run("fit", runs, "--law", law, "--where", "split == 'train'", "-o", path)
     words = ["--other", fits["additive"], "--base", _base(place, BASE), "--runs", runs, "--domains", "arxiv,c4,wikipedia,github"]
     _run("explore", fits["joint"], *SLIMPAJAMA, "-o", str(place), *words)
+    _front(fits["joint"], SLIMPAJAMA, place, "code=github+stackexchange,text=c4+book+commoncrawl")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mixjax.choose import compare as compare
+    from mixjax.decision.balance import limited_mixture as limited_mixture
+    from mixjax.decision.balance import worst_target as worst_target
     from mixjax.decision.budget import compute_optimal as compute_optimal
     from mixjax.decision.compare import compare_mixtures as compare_mixtures
+    from mixjax.decision.front import pareto_front as pareto_front
     from mixjax.decision.goal import Goal as Goal
     from mixjax.decision.laws import beside as beside
     from mixjax.decision.margin import marginal_values as marginal_values
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from mixjax.decision.scaling import budget_path as budget_path
     from mixjax.decision.scaling import growth_laws as growth_laws
     from mixjax.decision.supply import caps_from_tokens as caps_from_tokens
+    from mixjax.decision.support import at_most_domains as at_most_domains
     from mixjax.decision.targets import corners as corners
     from mixjax.decision.targets import target_map as target_map
     from mixjax.errors import MixjaxWarning as MixjaxWarning
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     from mixjax.numerics import power as power
     from mixjax.plan import design_mixtures as design_mixtures
     from mixjax.planning.next_runs import next_runs as next_runs
+    from mixjax.prior import Pull as Pull
     from mixjax.record import Fit as Fit
     from mixjax.record import load_fit as load_fit
     from mixjax.runs import Runs as Runs
@@ -61,8 +66,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "compare": "choose",
+    "limited_mixture": "decision.balance",
+    "worst_target": "decision.balance",
     "compute_optimal": "decision.budget",
     "compare_mixtures": "decision.compare",
+    "pareto_front": "decision.front",
     "Goal": "decision.goal",
     "beside": "decision.laws",
     "marginal_values": "decision.margin",
@@ -75,6 +83,7 @@ _HOMES = {
     "budget_path": "decision.scaling",
     "growth_laws": "decision.scaling",
     "caps_from_tokens": "decision.supply",
+    "at_most_domains": "decision.support",
     "corners": "decision.targets",
     "target_map": "decision.targets",
     "export_mixture": "export",
@@ -93,6 +102,7 @@ _HOMES = {
     "power": "numerics",
     "design_mixtures": "plan",
     "next_runs": "planning.next_runs",
+    "Pull": "prior",
     "Fit": "record",
     "load_fit": "record",
     "Runs": "runs",

@@ -15,6 +15,7 @@ from mixjax.errors import UserError, warn
 from mixjax.law.base import Law, row_loss, terms
 from mixjax.law.evaluate import domain_index
 from mixjax.limits import at_bounds, by_name, make_box, number
+from mixjax.prior import Pull, divergence, kl
 from mixjax.simplex.constraints import Box, is_met
 from mixjax.simplex.mirror import Minimum, run
 
@@ -39,6 +40,7 @@ class Mixture:
         losses: {target: predicted loss}, all targets of the fit; infinite where the law is.
         objective: sum over targets of target_weights * losses.
         gap: first-order optimality gap in the unit of the objective, 0 at the optimum.
+        pull: what a pull towards a prior adds to the objective, strength * KL(h | prior); the gap is that of the sum.
         N, D: counts, None where they were not given.
         target_weights: {target: weight in the objective}.
         bound: {domain or group: "cap" or "floor"} of those that would pass it.
@@ -51,6 +53,7 @@ class Mixture:
     losses: dict[str, float]
     objective: float
     gap: float
+    pull: float
     N: float | None
     D: float | None
     target_weights: dict[str, float]
@@ -68,7 +71,8 @@ class Mixture:
         trust = "at most this above the minimum" if self.convex else f"best of {self.starts} starts"
         shares.insert(0, f"{'domain':<{wide}}  {'share':>10}")
         losses.insert(0, f"{'target':<{wide}}  {'loss':>10}  {'weight':>8}")
-        end = f"objective {self.objective:.6f}, gap {self.gap:.1e} ({trust}); {self.agreeing} of {self.starts} starts agree"
+        pulled = f" + pull {self.pull:.6f}" if self.pull else ""
+        end = f"objective {self.objective:.6f}{pulled}, gap {self.gap:.1e} ({trust}); {self.agreeing} of {self.starts} starts agree"
         return "\n".join([f"best mixture at {at}" if at else "best mixture", "", *shares, "", *losses, "", end])
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,6 +89,7 @@ def optimal_mixture(
     floors: Mapping[str, float] | None = None,
     groups: Mapping[str, Sequence[str]] | None = None,
     fixed: Mapping[str, float] | None = None,
+    pull: Pull | None = None,
 ) -> Mixture:
     """The mixture that a fit predicts to be best for one budget.
 
@@ -97,6 +102,7 @@ def optimal_mixture(
         caps, floors: {domain or group: share}, from 0 to 1; 1 and 0 where not named.
         groups: {name: domains}, disjoint; caps and floors of a group are of the sum of its shares.
         fixed: {domain or group: share} that it must have.
+        pull: adds strength * KL(h | prior) to what is minimised, where data say little about moves away from the prior.
 
     Raises:
         UserError: the law does not depend on the mixture; N or D missing or not a positive number; an unknown target or
@@ -113,7 +119,7 @@ def optimal_mixture(
     scale = [_count(name, value, needed, fit.law) for name, value, needed in zip(("N", "D"), (N, D), terms(law, len(fit.domains)), strict=True)]
     shares = _target_weights(weights, fit.targets)
     box = make_box(fit.domains, caps, floors, groups, fixed)
-    best = _descend(WeightedLoss(law), make_problem(fit, law, shares, scale), box, fit)
+    best = _descend(WeightedLoss(law), make_problem(fit, law, shares, scale, pull), box, fit)
     h = np.asarray(best.h)
     losses = {t: float(loss) for t, loss in fit.predict(scale[0], scale[1], h).items()}
     return Mixture(
@@ -121,6 +127,7 @@ def optimal_mixture(
         losses=losses,
         objective=sum(w * losses[t] for t, w in zip(fit.targets, shares.tolist(), strict=True) if w > 0),
         gap=max(float(best.gap), 0.0),
+        pull=_added(pull, h, fit.domains),
         N=None if N is None else float(N),
         D=None if D is None else float(D),
         target_weights=dict(zip(fit.targets, shares.tolist(), strict=True)),
@@ -137,7 +144,7 @@ def optimal_mixture(
 class Problem(NamedTuple):
     """What `WeightedLoss` reads besides h: law parameters by name (targets, ...), weights (targets,), N and D ().
 
-    own (targets,): the domain that the law of a target sees, for own-domain laws.
+    own (targets,): the domain that the law of a target sees, for own-domain laws. pull: prior (k,) and strength (), or None.
     """
 
     params: dict[str, Any]
@@ -145,32 +152,54 @@ class Problem(NamedTuple):
     N: Any
     D: Any
     own: Any
+    pull: tuple[Any, Any] | None = None
 
 
 @dataclass(frozen=True)
 class WeightedLoss:
-    """h (k,), problem -> sum_t w_t L_t(N, D, h) (), eq. (13). Hashable: another scale, weight or parameter recompiles nothing."""
+    """h (k,), problem -> sum_t w_t L_t(N, D, h) (), eq. (13), and the pull if any. Hashable: another scale, weight or parameter recompiles nothing."""
 
     law: Law
+    some_idle: bool = True
 
     def __call__(self, h: jax.Array, problem: Problem) -> jax.Array:
         """The objective () at h (k,)."""
 
         def weighted(params: dict[str, jax.Array], weight: jax.Array, own: jax.Array) -> jax.Array:
             seen = h[own][None] if self.law.own_domain else h
-            # A target of weight 0 may be infinite where the best mixture has no use for its domain: look elsewhere.
-            seen = jnp.where(weight > 0, seen, 1.0 / h.shape[0])
+            if self.some_idle:
+                # A target of weight 0 may be infinite where the best mixture has no use for its domain: look elsewhere.
+                seen = jnp.where(weight > 0, seen, 1.0 / h.shape[0])
             return weight * row_loss(self.law, params, seen, jnp.asarray(problem.N), jnp.asarray(problem.D))
 
-        return jnp.sum(jax.vmap(weighted)(problem.params, problem.weights, problem.own))
+        losses = jnp.sum(jax.vmap(weighted)(problem.params, problem.weights, problem.own))
+        if problem.pull is None:
+            return losses
+        prior, strength = problem.pull
+        return losses + strength * divergence(h, prior)
 
 
-def make_problem(fit: Fit, law: Law, shares: Floats, scale: Sequence[float | None]) -> Problem:
+def make_problem(fit: Fit, law: Law, shares: Floats, scale: Sequence[float | None], pull: Pull | None = None) -> Problem:
     """The arrays of one problem. N and D are 1 where the law reads none."""
     params = {p.name: np.stack([np.asarray(fit.params[t][p.name], dtype=np.float64) for t in fit.targets]) for p in law.parameters}
     N, D = (np.asarray(1.0 if value is None else value, dtype=np.float64) for value in scale)
     own = [domain_index(law, fit.domains, t).start if law.own_domain else 0 for t in fit.targets]
-    return Problem(params, shares, N, D, np.asarray(own))
+    return Problem(params, shares, N, D, np.asarray(own), None if pull is None else _one_pull(pull, fit.domains))
+
+
+def _one_pull(pull: Pull, domains: Sequence[str]) -> tuple[Floats, Floats]:
+    prior, strength = pull.numbers(domains)
+    if strength.ndim:
+        raise UserError("pull", f"{len(strength)} strengths", "give one, or solve many problems with optimal_mixtures")
+    return prior, strength
+
+
+def _added(pull: Pull | None, h: Floats, domains: Sequence[str]) -> float:
+    """What the pull adds to the objective at h (k,)."""
+    if pull is None:
+        return 0.0
+    prior, strength = _one_pull(pull, domains)
+    return float(strength * kl(h, prior))
 
 
 def starts_of(k: int) -> Floats:

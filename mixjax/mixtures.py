@@ -16,6 +16,7 @@ from mixjax.law.base import Law, row_loss, terms
 from mixjax.law.evaluate import domain_index
 from mixjax.limits import check_groups, check_names, split_box
 from mixjax.mixture import RISE, ROUNDS, STALLED, TRACE, Problem, WeightedLoss, check_law, convex_targets, starts_of
+from mixjax.prior import Pull, kl
 from mixjax.record import Fit
 from mixjax.simplex.constraints import Box, check_box, is_met
 from mixjax.simplex.many import Minima, Problems, map_problems, run_many
@@ -49,6 +50,7 @@ class Mixtures:
         losses: predicted (problems, targets); infinite where the law is.
         objective: sum over targets of target_weights * losses (problems,).
         gap: first-order optimality gap in the unit of the objective (problems,), 0 at the optimum.
+        pull: what a pull towards a prior adds to the objective (problems,); the gap is that of the sum.
         convex: where the objective is known to be convex, so that it is at most `gap` above the minimum (problems,).
         agreeing, starts: how many of how many starts ended within 1e-9 of the best objective, relatively (problems,).
         held: (problems, k), domains held at 0 because exponents of both signs pull at them; the gap is that of the others.
@@ -63,6 +65,7 @@ class Mixtures:
     losses: Floats
     objective: Floats
     gap: Floats
+    pull: Floats
     convex: NDArray[np.bool_]
     agreeing: NDArray[np.int64]
     starts: NDArray[np.int64]
@@ -98,6 +101,7 @@ def optimal_mixtures(
     floors: Named | None = None,
     groups: Mapping[str, Sequence[str]] | None = None,
     member: ArrayLike | None = None,
+    pull: Pull | None = None,
 ) -> Mixtures:
     """The best mixture of each of many problems, in one batched call; a problem is what `optimal_mixture` solves.
 
@@ -115,6 +119,7 @@ def optimal_mixtures(
         caps, floors: {domain or group: share}, from 0 to 1; 1 and 0 where not named. A fixed share is both.
         groups: {name: domains}, disjoint, the same for all problems.
         member: which parameter set (problems,), from 0. Left out: the first of one; of several each, as problems (members,).
+        pull: towards one prior, with one strength for all problems or one for each.
 
     Raises:
         UserError: what `optimal_mixture` refuses, with the number of the problem; fits of several laws, domains or targets;
@@ -122,6 +127,26 @@ def optimal_mixtures(
 
     Source: Shukor et al. 2025, eq. (7, 8, 13).
     """
+    found = solve_mixtures(fits, N, D, weights, caps, floors, groups, member, pull)
+    odd = np.flatnonzero(~np.isfinite(found.objective))
+    if len(odd):
+        law = _parameter_sets(fits)[0].law
+        raise UserError(f"problem {odd[0]}", f"the {law} law predicts no finite loss at any start", "raise a cap of 0, or leave out the target that needs it")
+    return found
+
+
+def solve_mixtures(
+    fits: Fit | Sequence[Fit] | ParameterSets,
+    N: ArrayLike | None = None,
+    D: ArrayLike | None = None,
+    weights: Named | None = None,
+    caps: Named | None = None,
+    floors: Named | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    member: ArrayLike | None = None,
+    pull: Pull | None = None,
+) -> Mixtures:
+    """As `optimal_mixtures`, but a problem whose law is nowhere finite has an infinite objective, and spoils no others."""
     fit, sets, law = _parameter_sets(fits)
     count = len(next(iter(sets.values())))
     which = (np.arange(count) if count > 1 else 0) if member is None else member
@@ -135,21 +160,21 @@ def optimal_mixtures(
         "D": _column(1.0 if D is None else D, "D"),
         "member": _column(which, "member"),
     }
+    prior, strength = (None, None) if pull is None else pull.numbers(fit.domains)
+    if strength is not None:
+        given["pull"] = np.atleast_1d(strength)
     length = _common_length(given)
     full = {name: np.ascontiguousarray(np.broadcast_to(x, (length, *x.shape[1:]))) for name, x in given.items()}
     _check(full, fit, law, count, N is None, D is None)
     box = split_box(full["floors"], full["caps"], sets_of_domains, fit.domains)
     _check_boxes(box, fit.domains, sets_of_domains)
     member_of = full["member"].astype(np.int64)
-    problems = _problems(fit, law, sets, member_of, full, box)
+    problems = _problems(fit, law, sets, member_of, full, box, prior)
     convex = np.zeros(length, dtype=bool)
     if fit.own_law is None:
         convex = np.all(np.broadcast_to(convex_targets(fit.law, sets), (count, len(fit.targets)))[member_of] | (full["weights"] == 0), axis=1)
     starts = starts_of(len(fit.domains))
     best, held = _without_traces(problems, starts, convex, run_many(problems, starts, convex))
-    if not np.isfinite(best.value).all():
-        i = int(np.flatnonzero(~np.isfinite(best.value))[0])
-        raise UserError(f"problem {i}", f"the {fit.law} law predicts no finite loss at any start", "raise a cap of 0, or leave out the target that needs it")
     losses = map_problems(_Losses(law), problems, best.h)
     losses = np.where(np.isfinite(losses), losses, np.inf)
     shares = full["weights"]
@@ -158,8 +183,9 @@ def optimal_mixtures(
         targets=fit.targets,
         h=best.h,
         losses=losses,
-        objective=np.sum(np.where(shares > 0, shares * np.where(shares > 0, losses, 0.0), 0.0), axis=1),
+        objective=np.where(np.isfinite(best.value), np.sum(shares * np.where(shares > 0, losses, 0.0), axis=1), np.inf),
         gap=np.maximum(best.gap, 0.0),
+        pull=np.zeros(length) if prior is None else full["pull"] * kl(best.h, prior),
         convex=convex,
         agreeing=best.agreeing,
         starts=best.starts,
@@ -179,9 +205,10 @@ class _Objective:
     """`WeightedLoss` whose data are in two parts, `Problem`'s fields by name: those that problems share and their own."""
 
     law: Law
+    some_idle: bool
 
     def __call__(self, h: jax.Array, data: tuple[dict[str, Any], dict[str, Any]]) -> jax.Array:
-        return WeightedLoss(self.law)(h, Problem(**data[0], **data[1]))
+        return WeightedLoss(self.law, self.some_idle)(h, Problem(**data[0], **data[1]))
 
 
 @dataclass(frozen=True)
@@ -199,8 +226,10 @@ class _Losses:
         return jax.vmap(loss)(problem.params, jnp.asarray(problem.own))
 
 
-def _problems(fit: Fit, law: Law, sets: Mapping[str, Floats], member: NDArray[np.int64], full: Mapping[str, Floats], box: Box) -> Problems:
-    """One parameter set is shared by all problems; of several each problem takes its own."""
+def _problems(
+    fit: Fit, law: Law, sets: Mapping[str, Floats], member: NDArray[np.int64], full: Mapping[str, Floats], box: Box, prior: Floats | None
+) -> Problems:
+    """One parameter set is shared by all problems; of several each problem takes its own. All have the prior, if any, in common."""
     shared: dict[str, Any] = {"own": np.array([domain_index(law, fit.domains, t).start if law.own_domain else 0 for t in fit.targets])}
     alone = len(next(iter(sets.values()))) == 1
     if alone:
@@ -208,9 +237,11 @@ def _problems(fit: Fit, law: Law, sets: Mapping[str, Floats], member: NDArray[np
 
     def own(numbers: NDArray[np.int64]) -> dict[str, Any]:
         mine: dict[str, Any] = {name: full[name][numbers] for name in ("weights", "N", "D")}
+        if prior is not None:
+            mine["pull"] = (np.broadcast_to(prior, (len(numbers), len(prior))), full["pull"][numbers])
         return mine if alone else mine | {"params": {name: values[member[numbers]] for name, values in sets.items()}}
 
-    return Problems(_Objective(law), shared, own, box)
+    return Problems(_Objective(law, bool((full["weights"] == 0).any())), shared, own, box)
 
 
 def _without_traces(problems: Problems, starts: Floats, convex: NDArray[np.bool_], best: Minima) -> tuple[Minima, NDArray[np.bool_]]:

@@ -15,7 +15,7 @@ from mixjax.decision.compare import compare_mixtures, equivalent
 from mixjax.decision.goal import Goal
 from mixjax.decision.hull import distance_to_hull
 from mixjax.decision.margin import marginal_values, price_limits
-from mixjax.decision.moves import Start, kl, trust_path
+from mixjax.decision.moves import Start, trust_path
 from mixjax.decision.reach import smallest_move
 from mixjax.decision.region import flat_region
 from mixjax.decision.robust import members, regrets, robust_mixture, tail_mean
@@ -23,6 +23,7 @@ from mixjax.decision.roots import Bracket, find_roots
 from mixjax.decision.scaling import budget_path, growth_laws
 from mixjax.decision.targets import corners, jensen_shannon, simplex_grid, target_map
 from mixjax.errors import UserError
+from mixjax.prior import kl
 from mixjax.simulate import known_fit, random_truth
 
 AT = {"N": 7e9, "D": 150e9}

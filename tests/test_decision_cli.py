@@ -84,6 +84,56 @@ def test_judge_reads_mixtures_of_several_kinds(place, capsys):
     assert (place / "judge.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_mix_for_the_worst_target(place, capsys):
+    found = read(
+        capsys, "mix", place / "joint.json", *AT, "--worst", "--cap", "web=0.6", "--tokens", "wiki=6e10", "--export", "json", "-o", place / "worst.json"
+    )
+    assert found["objective"] == max(found["excess"].values()) > 0
+    assert found["weights"]["wiki"] <= 0.4 + 1e-12
+    assert found["epochs"]["wiki"] <= 1 + 1e-12
+    assert {"weights", "losses", "objective", "gap", "N", "D"} <= found.keys()
+    assert json.loads((place / "worst.json").read_text())["weights"] == pytest.approx(found["weights"])
+    code, out, _ = run(capsys, "mix", place / "joint.json", *AT, "--worst", "--relative-to", place / "base.yaml", "--group", "g=web+code", "--fix", "g=0.9")
+    assert code == 0
+    assert "largest excess" in out
+
+
+def test_mix_within_limits_on_losses(place, capsys):
+    words = ["mix", place / "joint.json", *AT, "--weights", "web=1"]
+    best = read(capsys, "mix", place / "joint.json", *AT, "--weights", "maths=1")["losses"]["maths"]
+    found = read(capsys, *words, "--limit", "maths=2%", "--limit", "code=4")
+    assert found["limits"] == {"code": 4.0, "maths": pytest.approx(1.02 * best)}
+    assert found["losses"]["maths"] <= found["limits"]["maths"] * (1 + 1e-9)
+    assert found["free"]["objective"] <= found["objective"]
+    assert found["prices"].keys() == {"code", "maths"}
+    relative = read(capsys, *words, "--limit", "maths=0%,code=0%", "--relative-to", place / "base.yaml")
+    base = read(capsys, "judge", place / "joint.json", place / "base.yaml", *AT)["mixtures"]["base"]["losses"]
+    assert relative["limits"] == {t: pytest.approx(base[t]) for t in ("code", "maths")}
+
+
+def test_mix_near_a_prior_and_of_few_domains(place, capsys):
+    near, free = (read(capsys, "mix", place / "joint.json", *AT, *more) for more in (["--prior", place / "base.yaml", "--pull", "5"], []))
+    assert near["pull"] > free["pull"] == 0
+    assert abs(near["weights"]["web"] - 0.8) < abs(free["weights"]["web"] - 0.8)
+    few = read(capsys, "mix", place / "joint.json", *AT, "--most-domains", "2")
+    assert sum(share > 0 for share in few["weights"].values()) == 2
+    assert few["exact"]
+    assert few["objective"] == pytest.approx(free["objective"] * (1 + few["cost"]))
+
+
+def test_pareto_fronts(place, capsys):
+    words = ["pareto", place / "joint.json", *AT, "--between", "code=code,rest=web+maths", "--mixtures", place / "two.yaml"]
+    found = read(capsys, *words, "--figure", place / "front.png")
+    assert list(found["beside"]) == ["uniform", "base", "odd"]
+    assert found["groups"] == {"code": {"code": 1.0}, "rest": {"web": 0.5, "maths": 0.5}}
+    losses = np.array([list(point["losses"].values()) for point in found["points"]])
+    assert np.all(np.diff(losses, axis=0) * [1, -1] > 0)
+    assert (place / "front.png").read_bytes()[:4] == b"\x89PNG"
+    code, out, _ = run(capsys, *words)
+    assert code == 0
+    assert "knee" in out
+
+
 def test_flat_value_budget_move_and_robust(place, capsys):
     flat = read(capsys, "flat", place / "joint.json", *AT, "--eps", "0.002", "--figure", place / "flat.png")
     assert all(i["low"] <= i["best"] <= i["high"] for i in flat["intervals"].values())
@@ -147,6 +197,25 @@ J = "joint.json"
         (["mix", J, *AT, "--export", "csv", "-o", J], "is also read"),
         (["mix", J, *AT, "--export", "csv", "--path", "web"], "NAME=TEXT"),
         (["mix", J, *AT, "--export", "csv", "--path", "x=y"], "no domain 'x'"),
+        (["mix", J, *AT, "--worst", "--most-domains", "2"], "does not go with --worst"),
+        (["mix", J, *AT, "--worst", "--weights", "x=1"], "no target 'x'"),
+        (["mix", J, *AT, "--worst", "--relative-to", "unknown.yaml"], "no domain 'books'"),
+        (["mix", J, *AT, "--relative-to", "base.yaml"], "needs --worst or --limit"),
+        (["mix", J, *AT, "--limit", "maths"], "NAME=TEXT"),
+        (["mix", J, *AT, "--limit", "maths=much"], "write maths=1%"),
+        (["mix", J, *AT, "--limit", "x=1%"], "no target 'x'"),
+        (["mix", J, *AT, "--limit", "maths=0.5"], "is out of reach"),
+        (["mix", J, *AT, "--limit", "maths=0.01%,web=0.01%,code=0.01%"], "cannot be met together"),
+        (["mix", J, *AT, "--prior", "base.yaml"], "needs --pull"),
+        (["mix", J, *AT, "--prior", "base.yaml", "--pull", "-1"], "not a strength"),
+        (["mix", J, *AT, "--prior", "two.yaml", "--pull", "1"], "holds 2 mixtures"),
+        (["mix", J, *AT, "--most-domains", "0"], "0 is not in the range"),
+        (["mix", J, *AT, "--most-domains", "1", "--floor", "web=0.1,code=0.1"], "more than 1"),
+        (["pareto", J, *AT], "--between"),
+        (["pareto", J, *AT, "--between", "x=maths"], "1 groups"),
+        (["pareto", J, *AT, "--between", "x=maths,y=books"], "no target 'books'"),
+        (["pareto", J, *AT, "--between", "x=maths,y=maths+web"], "is in 'x' too"),
+        (["pareto", J, "-N", "1e9", "--between", "x=maths,y=web"], "D is missing"),
         (["judge", J, "none.yaml", *AT], "cannot be read"),
         (["judge", J, "bad.yaml", *AT], "not a share"),
         (["judge", J, "unknown.yaml", *AT], "no domain 'books'"),

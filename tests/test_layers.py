@@ -15,8 +15,8 @@ import mixjax
 HOUSE = Path(mixjax.__file__).parent
 # Each may import from those before it, and from itself.
 ORDER = [
-    "errors", "numerics", "score", "where", "table", "runs", "splits", "law", "design", "curvature", "objective", "problem", "engine", "search", "simplex", "record",
-    "summary", "fitting", "limits", "mixture", "mixtures", "plan", "simulate", "choose", "validate", "pipeline", "report", "export", "decision",
+    "errors", "numerics", "score", "where", "table", "runs", "splits", "law", "design", "curvature", "objective", "problem", "engine", "search", "simplex",
+    "record", "summary", "fitting", "limits", "prior", "mixture", "mixtures", "plan", "simulate", "choose", "validate", "pipeline", "report", "export", "decision",
     "planning", "config",
     "cli", "__main__",
 ]  # fmt: skip
@@ -31,6 +31,7 @@ PUBLIC = {
     "compute_optimal", "compare_mixtures", "Goal", "beside", "marginal_values", "price_limits", "Start", "smallest_move",
     "trust_path", "flat_region", "robust_mixture", "budget_path", "growth_laws", "caps_from_tokens", "corners", "target_map", "export_mixture",
     "resample", "best_mixture", "cross_validate", "extrapolate", "identify", "uncertainty", "refit", "next_runs",
+    "worst_target", "limited_mixture", "pareto_front", "at_most_domains", "Pull",
 }  # fmt: skip
 
 

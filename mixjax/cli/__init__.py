@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import click
 
 from mixjax import __version__
-from mixjax.cli import deciding, exploring, fitting, pipeline, planning, trusting, using
+from mixjax.cli import deciding, exploring, fitting, mixing, pipeline, planning, trusting, using
 from mixjax.errors import MixjaxWarning, UserError
 
 DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
@@ -60,7 +60,7 @@ def mixjax(ctx: click.Context) -> None:
 
 
 _COMMANDS = (
-    *(pipeline.demo, pipeline.run, fitting.fit, using.score, using.predict, using.mix),
+    *(pipeline.demo, pipeline.run, fitting.fit, using.score, using.predict, mixing.mix, mixing.pareto),
     *(deciding.judge, deciding.flat, deciding.value, deciding.budget, deciding.move, deciding.robust, exploring.explore),
     *(fitting.compare, trusting.validate, trusting.extrapolate, trusting.intervals, trusting.identify, planning.design, planning.next_),
 )

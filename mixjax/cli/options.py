@@ -106,6 +106,11 @@ def pairs_option(*names: str, help: str) -> Callable[[Command], Command]:
     return click.option(*names, type=Pairs(), multiple=True, callback=joined, metavar="NAME=X,...", help=help)
 
 
+def words_option(*names: str, metavar: str, help: str) -> Callable[[Command], Command]:
+    """A repeatable option of name=text pairs."""
+    return click.option(*names, type=Words(), multiple=True, callback=joined, metavar=metavar, help=help)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
 cache_option = click.option("--cache/--no-cache", default=True, help="Keep compiled programs for next time (or MIXJAX_CACHE=FOLDER, off).  [default: cache]")
 progress_option = click.option("--progress/--no-progress", default=None, help="Show progress on stderr.  [default: on a terminal]")
@@ -197,6 +202,30 @@ how_options = _gathered(
         "law_file": law_file_option,
         "cache": cache_option,
         "as_json": json_option,
+    },
+)
+export_options = _gathered(
+    "export",
+    {
+        "form": click.option(
+            "--export",
+            "form",
+            metavar="FORM",
+            help="Print the mixture as a file of this form: json, yaml, csv, megatron, olmo-core, levanter, mosaic, huggingface.",
+        ),
+        "output": click.option("-o", "--output", metavar="FILE", help="Where to write the export; stdout without it."),
+        "paths": words_option("--path", "paths", metavar="NAME=PATH,...", help="Where the data of a domain lie, for exports."),
+    },
+)
+kind_options = _gathered(
+    "kind",
+    {
+        "worst": click.option("--worst", is_flag=True, default=None, help="Make the largest excess of a target over its own best loss least, by weight."),
+        "limit": words_option("--limit", metavar="TARGET=1%,...", help="Largest loss of a target: so far above its own best, or a number."),
+        "relative_to": click.option("--relative-to", metavar="MIXTURE.yaml", help="Percents of --worst and --limit are of this mixture's losses."),
+        "prior": click.option("--prior", metavar="MIXTURE.yaml", help="A mixture to stay near; with --pull."),
+        "pull": click.option("--pull", type=float, metavar="X", help="What a nat of divergence from --prior costs, in the unit of the objective."),
+        "most_domains": click.option("--most-domains", type=click.IntRange(min=1), metavar="M", help="Use at most so many domains."),
     },
 )
 goal_options = _gathered(

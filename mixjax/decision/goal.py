@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixjax.errors import MixjaxWarning, UserError
+from mixjax.prior import shares_of
 
 if TYPE_CHECKING:
     from mixjax.law.evaluate import Slopes
     from mixjax.mixture import Mixture
+    from mixjax.mixtures import Mixtures
     from mixjax.record import Fit
 
 Floats = NDArray[np.float64]
@@ -64,6 +66,16 @@ class Goal:
         at = self.but(**changes) if changes else self
         return optimal_mixture(at.fit, at.N, at.D, weights=at.weights, caps=at.caps, floors=at.floors, groups=at.groups)
 
+    def many(self, **changes: Any) -> Mixtures:
+        """The optima of many goals in one batched call, see `optimal_mixtures`: attributes may be one number or one for each.
+
+        The objective is infinite where the law is nowhere finite.
+        """
+        from mixjax.mixtures import solve_mixtures
+
+        asked = {name: getattr(self, name) for name in ("N", "D", "weights", "caps", "floors", "groups")} | changes
+        return solve_mixtures(self.fit, **asked)
+
     def bests(self, changes: Iterable[Mapping[str, Any]]) -> list[Mixture | None]:
         """The optimum of many goals: this one with each of these changes; None where the law is nowhere finite.
 
@@ -104,16 +116,7 @@ class Goal:
         Raises:
             UserError: an unknown domain, a share that is negative or not a number, or shares that sum to 0.
         """
-        unknown = next((d for d in weights if d not in self.fit.domains), None)
-        if unknown is not None:
-            raise UserError("mixture", f"no domain {unknown!r}", f"choose from {', '.join(self.fit.domains)}")
-        try:
-            h = np.array([float(weights.get(d, 0.0)) for d in self.fit.domains])
-        except (TypeError, ValueError):
-            raise UserError("mixture", "a share is not a number", "write domain: share") from None
-        if not (np.isfinite(h).all() and (h >= 0).all() and h.sum() > 0):
-            raise UserError("mixture", f"the shares {dict(weights)} are not those of a mixture", "give shares of at least 0 that do not sum to 0")
-        return h / h.sum()
+        return shares_of(weights, self.fit.domains)
 
     def named(self, h: ArrayLike) -> dict[str, float]:
         """Shares (k,) by name."""

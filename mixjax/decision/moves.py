@@ -15,10 +15,9 @@ from mixjax.decision.objectives import Pulled, box_of, descend, descend_lifted, 
 from mixjax.decision.roots import Bracket, Indices, find_roots
 from mixjax.decision.supply import epochs_of
 from mixjax.errors import UserError
+from mixjax.prior import kl, nonzero
 from mixjax.summary import table
 
-# A domain that the base leaves out counts as this share in the Kullback-Leibler divergence, or it could never be entered.
-LEAST_SHARE = 1e-4
 # Strengths of the pull that are searched, relative to the size of the objective, and the exactness of their logarithm.
 _STRENGTHS, _EXACT = (1e-9, 1e4), 1e-6
 
@@ -169,19 +168,13 @@ def _l1_step(goal: Goal, base: Floats, best: Floats) -> Step:
     return Step(lambda h: 0.5 * float(np.abs(h - base).sum()), to)
 
 
-def kl(h: Floats, prior: Floats) -> float:
-    """KL(h | prior), nats, for prior > 0; not below 0."""
-    on = h > 0
-    return max(0.0, float(np.sum(h[on] * np.log(h[on] / prior[on]))))
-
-
 def measure(goal: Goal, start: Start, base: Floats, h: Floats, gap: float) -> Move:
     """What there is to say of one mixture h (k,) beside the base (k,)."""
     before, after = float(goal.value(base)), float(goal.value(h))
     passes = epochs_of(goal.named(h), start.tokens, goal.D)
     return Move(
         weights=goal.named(h),
-        kl=kl(h, nonzero(base)),
+        kl=float(kl(h, nonzero(base))),
         moved=0.5 * float(np.abs(h - base).sum()),
         objective=after,
         gain=(before - after) / abs(before),
@@ -190,12 +183,6 @@ def measure(goal: Goal, start: Start, base: Floats, h: Floats, gap: float) -> Mo
         outside=None if start.trained is None else distance_to_hull(h, start.trained),
         gap=max(gap, 0.0),
     )
-
-
-def nonzero(base: Floats) -> Floats:
-    """The base (k,) with no share of exactly 0, see `LEAST_SHARE`."""
-    lifted = np.maximum(base, LEAST_SHARE)
-    return lifted / lifted.sum()
 
 
 def _check_within(goal: Goal, base: Floats) -> None:

@@ -14,6 +14,7 @@ from mixjax.decision.goal import Floats, Goal
 from mixjax.law.base import Law, row_loss
 from mixjax.law.evaluate import domain_index
 from mixjax.limits import make_box
+from mixjax.prior import divergence
 from mixjax.simplex.constraints import Box, project
 from mixjax.simplex.mirror import Minimum, run
 
@@ -33,17 +34,17 @@ class Scenarios(NamedTuple):
     own: Any
 
 
-def scenarios(goals: Sequence[Goal]) -> Scenarios:
-    """The numbers of goals that differ in their fit's parameters alone; only targets with a weight are in them."""
+def scenarios(goals: Sequence[Goal], targets: Sequence[str] = ()) -> Scenarios:
+    """The numbers of goals that differ in their fit's parameters alone; only targets with a weight are in them, or those named."""
     first = goals[0]
-    law, targets = first.fit.law_record(), list(first.shares)
+    law, targets = first.fit.law_record(), list(targets or first.shares)
 
     def stacked(name: str) -> Floats:
         return np.array([[np.asarray(g.fit.params[t][name], dtype=np.float64) for t in targets] for g in goals])
 
     own = [domain_index(law, first.fit.domains, t).start if law.own_domain else 0 for t in targets]
     N, D = (np.float64(1.0 if x is None else x) for x in (first.N, first.D))
-    return Scenarios({p.name: stacked(p.name) for p in law.parameters}, np.array(list(first.shares.values())), N, D, np.array(own))
+    return Scenarios({p.name: stacked(p.name) for p in law.parameters}, np.array([first.shares.get(t, 0.0) for t in targets]), N, D, np.array(own))
 
 
 def target_losses(law: Law, h: jax.Array, data: Scenarios) -> jax.Array:
@@ -53,12 +54,6 @@ def target_losses(law: Law, h: jax.Array, data: Scenarios) -> jax.Array:
         return row_loss(law, params, h[own][None] if law.own_domain else h, jnp.asarray(data.N), jnp.asarray(data.D))
 
     return jax.vmap(jax.vmap(loss, in_axes=(0, 0)), in_axes=(0, None))(data.params, data.own)
-
-
-def divergence(h: jax.Array, prior: jax.Array) -> jax.Array:
-    """KL(h | prior) (), with prior > 0 and 0 log 0 = 0."""
-    positive = h > 0
-    return jnp.sum(jnp.where(positive, h * jnp.log(jnp.where(positive, h, 1.0) / prior), 0.0))
 
 
 @dataclass(frozen=True)
@@ -91,24 +86,46 @@ class Lifted:
 
 
 @dataclass(frozen=True)
-class Reaching:
-    """KL(h | prior) with limits on losses, as an augmented Lagrangian.
+class Augmented:
+    """f(h) + strength * KL(h | prior) with limits on losses, as an augmented Lagrangian.
 
-        KL(h | prior) + sum_t (max(0, m_t + rho c_t)^2 - m_t^2) / (2 rho),   c_t = L_t(h) / limit_t - 1
+        f(h) + strength * KL(h | prior) + sum_t (max(0, m_t + rho c_t)^2 - m_t^2) / (2 rho),   c_t = L_t(h) / limit_t - 1
 
-    data: (Scenarios of one fit, prior (k,), limits (targets,), multipliers m (targets,), rho ()).
+    data: (Scenarios of one fit, prior (k,), strength (), limits (targets,), infinite for none, multipliers m (targets,), rho ()).
 
     Source: Nocedal and Wright 2006, section 17.4.
     """
 
     law: Law
 
-    def __call__(self, h: jax.Array, data: tuple[Scenarios, jax.Array, jax.Array, jax.Array, jax.Array]) -> jax.Array:
+    def __call__(self, h: jax.Array, data: tuple[Scenarios, jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]) -> jax.Array:
         """The objective () at h (k,)."""
-        case, prior, limits, multipliers, rho = data
-        passed = target_losses(self.law, h, case)[0] / limits - 1.0
-        force = jnp.maximum(0.0, multipliers + rho * passed)
-        return divergence(h, prior) + jnp.sum(force * force - multipliers * multipliers) / (2.0 * rho)
+        case, prior, strength, limits, multipliers, rho = data
+        losses = target_losses(self.law, h, case)[0]
+        force = jnp.where(jnp.isfinite(limits), jnp.maximum(0.0, multipliers + rho * (losses / limits - 1.0)), 0.0)
+        penalty = jnp.sum(force * force - multipliers * multipliers) / (2.0 * rho)
+        return jnp.dot(jnp.where(case.weights > 0, losses, 0.0), case.weights) + strength * divergence(h, prior) + penalty
+
+
+@dataclass(frozen=True)
+class SmoothWorst:
+    """The largest of some targets' losses relative to references, smoothed around a guess q of its multipliers.
+
+        T log sum_t q_t exp(x_t / T),   x_t = w_t (L_t(h) / reference_t - 1)
+
+    Its gradient is that of sum_t q+_t x_t with q+ = q exp(x / T), scaled to sum to 1: the next guess.
+    data: (Scenarios of one fit, references (targets,), log q (targets,), T ()).
+
+    Source: Tseng and Bertsekas 1993 (exponential method of multipliers).
+    """
+
+    law: Law
+
+    def __call__(self, h: jax.Array, data: tuple[Scenarios, jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        """The objective () at h (k,)."""
+        case, references, log_q, smoothing = data
+        excess = case.weights * (target_losses(self.law, h, case)[0] / references - 1.0)
+        return smoothing * jax.nn.logsumexp(excess / smoothing + log_q)
 
 
 @dataclass(frozen=True)

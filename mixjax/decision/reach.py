@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import numpy as np
-
 from mixjax.decision.goal import Goal
-from mixjax.decision.moves import Move, Start, measure, nonzero
-from mixjax.decision.objectives import Reaching, descend, scenarios
+from mixjax.decision.lagrangian import MET, keep_within
+from mixjax.decision.moves import Move, Start, measure
 from mixjax.errors import UserError
-
-# Augmented Lagrangian: rounds, first weight and its growth, limits met to this, relatively.
-_ROUNDS, _RHO, _GROWTH, _MET = 60, 10.0, 4.0, 1e-7
+from mixjax.prior import nonzero
 
 
 def smallest_move(goal: Goal, start: Start, improve: Mapping[str, float]) -> Move:
@@ -37,31 +33,16 @@ def smallest_move(goal: Goal, start: Start, improve: Mapping[str, float]) -> Mov
     base = goal.array(start.base)
     before = goal.losses(base)
     names = [t for t in goal.fit.targets if t in improve]
-    limits = np.array([(1.0 - improve[t]) * float(before[t]) for t in names])
-    asked = goal.but(weights=dict.fromkeys(names, 1.0))
-    for t, limit in zip(names, limits.tolist(), strict=True):
+    limits = [(1.0 - improve[t]) * float(before[t]) for t in names]
+    for t, limit in zip(names, limits, strict=True):
         least = goal.best(weights={t: 1.0}).losses[t]
-        if least > limit * (1 + _MET):
+        if least > limit * (1 + MET):
             most = 100 * (1 - least / float(before[t]))
             raise UserError(
                 "improve", f"{t!r} by {100 * improve[t]:.3g} percent cannot be reached: {most:.3g} is the most that any mixture gives", "ask for less"
             )
-    prior, law, case = nonzero(base), goal.fit.law_record(), scenarios([asked])
-    multipliers, rho, h, worst = np.zeros(len(names)), _RHO, prior, math.inf
-    end = None
-    for _ in range(_ROUNDS):
-        end = descend(Reaching(law), (case, prior, limits, multipliers, np.float64(rho)), goal, (prior, np.maximum(h, 1e-9)))
-        h = np.asarray(end.h)
-        losses = goal.losses(h)
-        passed = np.array([float(losses[t]) for t in names]) / limits - 1.0
-        after = np.maximum(0.0, multipliers + rho * passed)
-        violation = float(np.max(np.where(after > 0, np.abs(passed), np.maximum(passed, 0.0))))
-        multipliers = after
-        rho = rho * _GROWTH if violation > 0.25 * worst else rho
-        worst = min(worst, violation)
-        if worst <= 0.1 * _MET:
-            break
-    assert end is not None
-    if worst > _MET:
+    prior = nonzero(base)
+    found = keep_within(goal.but(weights={}), dict(zip(names, limits, strict=True)), (prior, 1.0), (prior,))
+    if found.violation > MET:
         raise UserError("improve", "no mixture within the limits reaches these improvements together", "ask for less of some, or for fewer")
-    return measure(goal, start, base, h, float(end.gap))
+    return measure(goal, start, base, found.h, found.gap)
