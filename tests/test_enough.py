@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from mixjax.runs import Runs
 from mixjax.simulate import random_truth, simulate_runs
 from mixjax.validate.enough import Enough, enough_runs
 
-FEW = {"starts": 6}
+FEW: dict[str, Any] = {"starts": 6}
 TARGETS = ("d0", "d1")
 
 
