@@ -178,7 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", nargs="?", choices=["simulated", "measured", "refits"])
     parser.add_argument("--tables", type=int, default=500)
-    parser.add_argument("--best", type=int, default=100, help="tables whose best mixture is sought")
+    parser.add_argument("--best", type=int, default=500, help="tables whose best mixture is sought")
     parser.add_argument("--resamples", type=int, default=1000)
     args = parser.parse_args()
     if args.part in (None, "simulated"):

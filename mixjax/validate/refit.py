@@ -151,7 +151,8 @@ def _minima(problem: Problem, fit: Fit, runs: Runs, weights: Floats, count: int,
 
 def _under_weights(problem: Problem, fit: Fit, target: str, runs: Runs, weights: Floats, z: Floats) -> Floats:
     """Objectives (resamples, minima) of one target at minima z (minima, q), up to a factor of each resample."""
-    sets = [to_paper(problem, problem.targets.index(target), one) for one in z]
+    with np.errstate(all="ignore"):  # minima that ran off
+        sets = [to_paper(problem, problem.targets.index(target), one) for one in z]
     params = {target: {name: np.stack([np.asarray(s[name]) for s in sets]) for name in sets[0]}}
     n, d = (np.ones(len(runs)) if x is None else x for x in (runs.N, runs.D))
     seen = np.isfinite(runs.loss(target))
