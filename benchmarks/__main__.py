@@ -10,7 +10,7 @@ import argparse
 import subprocess
 import sys
 
-PARTS = ("evaluation_cost", "scaling", "chinchilla_grid", "figure_2", "time_to_target", "paper_tables", "extrapolation", "regmix", "designs")
+PARTS = ("evaluation_cost", "scaling", "chinchilla_grid", "figure_2", "time_to_target", "paper_tables", "extrapolation", "regmix", "designs", "enough_runs")
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 import mixjax as mj
 from benchmarks.common import data, markdown, write_result
@@ -49,9 +50,8 @@ def scale_rows(scales: list[tuple[float, float, list[int]]], mixtures: np.ndarra
 def one_table(truths: list[Fit], rows: tuple[np.ndarray, np.ndarray, np.ndarray], seed: int) -> Runs:
     """Many simulated tables of the same design as targets t0, t1, ... of one: each from its own truth, with its own noise."""
     tables = [simulate_runs(truth, *rows, noise=NOISE, seed=seed + i) for i, truth in enumerate(truths)]
-    whole = tables[0].drop(columns="loss_t")
-    whole[[f"loss_t{i}" for i in range(len(truths))]] = np.stack([t["loss_t"] for t in tables], axis=1)
-    return mj.read_runs(whole)
+    losses = pd.DataFrame({f"loss_t{i}": t["loss_t"] for i, t in enumerate(tables)})
+    return mj.read_runs(pd.concat([tables[0].drop(columns="loss_t"), losses], axis=1))
 
 
 def simulated(tables: int, best: int) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", nargs="?", choices=["simulated", "measured", "refits"])
     parser.add_argument("--tables", type=int, default=500)
-    parser.add_argument("--best", type=int, default=100, help="tables whose best mixture is sought")
+    parser.add_argument("--best", type=int, default=500, help="tables whose best mixture is sought")
     parser.add_argument("--resamples", type=int, default=1000)
     args = parser.parse_args()
     if args.part in (None, "simulated"):

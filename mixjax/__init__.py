@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from mixjax.simulate import simulate_runs as simulate_runs
     from mixjax.splits import resample as resample
     from mixjax.validate.best import best_mixture as best_mixture
+    from mixjax.validate.choice import choose_law as choose_law
+    from mixjax.validate.enough import enough_runs as enough_runs
     from mixjax.validate.extrapolate import extrapolate as extrapolate
     from mixjax.validate.held_out import cross_validate as cross_validate
     from mixjax.validate.identify import identify as identify
@@ -113,6 +115,8 @@ _HOMES = {
     "resample": "splits",
     "best_mixture": "validate.best",
     "cross_validate": "validate.held_out",
+    "choose_law": "validate.choice",
+    "enough_runs": "validate.enough",
     "extrapolate": "validate.extrapolate",
     "identify": "validate.identify",
     "uncertainty": "validate.intervals",

@@ -26,7 +26,7 @@ Errors = Mapping[str, Mapping[str, float]]  # {law: {target: MRE, percent}}
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several laws fitted to one table, in the order they were named. Nothing is chosen here.
+    """Several laws fitted to one table, in the order they were named. Nothing is chosen here: see `validate.choice`.
 
     Attributes:
         train: {law: {target: mean relative error on the fitted rows, percent}}.

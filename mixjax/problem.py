@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ from mixjax.design import Design, make_design
 from mixjax.errors import UserError, warn
 from mixjax.law import Law, Units
 from mixjax.law.base import Coordinates, flat, named, parameter_names, searched, terms
-from mixjax.law.evaluate import domain_index
+from mixjax.law.evaluate import domain_index, predict_members
 from mixjax.objective import HuberObjective, Observations, Reweighting
 from mixjax.runs import Runs
 
@@ -203,6 +203,28 @@ def to_paper(problem: Problem, group: int, z: Floats) -> dict[str, Any]:
     if problem.law.rescale:
         params = problem.law.rescale(params, problem.units[group])
     return {p.name: np.asarray(params[p.name]) if p.shape else float(params[p.name]) for p in problem.law.parameters}
+
+
+def losses_at(problem: Problem, group: int, z: Floats, runs: Runs) -> Floats:
+    """Predicted losses (points, rows) of one target at points z (points, q) of the search; runs: any rows of the problem's domains.
+
+    Without the way over the law's own parameters, which may be no numbers where the prediction is (exponents that run off); infinite where it is none.
+    """
+    coordinates, law, unit = problem.coordinates, problem.law, problem.units[group]
+    own = law
+    if law.predict is None:
+        units = (law.units[0] * unit.N, law.units[1] * unit.D)
+        own = replace(law, parameters=coordinates.parameters, coefficients=coordinates.coefficients, units=units, coordinates=None, rescale=None)
+    params, at = {}, 0
+    with np.errstate(all="ignore"):
+        for p in coordinates.parameters:
+            part = z[:, at : at + p.size(problem.k)] if p.shape else z[:, at]
+            params[p.name] = np.exp(part) if p.domain == "positive" else part
+            at += p.size(problem.k)
+    ones, target = np.ones(len(runs)), problem.targets[group]
+    n, d = (ones if x is None else x for x in (runs.N, runs.D))
+    losses = predict_members(own, problem.domains, {target: params}, n, d, runs.h)[target] * unit.loss
+    return np.where(np.isnan(losses), np.inf, losses)
 
 
 def at_limit(problem: Problem, z: Floats) -> tuple[str, ...]:

@@ -76,9 +76,28 @@ def test_next_puts_points_in_order(folder, run):
     np.testing.assert_allclose(sorted(shares), sorted(pd.read_csv(folder / "mixtures.csv")["h_d0"]))
 
 
+def test_enough_as_a_table_as_json_and_as_a_figure(folder, run, tmp_path):
+    command = ["enough", folder / "runs.csv", "--laws", "additive", "--counts", "3,4", "--repeats", "2", "--starts", "3"]
+    code, out, err = run(*command, "--figure", tmp_path / "f.png")
+    assert (code, err) == (0, "")
+    assert "mixtures that no choice of a repeat has" in out
+    assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
+    code, out, err = run(*command, "--json", "--where", "N < 1e9", "--eval-where", "N == 1e9")
+    assert (code, err) == (0, "")
+    found = json.loads(out, parse_constant=pytest.fail)
+    assert found["counts"] == [3, 4]
+    assert set(found["laws"]["additive"]["targets"]) == {"d0", "t"}
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
+        (["enough", "runs.csv", "--counts", "3,x"], "'3,x' is not a list of whole numbers"),
+        (["enough", "runs.csv", "--counts", "99"], "give 1 to"),
+        (["enough", "runs.csv", "--repeats", "1"], "--repeats"),
+        (["enough", "runs.csv", "--laws", "jiont"], "did you mean 'joint'"),
+        (["enough", "runs.csv", "--figure", "f.pdf"], "not named as a PNG"),
+        (["enough", "runs.csv", "--eval-where", "N > 1e20"], "no row"),
         (["design", "--domains", "a,b", "--n", "3", "--dirichlet", "0"], "--dirichlet"),
         (["next", "fit.json", "runs.csv", "-N", "7e9"], "D is missing"),
         (["next", "fit.json", "runs.csv", *SCALE, "--size", "3e8"], "'3e8' is not N:D"),

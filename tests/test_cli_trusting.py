@@ -131,3 +131,37 @@ def test_mistakes_are_told_in_one_line(folder, run, monkeypatch, argv, words):
     (line,) = [line for line in err.splitlines() if "warning" not in line]
     assert line.startswith("mixjax: error: ")
     assert words in line
+
+
+def test_compare_chooses_and_says_why(folder, run, tmp_path):
+    command = ["compare", folder / "runs.csv", "--laws", "chinchilla,additive", *TRAIN, "--eval-where", "split == 'eval'", *QUICK]
+    found = as_json(run(*command, "--choose", "--by", "N,mixture", "--deltas", "1e-3,1e-2", "-o", tmp_path / "chosen.json", "--json"))
+    assert set(found["laws"]["additive"]) == {"train", "eval"}
+    assert found["choice"]["law"] == "additive"
+    assert len(found["choice"]["options"]) == 4
+    assert set(found["choice"]["options"][0]["errors"]) == {"N", "mixture"}
+    saved = json.loads((tmp_path / "chosen.json").read_text())
+    assert (saved["law"], saved["delta"]) == ("additive", found["choice"]["delta"])
+    assert set(as_json(run(*command, "--json"))) == {"laws"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--by", "N"], "--by: goes with --choose"),
+        (["-o", "fit2.json"], "-o: goes with --choose"),
+        (["--choose", "--by", "size"], "no split by 'size'"),
+        (["--choose", "--deltas", "1e-3,x"], "'x' is not a positive number"),
+        (["--choose", "--residuals", "square"], "no residual 'square'"),
+        (["--choose", "-o", "runs.csv"], "is also read"),
+        (["--choose", "--eval-where", "N > 5e8"], "rows of --eval-where are fitted too"),
+    ],
+)
+def test_mistakes_of_a_choice_are_told_in_one_line(folder, run, monkeypatch, argv, words):
+    monkeypatch.chdir(folder)
+    code, out, err = run("compare", "runs.csv", "--laws", "chinchilla", "--starts", "2", *TRAIN, *argv)
+    assert (code, out) == (2, "")
+    (line,) = [line for line in err.splitlines() if "warning" not in line]
+    assert line.startswith("mixjax: error: ")
+    assert words in line
+    assert not (folder / "fit2.json").exists()

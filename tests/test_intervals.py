@@ -159,6 +159,13 @@ def test_the_best_mixture_and_what_it_may_cost(trust):
     assert "regret" in str(found)
 
 
+def test_members_may_go_below_the_trained_shares(trust):
+    """The true best mixture may lie there too; held at the trained shares, members promise too small a regret."""
+    free, few = (best_mixture(replace(trust, lowest=np.full(3, lowest)), *LARGER) for lowest in (0.01, 0.3))
+    assert few.regret == pytest.approx(free.regret, rel=0.05)
+    assert few.members == len(trust.ensemble)
+
+
 def test_same_seed_same_intervals(fit, runs, trust):
     again = uncertainty(fit, runs, *LARGER, resamples=60)
     h, N, D = rows(sizes=(LARGER[0],))

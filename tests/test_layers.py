@@ -30,7 +30,7 @@ PUBLIC = {
     "Mixtures", "optimal_mixtures", "design_mixtures", "Fit", "load_fit", "Runs", "read_runs", "Score", "demo_runs", "simulate_runs", "__version__",
     "compute_optimal", "compare_mixtures", "Goal", "beside", "marginal_values", "price_limits", "Start", "smallest_move",
     "trust_path", "flat_region", "robust_mixture", "budget_path", "growth_laws", "caps_from_tokens", "corners", "target_map", "export_mixture",
-    "resample", "best_mixture", "cross_validate", "extrapolate", "identify", "uncertainty", "refit", "next_runs",
+    "resample", "best_mixture", "cross_validate", "extrapolate", "identify", "uncertainty", "refit", "next_runs", "enough_runs", "choose_law",
     "worst_target", "limited_mixture", "pareto_front", "at_most_domains", "Pull",
 }  # fmt: skip
 

@@ -62,7 +62,7 @@ def mixjax(ctx: click.Context) -> None:
 _COMMANDS = (
     *(pipeline.demo, pipeline.run, fitting.fit, using.score, using.predict, mixing.mix, mixing.pareto),
     *(deciding.judge, deciding.flat, deciding.value, deciding.budget, deciding.move, deciding.robust, exploring.explore),
-    *(fitting.compare, trusting.validate, trusting.extrapolate, trusting.intervals, trusting.identify, planning.design, planning.next_),
+    *(fitting.compare, trusting.validate, trusting.extrapolate, trusting.intervals, trusting.identify, planning.design, planning.next_, planning.enough),
 )
 for _command in _COMMANDS:
     mixjax.add_command(_command)

@@ -1,4 +1,4 @@
-"""Commands that say what to train: design before any run is trained, next after some are."""
+"""Commands that say what to train: design before any run is trained, next after some are, enough how many there should be."""
 
 from __future__ import annotations
 
@@ -99,3 +99,65 @@ def next_(fit_file: str, n: int, points: str | None, output: str | None, law_fil
         click.echo(found)
     if output is not None:
         files.write_table(found.frame(), output)
+
+
+class _Counts(click.ParamType):
+    """5,10,20: whole numbers."""
+
+    name = "counts"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """The numbers, or click's complaint about the option."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers; write for example 5,10,20", param, ctx)
+
+
+@click.command(short_help="How many mixtures are enough.")
+@options.runs_arguments
+@click.option("--laws", type=options.Names(), metavar="a,b", default="additive,joint", show_default=True, help="Laws to fit.")
+@click.option("--counts", type=_Counts(), metavar="q,q", help="Numbers of mixtures to fit.  [default: 6, from the number of domains up]")
+@click.option("--repeats", type=click.IntRange(min=2), default=10, show_default=True, metavar="R", help="Random choices for each count.")
+@click.option("--eval-where", metavar="Q", help="Score on these rows, e.g. of a larger size, instead of mixtures left out.")
+@click.option("--figure", metavar="FILE.png", help="Draw the errors too.")
+@options.search_options
+@options.json_option
+def enough(
+    laws: tuple[str, ...],
+    eval_where: str | None,
+    figure: str | None,
+    as_json: bool,
+    progress: bool | None,
+    cache: bool,
+    search: Mapping[str, Any],
+    **given: Any,
+) -> None:
+    """The error of laws fitted to q random mixtures of RUNS, for growing q: where it no longer falls, more mixtures do not help.
+
+    Every repeat puts the mixtures in a random order and fits the first q of them with all their rows; scored are those after the largest
+    q, or the rows of --eval-where. Shown are medians and quartiles over repeats of the mean relative error over targets, percent. What is left at
+    many mixtures is noise, what the law cannot express and, at a larger size, extrapolation.
+
+    \b
+      mixjax enough runs.csv --laws additive,joint --where "split == 'train'" --figure enough.png
+      mixjax enough runs.csv --where "split == 'train'" --eval-where "split == 'eval'"
+    """
+    from mixjax.cli import files
+    from mixjax.cli.deciding import check_figure, show
+    from mixjax.cli.progress import Progress
+    from mixjax.cli.runtime import use_cache
+    from mixjax.decision.figures import enough_figure
+    from mixjax.validate.enough import enough_runs
+
+    table: Mapping[str, Any] = given["table"]
+    check_figure(figure, *files.inputs(table))
+    records = [files.read_law(law) for law in laws]
+    runs = files.read_table(table, targets=search.get("targets"))
+    held = None if eval_where is None else files.read_table({**table, "where": eval_where})
+    use_cache(cache)
+    with Progress(progress, len(records)) as watch:
+        found = enough_runs(runs, records, given["counts"], given["repeats"], eval_runs=held, watch=watch, **search)
+    show(found, {"figure": figure, "as_json": as_json}, enough_figure)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mixjax.decision.robust import Robust
     from mixjax.decision.scaling import Path
     from mixjax.mixture import Mixture
+    from mixjax.validate.enough import Enough
 
 
 def _share_lines(axes: Axes, x: Floats, shares: Floats, domains: Sequence[str]) -> None:
@@ -48,6 +49,28 @@ def path_figure(paths: Mapping[str, Path]) -> Figure:
     panels[0].set_ylabel("optimal share (percent)")
     _legend(figure, panels[0], "domain")
     return figure
+
+
+def enough_figure(found: Enough) -> Figure:
+    """Error against the number of trained mixtures, a line a law, with the quartiles over random choices as a band. Paper Fig. 5."""
+    figure, (axes,) = grid(1, 1, (5.2, 3.6))
+    for i, law in enumerate(found.errors):
+        low, middle, high = np.where(np.isfinite(q := found.quartiles(law)), q, np.nan).T
+        axes.fill_between(found.counts, low, high, color=colour_of(i), alpha=0.2, linewidth=0)
+        axes.plot(found.counts, middle, marker="o", markersize=4, label=law, **line_of(i))
+    axes.set(xscale="log", yscale="log", xlabel="mixtures fitted", ylabel="mean relative error (percent)")
+    axes.set_xticks(found.counts, [str(q) for q in found.counts])
+    axes.minorticks_off()
+    axes.set_yticks(_round_ticks(*axes.get_ylim()))
+    axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
+    _legend(figure, axes, "law")
+    return figure
+
+
+def _round_ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times powers of ten between two ends."""
+    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    return [tick for p in powers for m in (1, 2, 5) if low <= (tick := m * 10.0**p) <= high]
 
 
 def growth_figure(paths: Mapping[str, Path]) -> Figure:
