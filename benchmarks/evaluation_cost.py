@@ -1,8 +1,8 @@
 """Cost of one value and gradient of the joint law against lanes, rows and k: python -m benchmarks.evaluation_cost
 
 Microseconds a lane, all cores busy (a chunk of lanes on each), beside the counted floor: the floating-point operations of the
-deduplicated form over the machine's measured peak of float64 matrix products. A tick is an evaluation with its share of the
-direction, the line search and the book-keeping.
+deduplicated form over the machine's measured peak of float64 matrix products. A tick is an evaluation (for Gauss-Newton descent one with
+curvature) with its share of the step and the book-keeping.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,11 +20,16 @@ import jax.numpy as jnp
 import mixjax as mj
 from benchmarks.common import markdown, write_result
 from benchmarks.tasks import experiment, simulated
+from mixjax.engine.descent import Descent
+from mixjax.engine.gauss_newton import GAUSS_NEWTON
 from mixjax.engine.lane import init, tick
+from mixjax.engine.quasi_newton import QUASI_NEWTON
 from mixjax.fitting import draw_starts
 from mixjax.law import find_law
 from mixjax.problem import Problem, make_problem
+from mixjax.search import plan_for
 
+COLUMNS = ("evaluation", "with curvature", "quasi-Newton tick", "Gauss-Newton tick", "floor")
 _REPEATS, _SECONDS = 5, 0.15
 _FULL = 8 if jax.default_backend() == "cpu" else 16384
 
@@ -60,18 +66,19 @@ def seconds_each(program: Callable[[], Any], threads: int) -> float:
     return min(times)
 
 
-def evaluation(problem: Problem, lanes: int, steps: int = 64) -> float:
-    """Microseconds of one value and gradient a lane, all cores busy."""
+def evaluation(problem: Problem, lanes: int, curved: bool = False, steps: int = 64) -> float:
+    """Microseconds of one value and gradient a lane, and of the curvature where `curved`, all cores busy."""
     with jax.enable_x64(True):
         z = jnp.asarray(draw_starts(problem, lanes, 0)[0][0].T)
         data = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), problem.data)
-        each = jax.vmap(problem.objective, in_axes=(-1, None), out_axes=(0, -1))
+        function = problem.objective.curved if curved else problem.objective
+        each = jax.vmap(function, in_axes=(-1, None), out_axes=-1)
 
         @jax.jit
         def program(z: jax.Array, data: Any) -> jax.Array:
             def once(_: int, z: jax.Array) -> jax.Array:
-                f, grad = each(z, data)
-                return z - 1e-12 * jnp.nan_to_num(grad + f)
+                f, grad, *curvature = each(z, data)
+                return z - 1e-12 * jnp.nan_to_num(grad + f + sum(jnp.sum(c, axis=0) for c in curvature))
 
             return jax.lax.fori_loop(0, steps, once, z)
 
@@ -79,17 +86,17 @@ def evaluation(problem: Problem, lanes: int, steps: int = 64) -> float:
         return 1e6 * seconds_each(lambda: compiled(z, data), workers()) / steps / lanes
 
 
-def ticking(problem: Problem, lanes: int, steps: int = 64) -> float:
+def ticking(problem: Problem, lanes: int, descent: Descent, steps: int = 64) -> float:
     """Microseconds of one tick a lane, all cores busy."""
     with jax.enable_x64(True):
         z, keys = draw_starts(problem, lanes, 0)
         of_lanes = lambda f: jax.vmap(f, in_axes=-1, out_axes=-1)  # noqa: E731
-        state = of_lanes(init)(jnp.asarray(z[0].T), jnp.asarray(keys[0].T))
+        state = of_lanes(partial(init, descent=descent))(jnp.asarray(z[0].T), jnp.asarray(keys[0].T))
         data = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), problem.data)
 
         @jax.jit
         def program(state: Any, data: Any) -> Any:
-            return jax.lax.fori_loop(0, steps, lambda i, s: of_lanes(lambda lane: tick(lane, problem.objective, data, i))(s), state)
+            return jax.lax.fori_loop(0, steps, lambda i, s: of_lanes(lambda lane: tick(lane, problem.objective, data, i, descent))(s), state)
 
         compiled = program.lower(state, data).compile()
         return 1e6 * seconds_each(lambda: compiled(state, data), workers()) / steps / lanes
@@ -125,11 +132,20 @@ def main() -> None:
     cases |= {f"simulated, k = {k}": (problem_of(simulated(k, 1, 1374), "t0"), _FULL) for k in (3, 7, 16, 32, 64)}
     rows, found = [], {}
     for case, (problem, lanes) in cases.items():
-        micro, ticked, floor = evaluation(problem, lanes), ticking(problem, lanes), 1e6 * operations(problem) / top
-        found[case] = {"lanes": lanes, "cells": int(problem.data.losses[0].size), "evaluation": micro, "tick": ticked, "floor": floor}
-        rows.append([case, str(lanes), str(found[case]["cells"]), f"{micro:.2f}", f"{ticked:.2f}", f"{floor:.2f}", f"{micro / floor:.1f}"])
+        found[case] = {
+            "lanes": lanes,
+            "cells": int(problem.data.losses[0].size),
+            "evaluation": evaluation(problem, lanes),
+            "quasi-Newton tick": ticking(problem, lanes, QUASI_NEWTON),
+            "floor": 1e6 * operations(problem) / top,
+        }
+        one = found[case]
+        if plan_for(problem.objective, problem.law.count(problem.k)).descent is GAUSS_NEWTON:
+            one |= {"with curvature": evaluation(problem, lanes, curved=True), "Gauss-Newton tick": ticking(problem, lanes, GAUSS_NEWTON)}
+        cells = [f"{one[name]:.2f}" if name in one else "-" for name in COLUMNS]
+        rows.append([case, str(lanes), str(one["cells"]), *cells, f"{one['evaluation'] / one['floor']:.1f}"])
         print(rows[-1], flush=True)
-    print(markdown(["", "lanes", "cells", "evaluation, us", "tick, us", "floor, us", "evaluation over floor"], rows))
+    print(markdown(["", "lanes", "cells", *(f"{name}, us" for name in COLUMNS), "evaluation over floor"], rows))
     write_result("evaluation_cost", {"peak, operations a second": top, "chunks at a time": workers(), "cases": found})
 
 

@@ -20,10 +20,9 @@ from mixjax.engine import batch
 from mixjax.fitting import draw_starts
 from mixjax.law import find_law
 from mixjax.problem import make_problem
-from mixjax.search import make_budget
+from mixjax.search import BY_GRADIENTS, make_budget
 
 CALLS = (1, 2, 4, 8, 16, 32, 64)
-_LOCAL = {"steps": 5000, "decrease": 1e-4, "window": 20}
 
 
 def measure(runs: mj.Runs, target: str, law: str, trials: int) -> dict[str, Any]:
@@ -32,7 +31,9 @@ def measure(runs: mj.Runs, target: str, law: str, trials: int) -> dict[str, Any]
     z, keys = draw_starts(problem, trials * CALLS[-1], 0)
 
     def run(hops: int, every: int) -> NDArray[np.float64]:
-        return batch.run(problem.objective, problem.data, z[:, ::every], keys[:, ::every], make_budget(hops, **_LOCAL), None).f[0]
+        return batch.run(
+            problem.objective, problem.data, z[:, ::every], keys[:, ::every], make_budget(hops, BY_GRADIENTS.search), descent=BY_GRADIENTS.descent
+        ).f[0]
 
     several = np.minimum.accumulate(run(0, 1).reshape(trials, CALLS[-1]), axis=1)[:, np.array(CALLS) - 1]
     hopping = np.stack([run(calls - 1, CALLS[-1]) for calls in CALLS], axis=1)

@@ -18,7 +18,7 @@ from mixjax.engine import batch
 from mixjax.fitting import draw_starts
 from mixjax.law import find_law
 from mixjax.problem import make_problem
-from mixjax.search import make_budget
+from mixjax.search import Stop, make_budget, plan_for
 
 _STARTS, _STEPS = 16, 200
 CASES = {
@@ -32,11 +32,11 @@ CASES = {
 def measure(k: int = 7, rows: int = 1374, targets: int = 4, starts: int = _STARTS) -> dict[str, Any]:
     problem = make_problem(simulated(k, targets, rows), find_law("joint"), None, 1e-3, "loss", None)
     z, keys = draw_starts(problem, starts, 0)
-    budget = make_budget(0, _STEPS, 0.0, 20)
+    budget, descent = make_budget(0, Stop(_STEPS, 0.0, 20)), plan_for(problem.objective, z.shape[-1]).descent
     times, evaluations = [], 0
     for _ in range(2):
         began = time.perf_counter()
-        found = batch.run(problem.objective, problem.data, z, keys, budget, None)
+        found = batch.run(problem.objective, problem.data, z, keys, budget, descent=descent)
         times.append(time.perf_counter() - began)
         evaluations = int(found.evaluations.sum())
     seconds = times[1]

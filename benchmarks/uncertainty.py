@@ -145,7 +145,7 @@ def refits(resamples: int, checked: int) -> dict[str, Any]:
     print(f"{resamples} resamples of {len(fit.targets)} targets: {seconds:.0f} s, {spent:.0f} s of all cores together")
     problem = make_problem(runs, find_law("joint"), fit.targets, fit.delta, fit.residual, None)
     z, keys = (np.repeat(x, checked, axis=0) for x in draw_starts(problem, 128, 1))
-    _, full = search(problem.objective, grouped(problem, weights[:checked]), z, keys, 2)
+    full = search(problem.objective, grouped(problem, weights[:checked]), z, keys, 2).best
     lowest = refit(fit, runs, weights[:checked])
     at = full.z[np.arange(len(full.z)), full.f.argmin(axis=1)].reshape(len(fit.targets), checked, -1)
     sets = {t: [to_paper(problem, g, one) for one in at[g]] for g, t in enumerate(fit.targets)}

@@ -129,7 +129,7 @@ def _check_found(problem: Problem, searched: Searched) -> None:
 
 def _record(problem: Problem, runs: Runs, searched: Searched, delta: float, residual: str, weights: ArrayLike | None, made: dict[str, Any]) -> Fit:
     """The best of every target as a `Fit`; objectives are computed anew from the parameters reported."""
-    minima, best = searched
+    minima, best = searched.minima, searched.best
     params, records, objective = {}, {}, {}
     shares = row_weights(runs, weights)
     for g, target in enumerate(problem.targets):

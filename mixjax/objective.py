@@ -71,13 +71,13 @@ class HuberObjective:
         With these weights the quadratic model lies above the Huber loss of every row and touches it at its residual, so that the
         curvature is never too small (iteratively reweighted least squares). Source: Holland and Welsch 1977.
         """
-        mixtures, log_n, log_d = (jnp.asarray(leaf) for leaf in data[:3])
+        mixtures, log_n, log_d, losses, weights, delta = (jnp.asarray(leaf) for leaf in data)
         coefficients, parts = sensitivities(searched(self.law, self.zeros), z, self.k, mixtures, log_n, log_d)
         predicted, slope = self._seen(sum_of_terms(coefficients, data))
-        r = data.losses - predicted
-        clipped = jnp.clip(r, -data.delta, data.delta)
-        pull = data.weights * clipped
-        bend = data.weights * (data.delta / jnp.maximum(jnp.abs(r), data.delta))
+        r = losses - predicted
+        clipped = jnp.clip(r, -delta, delta)
+        pull = weights * clipped
+        bend = weights * (delta / jnp.maximum(jnp.abs(r), delta))
         grad, curvature = pull_back(parts, -pull * slope, bend * slope**2, len(z))
         return jnp.sum(pull * (r - 0.5 * clipped)), grad, curvature
 
@@ -119,10 +119,24 @@ class Reweighted:
 
     def __call__(self, z: jax.Array, data: Reweighting) -> tuple[jax.Array, jax.Array]:
         """Value () and gradient (q + 1,) at z (q + 1,)."""
+        value, grad = self.objective(z[:-1], self._observations(z, data))
+        return value, jnp.pad(grad, (0, 1))
+
+    @property
+    def has_curvature(self) -> bool:
+        """As of the objective."""
+        return self.objective.has_curvature
+
+    def curved(self, z: jax.Array, data: Reweighting) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Value (), gradient (q + 1,) and curvature (q + 1, q + 1) at z (q + 1,)."""
+        value, grad, curvature = self.objective.curved(z[:-1], self._observations(z, data))
+        return value, jnp.pad(grad, (0, 1)), jnp.pad(curvature, (0, 1))
+
+    def _observations(self, z: jax.Array, data: Reweighting) -> Observations:
+        """Those of the resample that the last entry of z names."""
         r = z[-1].astype(int)
         weights = jnp.asarray(data.observations.weights) * jnp.asarray(data.factors)[r] / jnp.asarray(data.norm)[r]
-        value, grad = self.objective(z[:-1], data.observations._replace(weights=weights))
-        return value, jnp.concatenate([grad, jnp.zeros_like(z[-1:])])
+        return data.observations._replace(weights=weights)
 
 
 def predict_cells(law: Law | Coordinates, params: Params, data: Observations) -> jax.Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,9 @@ _FIRST, _ROUND = 16, 64  # starts that are minimised well before any other, and 
 _SIFTED, _POLISHED = 4, 4  # one start in 4 is searched to the end; the best 4 minima are polished
 
 
+Stage = Literal["sift", "search", "polish"]
+
+
 class Stop(NamedTuple):
     """When a local minimisation ends: after so many steps, or when `window` steps lower the objective by less than the share `decrease`."""
 
@@ -48,6 +51,20 @@ class Plan(NamedTuple):
 
 BY_CURVATURE = Plan(GAUSS_NEWTON, Stop(300, 1e-2, 5), Stop(500, 1e-3, 5), Stop(2000, 1e-5, 20))
 BY_GRADIENTS = Plan(QUASI_NEWTON, Stop(3000, 1e-2, 20), Stop(5000, 1e-4, 20), Stop(20000, 1e-7, 50))
+
+
+def minimise(
+    objective: Any,
+    data: Any,
+    z: Floats,
+    keys: NDArray[Any],
+    stage: Stage,
+    hops: int = 0,
+    watch: Callable[[batch.Search], None] | None = None,
+) -> batch.Search:
+    """Every start of every group minimised as the plan of this objective says for a stage; see `engine.batch.run`."""
+    plan = plan_for(objective, z.shape[-1])
+    return batch.run(objective, data, z, keys, make_budget(hops, getattr(plan, stage)), watch, descent=plan.descent)
 
 
 def plan_for(objective: Any, q: int) -> Plan:
@@ -104,14 +121,14 @@ def search(objective: HuberObjective, data: Observations, z: Floats, keys: NDArr
     progress = _Progress(len(z), sum(len(some) + _survivors(len(some)) * (hops + 1) for some in rounds) + _POLISHED, report)
     found: list[batch.Search] = []
     for some in rounds:
-        found.append(_round(objective, data, plan, z[:, some], keys[:, some], 0 if found else _FIRST, hops, progress))
+        found.append(_round(objective, data, z[:, some], keys[:, some], 0 if found else _FIRST, hops, progress))
         if not found[-1].finished:
             break
     minima = _joined(found)
     if not minima.finished:
         return Searched(minima, minima, plan)
     begin, keys, f = _best(minima, np.concatenate([keys[:, some[: _survivors(len(some))]] for some in rounds], axis=1), _POLISHED)
-    polished = batch.run(objective, data, begin, keys, make_budget(0, plan.polish), progress, descent=plan.descent)
+    polished = minimise(objective, data, begin, keys, "polish", watch=progress)
     return Searched(minima, _no_worse(polished, begin, f), plan)
 
 
@@ -123,14 +140,13 @@ def _rounds(starts: int) -> list[NDArray[np.intp]]:
     return [some for some in np.split(np.arange(starts), ends) if len(some)]
 
 
-def _round(
-    objective: HuberObjective, data: Observations, plan: Plan, z: Floats, keys: NDArray[Any], first: int, hops: int, progress: _Progress
-) -> batch.Search:
+def _round(objective: HuberObjective, data: Observations, z: Floats, keys: NDArray[Any], first: int, hops: int, progress: _Progress) -> batch.Search:
     """The `first` starts minimised well, the others loosely, and the best quarter of all searched; the evaluations of all are shared out."""
-    parts = []
-    for some, stop in ((slice(first), plan.search), (slice(first, None), plan.sift)):
+    parts: list[batch.Search] = []
+    stages: tuple[tuple[slice, Stage], ...] = ((slice(first), "search"), (slice(first, None), "sift"))
+    for some, stage in stages:
         if z[:, some].size:
-            parts.append(batch.run(objective, data, z[:, some], keys[:, some], make_budget(0, stop), progress, descent=plan.descent))
+            parts.append(minimise(objective, data, z[:, some], keys[:, some], stage, watch=progress))
             if not parts[-1].finished:
                 break
             progress.done += z[:, some].shape[1]
@@ -138,7 +154,7 @@ def _round(
     if not sifted.finished:
         return _in_double(objective, data, sifted)
     begin, keys, f = _best(sifted, keys, _survivors(z.shape[1]))
-    searched = batch.run(objective, data, begin, keys, make_budget(hops, plan.search), progress, descent=plan.descent)
+    searched = minimise(objective, data, begin, keys, "search", hops, progress)
     searched = _in_double(objective, data, _no_worse(searched, begin, f))
     progress.done += begin.shape[1] * (hops + 1)
     spent = sifted.evaluations.sum(axis=1, keepdims=True) / begin.shape[1]

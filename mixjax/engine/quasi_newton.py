@@ -37,7 +37,8 @@ class State(NamedTuple):
 
 def evaluate(objective: Any, z: jax.Array, data: Any) -> Seen:
     """Value and gradient."""
-    return Seen(*objective(z, data), None)
+    f, grad = objective(z, data)
+    return Seen(f, grad, None)
 
 
 def init(q: int, dtype: Any) -> State:

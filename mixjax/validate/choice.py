@@ -29,7 +29,7 @@ from mixjax.problem import Problem, grouped, losses_at, make_problem
 from mixjax.record import Fit
 from mixjax.runs import Runs, read_runs
 from mixjax.score import residuals
-from mixjax.search import make_budget
+from mixjax.search import minimise
 from mixjax.splits import By, Fold, clusters, make_folds
 from mixjax.summary import plain, table
 from mixjax.validate.criterion import effective_rows, log_likelihood, schwarz
@@ -43,7 +43,6 @@ Watch = Callable[[float, Mapping[str, float]], None]
 BY: tuple[By, ...] = ("N", "D", "mixture")
 # On SlimPajama (joint, full) these give the errors of polished fits from 32 starts to 2 percent, in half the time.
 STARTS, HOPS = 24, 0
-_BUDGET = {"steps": 5000, "decrease": 1e-4, "window": 20}
 _FEWEST = 3  # sizes or D, of which the largest can be left out
 
 
@@ -197,7 +196,7 @@ def _predicted(
             best = search.f[:: len(weights)].min(axis=1)
             watch(float(np.mean(search.hops > settings["hops"])), dict(zip(problem.targets, best.tolist(), strict=True)))
 
-    found = batch.run(problem.objective, grouped(problem, weights), z.astype(settings["precision"]), keys, make_budget(settings["hops"], **_BUDGET), report)
+    found = minimise(problem.objective, grouped(problem, weights), z.astype(settings["precision"]), keys, "search", settings["hops"], report)
     if not found.finished:
         raise KeyboardInterrupt
     lowest = found.z[np.arange(len(found.z)), found.f.argmin(axis=1)].astype(np.float64).reshape(len(problem.targets), len(weights), -1)

@@ -21,7 +21,7 @@ from mixjax.fitting import check_options, draw_starts
 from mixjax.law import Law, find_law
 from mixjax.problem import Problem, grouped, losses_at, make_problem
 from mixjax.runs import Runs, read_runs
-from mixjax.search import make_budget
+from mixjax.search import minimise
 from mixjax.splits import clusters
 from mixjax.summary import plain, table
 
@@ -42,7 +42,6 @@ _SCORED = 0.2
 WITHIN = 0.05
 # Minima are not polished as those of `fit`: on the SlimPajama runs that takes four times as long and moves medians only where there are
 # fewer mixtures than the law needs. Much looser (1e-2), fits to few mixtures would look better than they are.
-_BUDGET = {"steps": 3000, "decrease": 1e-4, "window": 20}
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +200,7 @@ def _errors(
             best = search.f[::choices].min(axis=1)
             watch(float(np.mean(search.hops > settings["hops"])), dict(zip(problem.targets, best.tolist(), strict=True)))
 
-    found = batch.run(problem.objective, grouped(problem, weights), z.astype(settings["precision"]), keys, make_budget(settings["hops"], **_BUDGET), report)
+    found = minimise(problem.objective, grouped(problem, weights), z.astype(settings["precision"]), keys, "search", settings["hops"], report)
     if not found.finished:
         raise KeyboardInterrupt
     out = {}

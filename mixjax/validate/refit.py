@@ -18,16 +18,13 @@ from mixjax.problem import Problem, from_paper, make_problem, reweighted, to_pap
 from mixjax.record import Fit
 from mixjax.runs import Runs
 from mixjax.score import huber, residuals
-from mixjax.search import make_budget
+from mixjax.search import minimise
 
 Floats = NDArray[np.float64]
 
 # Each resample begins from so many minima of the whole table, its own lowest of this many found from random starts; on 8 targets
 # of the SlimPajama runs the standard errors agree with those of refits from random starts (benchmarks/uncertainty.py).
 MINIMA, _POOL = 4, 64
-# A refit ends at this decrease per window: its error is far below the spread over resamples. Where the joint law is flat, at scales beyond
-# the table, standard errors are smaller than those of polished refits (SlimPajama at 3B: c4 0.68, commoncrawl 0.87 of them; at 1e-6 1.00 and 1.03).
-_REFIT = {"steps": 3000, "decrease": 1e-5, "window": 20}
 # Minima are distinct when their objectives on the whole table differ by more than this, relatively.
 _SAME = 1e-3
 # Members may be any minimum this close to the lowest of their resample, relatively.
@@ -114,7 +111,7 @@ def refit(
         if watch:
             watch(float(np.mean(search.hops > 0)))
 
-    found = batch.run(Reweighted(problem.objective), reweighted(problem, weights), z, keys, make_budget(0, **_REFIT), report)
+    found = minimise(Reweighted(problem.objective), reweighted(problem, weights), z, keys, "polish", watch=report)
     if not found.finished:
         raise KeyboardInterrupt
     shape = (targets, resamples, count)
@@ -138,7 +135,7 @@ def _minima(problem: Problem, fit: Fit, runs: Runs, weights: Floats, count: int,
     begin = np.broadcast_to(own[:, None, None], (len(own), len(weights), 1, own.shape[-1]))
     if count <= 1:
         return begin
-    pool = batch.run(problem.objective, problem.data, *draw_starts(problem, max(_POOL, 4 * count), seed), make_budget(0, **_REFIT), None)
+    pool = minimise(problem.objective, problem.data, *draw_starts(problem, max(_POOL, 4 * count), seed), "search")
     if not pool.finished:
         raise KeyboardInterrupt
     others = []
