@@ -34,7 +34,7 @@ CPU_REGISTER = 64
 ACCELERATOR_LANES = 16384
 _MEMORY_SHARE = 0.4
 _DEFAULT_MEMORY = 8e9  # bytes, where a device does not say
-BLOCK = 32  # pauses (when lanes that are done are refilled) of one compiled call, after which the host may print or stop
+BLOCK = 8  # pauses (when lanes that are done are refilled) of one compiled call, after which the host may print or stop
 QUEUE = 128  # queues are padded to a multiple of this, so that another number of starts recompiles nothing
 
 
@@ -130,7 +130,7 @@ def run(
             while waiting := [f for f in futures if not f.done()]:
                 if watch:
                     watch(found)
-                if any(f.exception() for f in wait(waiting, timeout=0.02, return_when=FIRST_EXCEPTION).done):
+                if any(f.exception() for f in wait(waiting, timeout=0.005, return_when=FIRST_EXCEPTION).done):
                     break
         except KeyboardInterrupt:
             finished = False
