@@ -62,7 +62,7 @@ def slopes_of_coefficients(law: Coordinates, z: jax.Array, k: int, mixtures: jax
         rows = mixtures if varies else mixtures[:1]
         value, slope = jax.vmap(jax.value_and_grad(coefficient), in_axes=(None, 0))({p: params[p] for p in depends}, rows)
         # d params / d z: the parameter itself where it is searched in its logarithm.
-        by_z = [(slope[p] * (params[p] if places[p].positive else 1.0)).reshape(len(rows), -1) for p in depends]
+        by_z = [(slope[p] * params[p][None] if places[p].positive else slope[p]).reshape(len(rows), -1) for p in depends]
         columns = np.concatenate([places[p].columns for p in depends]) if depends else np.empty(0, int)
         values[name], slopes[name] = value[:, None], (columns, jnp.concatenate(by_z, axis=1) if by_z else jnp.zeros((1, 0), z.dtype))
     return Coefficients(**{name: values.get(name) for name in Coefficients._fields}), slopes
