@@ -10,7 +10,10 @@ import argparse
 import subprocess
 import sys
 
-PARTS = ("evaluation_cost", "scaling", "chinchilla_grid", "figure_2", "time_to_target", "paper_tables", "extrapolation", "regmix", "designs", "enough_runs")
+PARTS = (
+    "evaluation_cost", "scaling", "chinchilla_grid", "figure_2", "time_to_target", "long_run", "mixtures",
+    "paper_tables", "extrapolation", "uncertainty", "enough_runs", "regmix", "designs", "mixture_figures",
+)  # fmt: skip
 
 
 def main() -> int:
