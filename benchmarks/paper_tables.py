@@ -21,6 +21,7 @@ import numpy as np
 import mixjax as mj
 from benchmarks.common import RESULTS, data, markdown, shared, write_result
 from mixjax.runs import Runs
+from mixjax.summary import plain
 
 LAWS = ("simple", "additive", "joint", "full")
 DOMAINS = ("arxiv", "book", "c4", "github", "commoncrawl", "stackexchange", "wikipedia")
@@ -239,7 +240,7 @@ def main() -> None:
     )
     result = {"slimpajama": ours, "excess_over_best_known_percent": excess, "table_13": at_nd, "table_14": at_n}
     result |= {"table_16": mixtures, "chinchilla": besiroglu, "regmix": mixes}
-    path = write_result("paper_tables", result)
+    path = write_result("paper_tables", plain(result))
     (RESULTS / "paper_tables.md").write_text(text + "\n", encoding="utf-8")
     print(text, f"\nwritten: {path.relative_to(path.parent.parent.parent)}")
 
