@@ -508,7 +508,7 @@ def test_progress_grows_and_objectives_fall():
 def test_interrupted_before_anything_is_found_is_an_interruption(monkeypatch):
     """As if the first call of the engine had been stopped before any search ended."""
 
-    def stopped(objective, data, starts, keys, budget, watch=None):
+    def stopped(objective, data, starts, keys, budget, watch=None, width=None, descent=None):
         nothing = np.full(starts.shape[:2], np.inf)
         return batch.Search(starts, nothing, np.zeros_like(nothing, int), np.zeros_like(nothing, int), False)
 
