@@ -71,15 +71,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--limit", type=float, default=600.0, help="seconds for one target and seed")
     parser.add_argument("--only", nargs="*", help="contestants, by the start of their names")
+    parser.add_argument("--name", default="time_to_target", help="of the result file")
     parser.add_argument("--show", action="store_true", help="print the table of the result file again, measure nothing")
     args = parser.parse_args()
     if args.show:
-        show(json.loads((RESULTS / "time_to_target.json").read_text()))
+        show(json.loads((RESULTS / f"{args.name}.json").read_text()), args.name)
         return
     runs, name = experiment()
     best = best_known(runs, name)
     result: dict[str, Any] = {"data": name, "limit": args.limit, "seeds": args.seeds, "goals": list(GOALS), "contestants": {}}
-    path = RESULTS / "time_to_target.json"
+    path = RESULTS / f"{args.name}.json"
     if args.only and path.exists():  # the others' rows stay, if they were measured in the same way
         before = json.loads(path.read_text())
         if all(before[key] == result[key] for key in ("data", "limit", "seeds")):
@@ -95,20 +96,20 @@ def main() -> None:
             targets[t] = measure(make_task(runs, t, coordinates, best[t]), contestant, args.seeds, args.limit)
             print(f"{contestant}, {t}: {targets[t]}", flush=True)
         result["contestants"][contestant] = {"targets": targets}
-        write_result("time_to_target", result)
-    show(result)
+        write_result(args.name, result)
+    show(result, args.name)
 
 
-def show(result: dict[str, Any]) -> None:
+def show(result: dict[str, Any], file: str) -> None:
     """The table and the figure."""
     found = {name: summary(r["targets"], result["limit"]) for name, r in result["contestants"].items()}
     if "mixjax" in found:
         head = ["contestant", *(f"{goal}, s" for goal in GOALS), "1 %, compiled too, s", "times mixjax", "missed 1 %"]
         print(markdown(head, [row(c, r, found["mixjax"]) for c, r in found.items()]))
-    figure(result, found)
+    figure(result, found, file)
 
 
-def figure(result: dict[str, Any], found: dict[str, Any]) -> None:
+def figure(result: dict[str, Any], found: dict[str, Any], file: str) -> None:
     """One line of dots a contestant: seconds to 1 percent, a dot a target, missed ones hollow at the limit."""
     from matplotlib.figure import Figure
 
@@ -125,7 +126,7 @@ def figure(result: dict[str, Any], found: dict[str, Any]) -> None:
     axes.set_yticks(range(len(names)), list(reversed(names)))
     axes.grid(axis="x", color="0.9")
     axes.spines[["top", "right"]].set_visible(False)
-    drawn.savefig(RESULTS / "time_to_target.png", dpi=150)
+    drawn.savefig(RESULTS / f"{file}.png", dpi=150)
 
 
 if __name__ == "__main__":
