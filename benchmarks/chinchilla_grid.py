@@ -21,7 +21,7 @@ from benchmarks.common import data, markdown, write_result
 from mixjax.engine import batch
 from mixjax.law import find_law
 from mixjax.problem import from_paper, make_problem, to_paper
-from mixjax.search import minimise
+from mixjax.search import Stop, make_budget
 
 Floats = NDArray[np.float64]
 DELTA = 1e-3
@@ -71,10 +71,11 @@ def by_mixjax(runs: mj.Runs) -> dict[str, Any]:
     starts: list[dict[str, Any]] = [dict(zip(NAMES, (*np.exp(s[:3]), *np.maximum(s[3:], 0.01)), strict=True)) for s in GRID]
     z = np.stack([from_paper(problem, 0, s) for s in starts])[None]
     keys = np.zeros((*z.shape[:2], 2), dtype=np.uint32)
+    budget = make_budget(0, Stop(3000, 1e-9, 20))
 
     def run() -> tuple[batch.Search, float]:
         began = time.perf_counter()
-        return minimise(problem.objective, problem.data, z, keys, "polish"), time.perf_counter() - began
+        return batch.run(problem.objective, problem.data, z, keys, budget), time.perf_counter() - began
 
     (_, first), (found, seconds) = run(), run()
     rows = [np.log(np.asarray(x)) for x in (runs.N, runs.D, runs.loss("massivetext"))]
