@@ -24,7 +24,7 @@ from mixjax.numerics import dot
 
 FIRST_DAMPING = 1e-2
 LESS, MORE = 0.3, 4.0  # damping after a step that was taken, and after one that was refused
-SMALLEST, LARGEST = 1e-5, 1e6  # less damping ends no lower and lets parameters that nothing pins down run off farther (benchmarks/NOTES.md)
+SMALLEST, LARGEST = 1e-9, 1e6
 RIDGE = 1e-3  # floor of the damped diagonal, as a share of its largest entry: parameters that nothing depends on stay put
 LONGEST = 2.0  # largest entry of a step, in z
 MAX_REFUSED = 12  # steps refused in a row, after which the local minimisation has ended
