@@ -82,7 +82,7 @@ def on_test(train: Runs, test: Runs, option: Option) -> tuple[dict[str, float], 
 
 def lightgbm(train: Runs, test: Runs, early: bool) -> dict[str, float]:
     """Rank correlations of LightGBM on the test mixtures; early: it stops where the error on these very rows rises."""
-    import lightgbm as lgb
+    import lightgbm as lgb  # pyright: ignore[reportMissingImports]  (the bench extra)
 
     predicted = {}
     for t in train.targets:
@@ -95,7 +95,7 @@ def lightgbm(train: Runs, test: Runs, early: bool) -> dict[str, float]:
 
 def held_out_lightgbm(train: Runs) -> dict[str, float]:
     """LightGBM on the same folds as the laws."""
-    import lightgbm as lgb
+    import lightgbm as lgb  # pyright: ignore[reportMissingImports]  (the bench extra)
 
     from mixjax.splits import make_folds
 
