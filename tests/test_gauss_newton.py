@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixjax.engine import batch, gauss_newton, lane
-from mixjax.engine.gauss_newton import GAUSS_NEWTON, damped_step
+from mixjax.engine.gauss_newton import GAUSS_NEWTON, SMALLEST, damped_step, least_damping
 from mixjax.engine.lane import Budget
 from mixjax.engine.linear import invert, solve_positive
 
@@ -55,6 +55,17 @@ def test_minimises(kind, q, within):
     assert found.finished
     assert np.median(found.f[0]) < within
     np.testing.assert_allclose(found.f[0, 0], Squares(kind).curved(jnp.asarray(found.z[0, 0]), 1.0)[0], rtol=1e-12)
+
+
+def test_the_least_damping_is_that_of_the_noise():
+    """In any unit of the losses; none without noise, nor where the objective is no number."""
+    curvature = jnp.diag(jnp.array([4.0, 1.0, 0.0]))
+    noisy = float(least_damping(jnp.asarray(4e-4), curvature))
+    assert noisy == pytest.approx(1e-5)
+    assert float(least_damping(jnp.asarray(4e-4) * 1e6, curvature * 1e6)) == pytest.approx(noisy)
+    assert float(least_damping(jnp.asarray(0.0), curvature)) == SMALLEST
+    assert float(least_damping(jnp.asarray(jnp.inf), curvature)) == SMALLEST
+    assert np.isfinite(least_damping(jnp.asarray(1.0), 0 * curvature))
 
 
 def test_numbers_that_are_none_are_steps_too_far():

@@ -24,7 +24,8 @@ from mixjax.numerics import dot
 
 FIRST_DAMPING = 1e-2
 LESS, MORE = 0.3, 4.0  # damping after a step that was taken, and after one that was refused
-SMALLEST, LARGEST = 1e-9, 1e6
+OF_NOISE = 0.1  # of the share of the objective that is taken for noise; see `least_damping`
+SMALLEST, LARGEST = 1e-12, 1e6
 RIDGE = 1e-3  # floor of the damped diagonal, as a share of its largest entry: parameters that nothing depends on stay put
 LONGEST = 2.0  # largest entry of a step, in z
 MAX_REFUSED = 12  # steps refused in a row, after which the local minimisation has ended
@@ -57,11 +58,23 @@ def go_on(state: State, at: Arrival) -> Verdict:
     taken = jnp.where(at.fresh, finite, finite & (f < at.last_f))
     moved = taken & ~at.idle
     curvature = jnp.where(moved, curvature, state.curvature)
-    damping = jnp.clip(state.damping * jnp.where(taken, LESS, MORE), SMALLEST, LARGEST)
+    damping = jnp.clip(state.damping * jnp.where(taken, LESS, MORE), least_damping(jnp.where(moved, f, at.last_f), curvature), LARGEST)
     damping = jnp.where(at.fresh, FIRST_DAMPING, damping).astype(grad.dtype)
     refused = jnp.where(taken, 0, state.refused + 1)
     longer = damped_step(jnp.where(moved, grad, at.last_grad), curvature, damping)
     return Verdict(State(longer, curvature, damping, refused), moved, jnp.where(at.fresh, ~finite, refused >= MAX_REFUSED))
+
+
+def least_damping(f: jax.Array, curvature: jax.Array) -> jax.Array:
+    """The damping () below which steps would fit noise: in proportion to the objective, as a share of the largest diagonal entry of its curvature.
+
+    That share is about the squared relative residual. Where runs are noise-free it goes to 0 and convergence stays fast; elsewhere parameters that
+    nothing pins down do not run off.
+
+    Source: damping in proportion to the squared residual, Yamashita and Fukushima 2001; Fan and Yuan 2005.
+    """
+    share = jnp.abs(f) / jnp.maximum(jnp.max(jnp.diagonal(curvature)), jnp.finfo(f.dtype).tiny)
+    return jnp.where(jnp.isfinite(share), jnp.clip(OF_NOISE * share, SMALLEST, LARGEST), SMALLEST)
 
 
 def damped_step(grad: jax.Array, curvature: jax.Array, damping: jax.Array) -> jax.Array:
