@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -99,12 +100,18 @@ def draw_starts(problem: Problem, starts: int, seed: int) -> tuple[Floats, NDArr
     """
     low, high = start_ranges(problem.coordinates, problem.k)
     with jax.enable_x64(True):
-        who = jnp.asarray([zlib.crc32(t.encode()) for t in problem.targets], jnp.uint32)
-        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.PRNGKey(seed), jnp.arange(starts))
-        both = jax.vmap(jax.random.split)(keys)
-        z = jax.vmap(lambda key: jax.random.uniform(key, low.shape, minval=low, maxval=high))(both[:, 0])
-        per_target = jax.vmap(lambda t: jax.vmap(jax.random.fold_in, in_axes=(0, None))(both[:, 1], t))(who)
-        return np.broadcast_to(np.asarray(z), (len(problem.targets), *z.shape)), np.asarray(per_target)
+        who = np.array([zlib.crc32(t.encode()) for t in problem.targets], np.uint32)
+        z, keys = _draw(jax.random.PRNGKey(seed), who, low, high, starts)
+        return np.broadcast_to(np.asarray(z), (len(problem.targets), *z.shape)), np.asarray(keys)
+
+
+@partial(jax.jit, static_argnums=4)
+def _draw(key: jax.Array, who: jax.Array, low: jax.Array, high: jax.Array, starts: int) -> tuple[jax.Array, jax.Array]:
+    """Starts z (starts, q) between low and high (q,), and keys (targets, starts, 2) of the targets whose names have the checksums `who`."""
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(starts))
+    both = jax.vmap(jax.random.split)(keys)
+    z = jax.vmap(lambda one: jax.random.uniform(one, low.shape, minval=low, maxval=high))(both[:, 0])
+    return z, jax.vmap(lambda t: jax.vmap(jax.random.fold_in, in_axes=(0, None))(both[:, 1], t))(who)
 
 
 def _search(problem: Problem, starts: int, hops: int, seed: int, precision: str, watch: Watch | None) -> Searched:

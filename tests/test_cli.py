@@ -432,8 +432,14 @@ class Stream:
 def test_progress_is_one_line_on_a_terminal_and_silent_elsewhere():
     terminal, pipe, asked = Stream(True), Stream(False), Stream(False)
     with Progress(stream=terminal) as watch:  # type: ignore[arg-type]
+        watch.last -= 10  # it is redrawn now and then only
+        watch(0.4, {"a": 2e-5, "b": float("inf")})
+        watch(0.41, {"a": 2e-5, "b": float("inf")})
+        assert "41%" not in terminal.text
+        watch.last -= 10
         watch(0.5, {"a": 1e-5, "b": float("inf")})
-    assert terminal.text.startswith("\rcompiling\r[############............]  50%")
+    assert terminal.text.startswith("\rcompiling\r[##########..............]  40%")
+    assert "[############............]  50%" in terminal.text
     assert "1 targets to come" in terminal.text
     assert terminal.text.endswith("\r\x1b[K")
     Progress(stream=pipe)(0.5, {"a": 1e-5})  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TextIO
 
 _WIDTH = 24  # of the bar, in characters
-_EVERY = 2.0  # seconds between lines where there is no terminal
+_REDRAWN, _EVERY = 0.1, 2.0  # seconds between lines on a terminal, and where there is none
 
 
 class Progress:
@@ -43,7 +43,7 @@ class Progress:
         now = time.monotonic()
         self.number += share < self.share / 2  # back at the beginning: the next fit
         self.share = share
-        if not self.shown or (not self.terminal and now - self.last < _EVERY):
+        if not self.shown or (now - self.last < (_REDRAWN if self.terminal else _EVERY)):
             return
         self.last = now
         line = self._line(min(max(share, 0.0), 1.0), now - self.began, best)

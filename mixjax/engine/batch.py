@@ -15,7 +15,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -34,7 +34,9 @@ CPU_REGISTER = 64
 ACCELERATOR_LANES = 16384
 _MEMORY_SHARE = 0.4
 _DEFAULT_MEMORY = 8e9  # bytes, where a device does not say
-BLOCK = 8  # pauses (when lanes that are done are refilled) of one compiled call, after which the host may print or stop
+# Pauses (when lanes that are done are refilled) of one compiled call, after which the host may print or stop: a share of those before,
+# so that what is found early is known early.
+BLOCK_SHARE, BLOCK = 2, 8
 QUEUE = 128  # queues are padded to a multiple of this, so that another number of starts recompiles nothing
 
 
@@ -119,19 +121,23 @@ def run(
     groups, count, _ = starts.shape
     data, budget = _as_precision((data, budget), starts.dtype)
     found = Search(starts.copy(), np.full((groups, count), np.inf, starts.dtype), np.zeros((groups, count), int), np.zeros((groups, count), int), True)
-    job = _Job(objective, descent, data, starts, keys, budget, width or _width(starts, data, descent), found, threading.Event(), _workers())
+    job = _Job(objective, descent, data, starts, keys, budget, width or _width(starts, data, descent), found, _workers(), threading.Event(), threading.Event())
     chunks = _deal(job)
     finished = True
     # Compile once, before the threads would each do it.
     _run_chunk(job, np.arange(1), np.arange(0))
     with ThreadPoolExecutor(min(job.devices.qsize(), len(chunks))) as pool:
         futures = [pool.submit(_run_chunk, job, *chunk) for chunk in chunks]
+        for future in futures:
+            future.add_done_callback(lambda _: job.news.set())
         try:
-            while waiting := [f for f in futures if not f.done()]:
+            while not all(f.done() for f in futures):
+                job.news.wait(0.1)
+                job.news.clear()
+                if any(f.done() and f.exception() for f in futures):
+                    break
                 if watch:
                     watch(found)
-                if any(f.exception() for f in wait(waiting, timeout=0.005, return_when=FIRST_EXCEPTION).done):
-                    break
         except KeyboardInterrupt:
             finished = False
         finally:
@@ -159,7 +165,11 @@ def _evaluate(objective: Any, z: jax.Array, data: Any) -> tuple[jax.Array, jax.A
 
 
 class _Job(NamedTuple):
-    """What all chunks of a run share. devices: those that are free, a CPU once for each core."""
+    """What all chunks of a run share.
+
+    devices: those that are free, a CPU once for each core.
+    stop: set when chunks should end after their block; news: set when one has written down what it found, or has ended.
+    """
 
     objective: Any
     descent: Descent
@@ -169,8 +179,9 @@ class _Job(NamedTuple):
     budget: Budget
     width: Width
     found: Search
-    stop: threading.Event
     devices: queue.SimpleQueue[Any]
+    stop: threading.Event
+    news: threading.Event
 
 
 def _as_precision(tree: Any, dtype: np.dtype) -> Any:
@@ -237,12 +248,14 @@ def _run_chunk(job: _Job, groups: np.ndarray, who: np.ndarray) -> None:
             # Groups that fill up the last chunk have no searches: whose data they read does not matter.
             data = jax.tree.map(lambda leaf: jnp.asarray(leaf[np.resize(groups, job.width.groups)]), job.data)
             chunk = _idle(waiting, job.width.lanes, job.descent)
-            working = True
+            working, pauses = True, 0
             while working and not job.stop.is_set():
-                chunk, working = _block(job.objective, job.descent, chunk, waiting, data, job.budget)
-                working = bool(working)
+                most = min(max(1, pauses // BLOCK_SHARE), BLOCK)
+                chunk, working = _block(job.objective, job.descent, chunk, waiting, data, job.budget, most)
+                working, pauses = bool(working), pauses + most
                 for place, values in zip(job.found[:4], chunk.lanes[3:], strict=True):
                     place[some] = np.asarray(values)[: len(groups), : len(who)]
+                job.news.set()
     finally:
         job.devices.put(device)
 
@@ -250,6 +263,7 @@ def _run_chunk(job: _Job, groups: np.ndarray, who: np.ndarray) -> None:
 # --- Compiled ------------------------------------------------------------------------------------
 
 
+@partial(jax.jit, static_argnums=(1, 2))
 def _idle(waiting: _Queue, lanes: int, descent: Descent) -> _Chunk:
     """A chunk whose lanes have nothing to do yet."""
     groups, length, _ = waiting.z.shape
@@ -260,10 +274,10 @@ def _idle(waiting: _Queue, lanes: int, descent: Descent) -> _Chunk:
         state=state._replace(done=jnp.ones_like(state.done)),
         who=jnp.full((groups, lanes), length, waiting.length.dtype),
         taken=jnp.zeros_like(waiting.length),
-        z=waiting.z + 0.0,  # a copy: the chunk's buffers are handed over, the queue's are not
+        z=waiting.z + 0.0,  # a copy: the chunk's buffers are handed over later, the queue's are not
         f=jnp.full_like(waiting.z[..., 0], jnp.inf),
         evaluations=each,
-        hops=each + 0,
+        hops=each,
     )
     return _Chunk(idle, jnp.zeros((), waiting.length.dtype))
 
@@ -277,8 +291,8 @@ def _begin(descent: Descent) -> Callable[[jax.Array, jax.Array], LaneState]:
 
 
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
-def _block(objective: Any, descent: Descent, chunk: _Chunk, waiting: _Queue, data: Any, budget: Budget) -> tuple[_Chunk, jax.Array]:
-    """Advance all lanes until every search is done, `BLOCK` pauses at most; also whether any is left."""
+def _block(objective: Any, descent: Descent, chunk: _Chunk, waiting: _Queue, data: Any, budget: Budget, most: jax.typing.ArrayLike) -> tuple[_Chunk, jax.Array]:
+    """Advance all lanes until every search is done, for `most` pauses at most; also whether any is left."""
     # A single group goes without its axis: a fifth faster on a CPU than an axis of length 1, and sooner compiled.
     single = len(waiting.length) == 1
     of_groups = (lambda f: f) if single else jax.vmap
@@ -299,7 +313,7 @@ def _block(objective: Any, descent: Descent, chunk: _Chunk, waiting: _Queue, dat
 
     def working(carry: tuple[_Chunk, jax.Array]) -> jax.Array:
         chunk, pauses = carry
-        return (pauses < BLOCK) & ~jnp.all(chunk.lanes.state.done)
+        return (pauses < most) & ~jnp.all(chunk.lanes.state.done)
 
     def once(carry: tuple[_Chunk, jax.Array]) -> tuple[_Chunk, jax.Array]:
         chunk, pauses = carry
