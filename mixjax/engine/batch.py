@@ -305,11 +305,12 @@ def _block(objective: Any, descent: Descent, chunk: _Chunk, waiting: _Queue, dat
 
         return _Chunk(chunk.lanes._replace(state=of_groups(one_group)(chunk.lanes.state, data)), chunk.number + 1)
 
-    def rest(lanes: _Lanes, waiting: _Queue) -> _Lanes:
-        return _refill(lanes._replace(state=_of_lanes(lambda lane: pause(lane, budget, descent))(lanes.state)), waiting, descent)
+    def refill(lanes: _Lanes) -> _Lanes:
+        return of_groups(partial(_refill, descent=descent))(lanes, waiting)
 
-    def refill(chunk: _Chunk) -> _Chunk:
-        return chunk._replace(lanes=of_groups(rest)(chunk.lanes, waiting))
+    def rest(chunk: _Chunk) -> _Chunk:
+        judged = of_groups(_of_lanes(lambda lane: pause(lane, budget, descent)))(chunk.lanes.state)
+        return chunk._replace(lanes=refill(chunk.lanes._replace(state=judged)))
 
     def working(carry: tuple[_Chunk, jax.Array]) -> jax.Array:
         chunk, pauses = carry
@@ -317,9 +318,11 @@ def _block(objective: Any, descent: Descent, chunk: _Chunk, waiting: _Queue, dat
 
     def once(carry: tuple[_Chunk, jax.Array]) -> tuple[_Chunk, jax.Array]:
         chunk, pauses = carry
-        return refill(jax.lax.fori_loop(0, descent.pause, advance, chunk)), pauses + 1
+        return rest(jax.lax.fori_loop(0, descent.pause, advance, chunk)), pauses + 1
 
-    chunk, _ = jax.lax.while_loop(working, once, (refill(chunk), jnp.zeros((), int)))
+    # The first block begins with idle lanes; on a later one this changes nothing.
+    chunk = chunk._replace(lanes=refill(chunk.lanes))
+    chunk, _ = jax.lax.while_loop(working, once, (chunk, jnp.zeros((), int)))
     left = ~jnp.all(chunk.lanes.state.done)
     return (chunk._replace(lanes=jax.tree.map(lambda leaf: leaf[None], chunk.lanes)) if single else chunk), left
 
