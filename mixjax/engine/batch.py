@@ -121,23 +121,25 @@ def run(
     found = Search(starts.copy(), np.full((groups, count), np.inf, starts.dtype), np.zeros((groups, count), int), np.zeros((groups, count), int), True)
     job = _Job(objective, descent, data, starts, keys, budget, width or _width(starts, data, descent), found, threading.Event(), _workers())
     chunks = _deal(job)
-    finished = True
-    # Compile once, before the threads would each do it.
-    _run_chunk(job, np.arange(1), np.arange(0))
-    with ThreadPoolExecutor(min(job.devices.qsize(), len(chunks))) as pool:
-        futures = [pool.submit(_run_chunk, job, *chunk) for chunk in chunks]
-        try:
-            while waiting := [f for f in futures if not f.done()]:
-                if watch:
-                    watch(found)
-                if any(f.exception() for f in wait(waiting, timeout=0.005, return_when=FIRST_EXCEPTION).done):
-                    break
-        except KeyboardInterrupt:
-            finished = False
-        finally:
-            # Reached early only on a failure or an interruption: chunks end after their current block.
-            if not all(f.done() for f in futures):
-                job.stop.set()
+    finished, futures = True, []
+    try:
+        # Compile once, before the threads would each do it.
+        _run_chunk(job, np.arange(1), np.arange(0))
+        with ThreadPoolExecutor(min(job.devices.qsize(), len(chunks))) as pool:
+            try:
+                futures = [pool.submit(_run_chunk, job, *chunk) for chunk in chunks]
+                while waiting := [f for f in futures if not f.done()]:
+                    if watch:
+                        watch(found)
+                    if any(f.exception() for f in wait(waiting, timeout=0.005, return_when=FIRST_EXCEPTION).done):
+                        break
+            finally:
+                # Reached early only on a failure or an interruption: chunks end after their current block.
+                if not all(f.done() for f in futures):
+                    job.stop.set()
+    except KeyboardInterrupt:
+        job.stop.set()
+        finished = False
     for future in futures:
         future.result()
     return found._replace(finished=finished)
