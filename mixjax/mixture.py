@@ -119,14 +119,15 @@ def optimal_mixture(
     scale = [_count(name, value, needed, fit.law) for name, value, needed in zip(("N", "D"), (N, D), terms(law, len(fit.domains)), strict=True)]
     shares = _target_weights(weights, fit.targets)
     box = make_box(fit.domains, caps, floors, groups, fixed)
-    best = _descend(WeightedLoss(law), make_problem(fit, law, shares, scale, pull), box, fit)
+    unit = float(unit_of(shares))
+    best = _descend(WeightedLoss(law), in_unit(make_problem(fit, law, shares, scale, pull), unit), box, fit)
     h = np.asarray(best.h)
     losses = {t: float(loss) for t, loss in fit.predict(scale[0], scale[1], h).items()}
     return Mixture(
         weights=dict(zip(fit.domains, h.tolist(), strict=True)),
         losses=losses,
         objective=sum(w * losses[t] for t, w in zip(fit.targets, shares.tolist(), strict=True) if w > 0),
-        gap=max(float(best.gap), 0.0),
+        gap=max(float(best.gap) * unit, 0.0),
         pull=_added(pull, h, fit.domains),
         N=None if N is None else float(N),
         D=None if D is None else float(D),
@@ -185,6 +186,17 @@ def make_problem(fit: Fit, law: Law, shares: Floats, scale: Sequence[float | Non
     N, D = (np.asarray(1.0 if value is None else value, dtype=np.float64) for value in scale)
     own = [domain_index(law, fit.domains, t).start if law.own_domain else 0 for t in fit.targets]
     return Problem(params, shares, N, D, np.asarray(own), None if pull is None else _one_pull(pull, fit.domains))
+
+
+def unit_of(weights: Floats) -> Floats:
+    """The power of 2 (...,) that weights (..., targets) are divided by: of any other size than about 1 they would end a descent too soon, or never."""
+    return np.exp2(np.floor(np.log2(weights.max(axis=-1))))
+
+
+def in_unit(problem: Problem, unit: float) -> Problem:
+    """The same problem with the objective over a unit."""
+    pull = None if problem.pull is None else (problem.pull[0], problem.pull[1] / unit)
+    return problem._replace(weights=problem.weights / unit, pull=pull)
 
 
 def _one_pull(pull: Pull, domains: Sequence[str]) -> tuple[Floats, Floats]:

@@ -15,7 +15,7 @@ from mixjax.errors import UserError
 from mixjax.law.base import Law, row_loss, terms
 from mixjax.law.evaluate import domain_index
 from mixjax.limits import check_groups, check_names, split_box
-from mixjax.mixture import RISE, ROUNDS, STALLED, TRACE, Problem, WeightedLoss, check_law, convex_targets, starts_of
+from mixjax.mixture import RISE, ROUNDS, STALLED, TRACE, Problem, WeightedLoss, check_law, convex_targets, starts_of, unit_of
 from mixjax.prior import Pull, kl
 from mixjax.record import Fit
 from mixjax.simplex.constraints import Box, check_box, is_met
@@ -169,7 +169,9 @@ def solve_mixtures(
     box = split_box(full["floors"], full["caps"], sets_of_domains, fit.domains)
     _check_boxes(box, fit.domains, sets_of_domains)
     member_of = full["member"].astype(np.int64)
-    problems = _problems(fit, law, sets, member_of, full, box, prior)
+    unit = unit_of(full["weights"])
+    over = {"weights": full["weights"] / unit[:, None]} | ({} if prior is None else {"pull": full["pull"] / unit})
+    problems = _problems(fit, law, sets, member_of, full | over, box, prior)
     convex = np.zeros(length, dtype=bool)
     if fit.own_law is None:
         convex = np.all(np.broadcast_to(convex_targets(fit.law, sets), (count, len(fit.targets)))[member_of] | (full["weights"] == 0), axis=1)
@@ -184,7 +186,7 @@ def solve_mixtures(
         h=best.h,
         losses=losses,
         objective=np.where(np.isfinite(best.value), np.sum(shares * np.where(shares > 0, losses, 0.0), axis=1), np.inf),
-        gap=np.maximum(best.gap, 0.0),
+        gap=np.maximum(best.gap * unit, 0.0),
         pull=np.zeros(length) if prior is None else full["pull"] * kl(best.h, prior),
         convex=convex,
         agreeing=best.agreeing,

@@ -46,7 +46,11 @@ def log_power_mean(h: jax.Array, log_values: jax.Array, s: jax.Array) -> jax.Arr
     safe = jnp.where(near_zero, POWER_MEAN_SERIES, s)
     mean = jnp.dot(h, x)
     series = mean + 0.5 * s * (jnp.dot(h, x * x) - mean * mean)
-    return shift + jnp.where(near_zero, series, jnp.log1p(jnp.dot(h, jnp.expm1(safe * x))) / safe)
+    more = jnp.dot(h, jnp.expm1(safe * x))
+    # Near a corner the sum may be far below 1: taken as it is, where 1 + more would have no digits left.
+    little = more < -0.5
+    sum_ = jnp.where(little, jnp.dot(h, jnp.exp(safe * x)), 1.0)
+    return shift + jnp.where(near_zero, series, jnp.where(little, jnp.log(sum_), jnp.log1p(jnp.where(little, 0.0, more))) / safe)
 
 
 def dot(a: jax.Array, b: jax.Array) -> jax.Array:

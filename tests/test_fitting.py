@@ -541,6 +541,21 @@ def test_interrupted_later_hands_back_the_best_so_far():
         assert got.objective[target] >= baseline().objective[target] * (1 - SAME_MINIMUM)
 
 
+def test_interrupted_while_a_later_stage_compiles_hands_back_the_best_so_far(monkeypatch):
+    run_chunk, compiled = batch._run_chunk, []
+
+    def interrupted(job, groups, who):
+        compiled.extend([True] * (not len(who)))
+        if len(compiled) == 3 and not len(who):
+            raise KeyboardInterrupt
+        run_chunk(job, groups, who)
+
+    monkeypatch.setattr(batch, "_run_chunk", interrupted)
+    got = quick(small(0.003), starts=32)
+    assert {search.status for search in got.search.values()} == {"interrupted"}
+    numbers(got)
+
+
 def test_another_exception_is_passed_on():
     def fail(share, best):
         raise RuntimeError("disk full")

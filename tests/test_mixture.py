@@ -247,3 +247,22 @@ def test_a_law_without_mixture_is_refused():
     fit = random_truth("chinchilla", 0, ("loss",), seed=0)
     with pytest.raises(mj.UserError, match="no domains"):
         mj.optimal_mixture(fit, **AT)
+
+
+@pytest.mark.parametrize("size", [1e-11, 1e11])
+def test_the_size_of_the_weights_does_not_matter(size):
+    fit = additive(3)
+    best, other = (mj.optimal_mixture(fit, **AT, weights=dict.fromkeys(fit.targets, w)) for w in (1.0, size))
+    many = mj.optimal_mixtures(fit, **AT, weights=dict.fromkeys(fit.targets, size))
+    assert other.gap <= 1e-11 * other.objective
+    np.testing.assert_allclose([list(other.weights.values()), many.h[0]], [list(best.weights.values())] * 2, rtol=0, atol=1e-6)
+    np.testing.assert_allclose([other.objective, many.objective[0]], best.objective * size, rtol=1e-12)
+
+
+def test_a_pull_goes_with_the_weights():
+    fit, prior = additive(3), {"d0": 0.5, "d1": 0.5}
+    pulled = [mj.optimal_mixture(fit, **AT, weights=dict.fromkeys(fit.targets, w), pull=mj.Pull(prior, 0.1 * w)) for w in (1.0, 1e-11)]
+    many = mj.optimal_mixtures(fit, **AT, weights=dict.fromkeys(fit.targets, 1e-11), pull=mj.Pull(prior, 1e-12))
+    expected = list(pulled[0].weights.values())
+    np.testing.assert_allclose([list(pulled[1].weights.values()), many.h[0]], [expected] * 2, rtol=0, atol=1e-6)
+    np.testing.assert_allclose([pulled[1].pull, many.pull[0]], pulled[0].pull * 1e-11, rtol=1e-5)

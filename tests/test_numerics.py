@@ -93,6 +93,16 @@ def test_log_power_mean_is_the_twins(h, s):
     np.testing.assert_allclose(slope, (ahead - behind) / 2e-4, rtol=0, atol=3e-5)
 
 
+@pytest.mark.parametrize("s", [2.0, 5.0, 30.0])
+@pytest.mark.parametrize("corner", [0, 1, 2])
+def test_log_power_mean_at_a_corner_is_its_value(corner, s):
+    h, log_values = np.eye(3)[corner], np.array([-20.0, 0.0, 19.0])
+    value, slopes = jax.value_and_grad(log_power_mean, argnums=(1, 2))(h, log_values, s)
+    np.testing.assert_allclose(value, log_values[corner], rtol=1e-14, atol=1e-14)
+    np.testing.assert_allclose(slopes[0], h, atol=1e-14)
+    np.testing.assert_allclose(slopes[1], 0.0, atol=1e-12)
+
+
 def test_log_power_mean_of_equal_values_is_the_value():
     value, slopes = jax.value_and_grad(log_power_mean, argnums=1)(np.array([0.2, 0.8]), np.array([0.7, 0.7]), -1.3)
     np.testing.assert_allclose(value, 0.7, rtol=1e-15)

@@ -123,27 +123,27 @@ def run(
     found = Search(starts.copy(), np.full((groups, count), np.inf, starts.dtype), np.zeros((groups, count), int), np.zeros((groups, count), int), True)
     job = _Job(objective, descent, data, starts, keys, budget, width or _width(starts, data, descent), found, _workers(), threading.Event(), threading.Event())
     chunks = _deal(job)
-    finished = True
-    # Compile once, before the threads would each do it.
-    _run_chunk(job, np.arange(1), np.arange(0))
-    with ThreadPoolExecutor(min(job.devices.qsize(), len(chunks))) as pool:
-        futures = [pool.submit(_run_chunk, job, *chunk) for chunk in chunks]
-        for future in futures:
-            future.add_done_callback(lambda _: job.news.set())
-        try:
-            while not all(f.done() for f in futures):
-                job.news.wait(0.1)
-                job.news.clear()
-                if any(f.done() and f.exception() for f in futures):
-                    break
-                if watch:
-                    watch(found)
-        except KeyboardInterrupt:
-            finished = False
-        finally:
-            # Reached early only on a failure or an interruption: chunks end after their current block.
-            if not all(f.done() for f in futures):
+    finished, futures = True, []
+    try:
+        # Compile once, before the threads would each do it.
+        _run_chunk(job, np.arange(1), np.arange(0))
+        with ThreadPoolExecutor(min(job.devices.qsize(), len(chunks))) as pool:
+            try:
+                for chunk in chunks:
+                    futures.append(pool.submit(_run_chunk, job, *chunk))
+                    futures[-1].add_done_callback(lambda _: job.news.set())
+                while not all(f.done() for f in futures):
+                    job.news.wait(0.1)
+                    job.news.clear()
+                    if any(f.done() and f.exception() for f in futures):
+                        break
+                    if watch:
+                        watch(found)
+            finally:
+                # Reached early only on a failure or an interruption: chunks end after their current block.
                 job.stop.set()
+    except KeyboardInterrupt:
+        finished = False
     for future in futures:
         future.result()
     return found._replace(finished=finished)
