@@ -1,7 +1,8 @@
 """Do intervals hold what they promise, and what do they cost: python -m benchmarks.uncertainty [simulated|measured|refits]
 
 - simulated: 500 simulated tables (joint law, 4 domains, 20 mixtures), nominal 90 percent, held-out rows and best mixtures;
-- measured: the 3B rows of the SlimPajama runs, from the training rows alone, and the same for the largest training size;
+- measured: the 3B rows of the SlimPajama runs, from the training rows alone, by the joint law and by the one that `extrapolate` chooses, and the
+  rows of the largest training size from the smaller ones;
 - refits: 1000 resamples of 8 targets timed; standard errors against refits from random starts.
 """
 
@@ -111,12 +112,13 @@ def simulated(tables: int, best: int) -> dict[str, Any]:
 def measured() -> dict[str, Any]:
     """Coverage of the 3B rows, and of the largest training size by a fit of the smaller ones."""
     found: dict[str, Any] = {}
-    for name, train, held in (
-        ("largest training size (1235M)", "split == 'train' and N < 1e9", "split == 'train' and N > 1e9"),
-        ("3B", "split == 'train'", "split == 'eval'"),
+    for name, train, held, chosen in (
+        ("largest training size (1235M)", "split == 'train' and N < 1e9", "split == 'train' and N > 1e9", False),
+        ("3B", "split == 'train'", "split == 'eval'", False),
+        ("3B, law of `extrapolate`", "split == 'train'", "split == 'eval'", True),
     ):
         runs, table = (mj.read_runs(data("slimpajama.csv"), where=q) for q in (train, held))
-        fit = mj.fit(runs, "joint")
+        fit = mj.extrapolate(runs).fit if chosen else mj.fit(runs, "joint")
         u = uncertainty(fit, runs, table.N, table.D)
         intervals = u.intervals(table.N, table.D, table.h)
         rows, domains = [], []
@@ -127,7 +129,7 @@ def measured() -> dict[str, Any]:
             rows.append([t, f"{covered:.3f}", f"{width:.2f}", f"{100 * u.drift[t]:.2f}"])
             found.setdefault(name, {})[t] = {"covered": covered, "median width percent": width, "drift percent": 100 * u.drift[t]}
             domains += [covered] if t in fit.domains else []
-        found[name] |= {"mean of the 7 domains": float(np.mean(domains)), "left out": u.held_out}
+        found[name] |= {"law": fit.law, "mean of the 7 domains": float(np.mean(domains)), "left out": u.held_out}
         print(f"\n{name}: {np.mean(domains):.3f} of the rows of the 7 domains; drift measured beyond {u.held_out or 'nothing'}")
         print(markdown(["target", "covered", "median width, percent", "drift, percent"], rows))
     return found
