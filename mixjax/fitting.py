@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Watch = Callable[[float, Mapping[str, float]], None]
 
+_ROUNDING = 1e-12  # of an objective of about 0, from residuals of a millionth of the loss
 _AGREE = 1e-3  # starts within this share of the best objective count as agreeing
 
 
@@ -168,12 +169,14 @@ def _reported(
     z = np.concatenate([s.z[group] for s in searches])
     f = np.concatenate([s.f[group] for s in searches])
     target = problem.targets[group]
+    size = 1.0 if residual == "log" else problem.units[group].loss
+    rounding = _ROUNDING * size * min(size, delta)
     for at in np.argsort(f, kind="stable"):
         with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
             params = to_paper(problem, group, z[at])
         if all(np.isfinite(value).all() for value in params.values()):
             objective = _objective(problem.law, runs, target, params, delta, residual, weights)
-            if np.isfinite(objective) and objective <= f[at] * (1 + 1e-4) + 1e-15:
+            if np.isfinite(objective) and objective <= f[at] * (1 + 1e-4) + rounding:
                 return z[at], params, objective
     raise UserError("fit", f"no minimum of target {target!r} has parameters that are numbers", "take a law with fewer parameters or more runs")
 

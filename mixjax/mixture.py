@@ -17,7 +17,7 @@ from mixjax.law.evaluate import domain_index
 from mixjax.limits import at_bounds, by_name, make_box, number
 from mixjax.prior import Pull, divergence, kl
 from mixjax.simplex.constraints import Box, is_met
-from mixjax.simplex.mirror import Minimum, run
+from mixjax.simplex.mirror import Minimum, faces, run
 
 if TYPE_CHECKING:
     from mixjax.record import Fit
@@ -29,6 +29,8 @@ _MOST, _LEAST = 0.9, 1e-6
 # A descent has stalled above this gap relative to its objective. Then domains below this share are left out, if that
 # raises the objective by less than this, relatively; so many times at most.
 STALLED, TRACE, RISE, ROUNDS = 1e-8, 1e-4, 1e-6, 4
+# A domain is held at 0 where that lowers the objective by more than this, relatively.
+LOWER = 1e-12
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Mixture:
         weights: {domain: share}, sums to 1.
         losses: {target: predicted loss}, all targets of the fit; infinite where the law is.
         objective: sum over targets of target_weights * losses.
-        gap: first-order optimality gap in the unit of the objective, 0 at the optimum.
+        gap: first-order optimality gap in the unit of the objective, 0 at the optimum; of the other domains where some are held at 0, see
+            `optimal_mixture`.
         pull: what a pull towards a prior adds to the objective, strength * KL(h | prior); the gap is that of the sum.
         N, D: counts, None where they were not given.
         target_weights: {target: weight in the objective}.
@@ -110,7 +113,9 @@ def optimal_mixture(
             finite.
 
     Warns:
-        MixjaxWarning: the gap is not small, or was made so only by leaving a domain out.
+        MixjaxWarning: the gap is not small, or was made so only by leaving a domain out; or a domain is held at 0 because the law jumps
+            down there: it has a negative exponent, so that 0^exponent is infinite and the mixture term nothing. Jumps below 1e-5 of
+            the objective are not looked for.
 
     Source: Shukor et al. 2025, eq. (7, 8, 13).
     """
@@ -120,7 +125,8 @@ def optimal_mixture(
     shares = _target_weights(weights, fit.targets)
     box = make_box(fit.domains, caps, floors, groups, fixed)
     unit = float(unit_of(shares))
-    best = _descend(WeightedLoss(law), in_unit(make_problem(fit, law, shares, scale, pull), unit), box, fit)
+    convex = is_convex(fit, shares)
+    best = _descend(WeightedLoss(law), in_unit(make_problem(fit, law, shares, scale, pull), unit), box, fit, convex)
     h = np.asarray(best.h)
     losses = {t: float(loss) for t, loss in fit.predict(scale[0], scale[1], h).items()}
     return Mixture(
@@ -133,7 +139,7 @@ def optimal_mixture(
         D=None if D is None else float(D),
         target_weights=dict(zip(fit.targets, shares.tolist(), strict=True)),
         bound=at_bounds(h, box, fit.domains, groups),
-        convex=is_convex(fit, shares),
+        convex=convex,
         agreeing=int(best.agreeing),
         starts=len(best.values),
     )
@@ -221,33 +227,56 @@ def starts_of(k: int) -> Floats:
     return np.concatenate([np.full((1, k), 1.0 / k), near, without])
 
 
-def _descend(objective: WeightedLoss, problem: Problem, box: Box, fit: Fit) -> Minimum:
-    """The best minimum; where the descent stalls, the best one without the domains that it stalls on.
+def _descend(objective: WeightedLoss, problem: Problem, box: Box, fit: Fit, convex: bool) -> Minimum:
+    """The best minimum; without the domains that it stalls on, and those whose absence lowers it. Both are told."""
+    k = len(fit.domains)
+    first, allowed = _settle(objective, problem, box, k)
+    if not np.isfinite(first.value):
+        remedy = "raise a cap of 0, or leave out the target that needs that domain"
+        raise UserError("mixture", f"the {fit.law} law predicts no finite loss at any start", remedy)
+    best, emptied = first, np.zeros(k, dtype=bool)
+    for _ in range(0 if convex else k - 1):
+        out = np.eye(k, dtype=bool)[faces(objective, problem, np.asarray(best.h), best.value, allowed)]
+        boxes = [tighter for tighter in (allowed._replace(caps=np.where(row, 0.0, allowed.caps)) for row in out) if is_met(tighter)]
+        ends = [_settle(objective, problem, tighter, k) for tighter in boxes]
+        lowest = int(np.argmin([end.value for end, _ in ends])) if ends else -1
+        if not ends or not ends[lowest][0].value < best.value - LOWER * abs(best.value):
+            break
+        emptied |= (np.asarray(boxes[lowest].caps) == 0) & (np.asarray(allowed.caps) > 0)
+        best, allowed = ends[lowest]
+    stalled = (np.asarray(allowed.caps) < box.caps) & ~emptied
+    if emptied.any():
+        less, names = float((first.value - best.value) / abs(first.value)), ", ".join(np.array(fit.domains)[emptied])
+        what = (
+            f"the law promises {100 * less:.2g} percent less with {names} at exactly 0, where an exponent is negative: held at 0, the gap is that of the others"
+        )
+        warn("mixture", what, "give a floor to see it in")
+    if stalled.any():
+        names = ", ".join(np.array(fit.domains)[stalled])
+        warn("mixture", f"exponents of both signs pull at {names}, held at 0: the gap is that of the others", "give a floor to see them in")
+    if not _small(best):
+        warn("mixture", f"the optimality gap is still {best.gap:.1e}", "take the weights as approximate")
+    return best
+
+
+def _settle(objective: WeightedLoss, problem: Problem, box: Box, k: int) -> tuple[Minimum, Box]:
+    """The best minimum in a box; where the descent stalls, the best one without the domains that it stalls on, and the box that leaves.
 
     It stalls where one target's loss has a negative exponent of a domain and another's a positive one below 1: both
     slopes are infinite at 0, and the minimum between them may lie at a share of 1e-20.
     """
-    starts = starts_of(len(fit.domains))
+    starts = starts_of(k)
     best = run(objective, problem, starts, box)
-    if not np.isfinite(best.value):
-        remedy = "raise a cap of 0, or leave out the target that needs that domain"
-        raise UserError("mixture", f"the {fit.law} law predicts no finite loss at any start", remedy)
-    allowed = box
     for _ in range(ROUNDS):
-        trace = (best.h < TRACE) & (allowed.floors == 0) & (allowed.caps > 0)
-        tighter = allowed._replace(caps=np.where(trace, 0.0, allowed.caps))
-        if _small(best) or not trace.any() or not is_met(tighter):
+        trace = (best.h < TRACE) & (box.floors == 0) & (box.caps > 0)
+        tighter = box._replace(caps=np.where(trace, 0.0, box.caps))
+        if not np.isfinite(best.value) or _small(best) or not trace.any() or not is_met(tighter):
             break
         other = run(objective, problem, starts, tighter)
         if not other.value <= best.value + RISE * abs(best.value):
             break
-        best, allowed = other, tighter
-    left_out = [d for d, old, new in zip(fit.domains, box.caps, allowed.caps, strict=True) if new < old]
-    if left_out:
-        warn("mixture", f"exponents of both signs pull at {', '.join(left_out)}, held at 0: the gap is that of the others", "give a floor to see them in")
-    if not _small(best):
-        warn("mixture", f"the optimality gap is still {best.gap:.1e}", "take the weights as approximate")
-    return best
+        best, box = other, tighter
+    return best, box
 
 
 def _small(best: Minimum) -> bool:

@@ -15,11 +15,11 @@ from mixjax.errors import UserError
 from mixjax.law.base import Law, row_loss, terms
 from mixjax.law.evaluate import domain_index
 from mixjax.limits import check_groups, check_names, split_box
-from mixjax.mixture import RISE, ROUNDS, STALLED, TRACE, Problem, WeightedLoss, check_law, convex_targets, starts_of, unit_of
+from mixjax.mixture import LOWER, RISE, ROUNDS, STALLED, TRACE, Problem, WeightedLoss, check_law, convex_targets, starts_of, unit_of
 from mixjax.prior import Pull, kl
 from mixjax.record import Fit
 from mixjax.simplex.constraints import Box, check_box, is_met
-from mixjax.simplex.many import Minima, Problems, map_problems, run_many
+from mixjax.simplex.many import Minima, Problems, faces_of, map_problems, run_many
 
 Floats = NDArray[np.float64]
 # One number for all problems, or one for each.
@@ -53,7 +53,8 @@ class Mixtures:
         pull: what a pull towards a prior adds to the objective (problems,); the gap is that of the sum.
         convex: where the objective is known to be convex, so that it is at most `gap` above the minimum (problems,).
         agreeing, starts: how many of how many starts ended within 1e-9 of the best objective, relatively (problems,).
-        held: (problems, k), domains held at 0 because exponents of both signs pull at them; the gap is that of the others.
+        held: (problems, k), domains held at 0 because exponents of both signs pull at them, or because the law jumps down there (see
+            `optimal_mixture`); the gap is that of the others.
         target_weights: (problems, targets).
         N, D: counts (problems,), None where they were not given.
         member: which parameter set (problems,).
@@ -176,7 +177,7 @@ def solve_mixtures(
     if fit.own_law is None:
         convex = np.all(np.broadcast_to(convex_targets(fit.law, sets), (count, len(fit.targets)))[member_of] | (full["weights"] == 0), axis=1)
     starts = starts_of(len(fit.domains))
-    best, held = _without_traces(problems, starts, convex, run_many(problems, starts, convex))
+    best, held = _on_faces(problems, starts, convex, *_settle(problems, starts, convex))
     losses = map_problems(_Losses(law), problems, best.h)
     losses = np.where(np.isfinite(losses), losses, np.inf)
     shares = full["weights"]
@@ -246,27 +247,65 @@ def _problems(
     return Problems(_Objective(law, bool((full["weights"] == 0).any())), shared, own, box)
 
 
-def _without_traces(problems: Problems, starts: Floats, convex: NDArray[np.bool_], best: Minima) -> tuple[Minima, NDArray[np.bool_]]:
+def _some(problems: Problems, which: NDArray[np.int64], boxes: Box) -> Problems:
+    """These of the problems, in other boxes."""
+    return Problems(problems.f, problems.shared, lambda numbers: problems.own(which[numbers]), boxes)
+
+
+def _rows(box: Box, which: NDArray[Any]) -> Box:
+    return jax.tree.map(lambda side: np.asarray(side)[which], box)
+
+
+def _settle(problems: Problems, starts: Floats, convex: NDArray[np.bool_]) -> tuple[Minima, NDArray[np.bool_]]:
     """The minima, where a descent stalled without the domains that it stalled on, and which those are; as for one mixture."""
+    best = run_many(problems, starts, convex)
     floors, caps = np.asarray(problems.boxes.floors), np.array(problems.boxes.caps)
     held = np.zeros(caps.shape, dtype=bool)
     going = np.arange(len(caps))
     for _ in range(ROUNDS):
         value = best.value[going]
         trace = (best.h[going] < TRACE) & (floors[going] == 0) & (caps[going] > 0)
-        tighter = jax.tree.map(lambda side: side[going], problems.boxes)._replace(caps=np.where(trace, 0.0, caps[going]))  # noqa: B023
-        stalled = ~(best.gap[going] <= STALLED * np.maximum(1.0, np.abs(value))) & np.isfinite(value) & trace.any(axis=1) & is_met(tighter)
+        tighter = _rows(problems.boxes, going)._replace(caps=np.where(trace, 0.0, caps[going]))
+        with np.errstate(invalid="ignore"):
+            stalled = ~(best.gap[going] <= STALLED * np.maximum(1.0, np.abs(value))) & np.isfinite(value) & trace.any(axis=1) & is_met(tighter)
         if not stalled.any():
             break
-        going, trace, tighter = going[stalled], trace[stalled], jax.tree.map(lambda side: side[stalled], tighter)  # noqa: B023
-        part = Problems(problems.f, problems.shared, lambda numbers, some=going: problems.own(some[numbers]), tighter)
-        other = run_many(part, starts, convex[going])
+        going, trace, tighter = going[stalled], trace[stalled], _rows(tighter, stalled)
+        other = run_many(_some(problems, going, tighter), starts, convex[going])
         better = other.value <= best.value[going] + RISE * np.abs(best.value[going])
         going = going[better]
         for old, new in zip(best, other, strict=True):
             old[going] = new[better]
         caps[going] = np.asarray(tighter.caps)[better]
         held[going] |= trace[better]
+    return best, held
+
+
+def _on_faces(problems: Problems, starts: Floats, convex: NDArray[np.bool_], best: Minima, held: NDArray[np.bool_]) -> tuple[Minima, NDArray[np.bool_]]:
+    """The minima, without the domains whose absence lowers them, and which are held at 0 then; as for one mixture."""
+    k = held.shape[1]
+    going = np.flatnonzero(~convex & np.isfinite(best.value))
+    for _ in range(k - 1):
+        if not len(going):
+            break
+        boxes = _rows(problems.boxes, going)
+        boxes = boxes._replace(caps=np.where(held[going], 0.0, boxes.caps))
+        row, domain = np.nonzero(faces_of(_some(problems, going, boxes), best.h[going], best.value[going]))
+        tighter = _rows(boxes, row)
+        tighter = tighter._replace(caps=np.where(np.arange(k) == domain[:, None], 0.0, tighter.caps))
+        met = is_met(tighter)
+        row, domain, tighter = row[met], domain[met], _rows(tighter, met)
+        if not len(row):
+            break
+        other, traces = _settle(_some(problems, going[row], tighter), starts, np.zeros(len(row), dtype=bool))
+        order = np.lexsort((domain, other.value, row))
+        lowest = order[np.unique(row[order], return_index=True)[1]]
+        value = best.value[going[row[lowest]]]
+        lowest = lowest[other.value[lowest] < value - LOWER * np.abs(value)]
+        going = going[row[lowest]]
+        for old, new in zip(best, other, strict=True):
+            old[going] = new[lowest]
+        held[going] |= traces[lowest] | (np.arange(k) == domain[lowest, None])
     return best, held
 
 

@@ -23,6 +23,7 @@ Floats = NDArray[np.float64]
 
 _RUNAWAY = 12.0  # |log| of a size, over its unit, beyond which it is at its limit
 _FARTHEST = 40.0  # |z| where a size under- or overflowed in the paper's form
+_LARGEST_LOSS = 1e150
 _STEEP = 100.0  # |exponent| beyond which it is at its limit
 
 
@@ -118,7 +119,7 @@ def _log_scales(runs: Runs, law: Law) -> tuple[Floats, Floats, tuple[float, floa
 
 
 def row_weights(runs: Runs, weights: ArrayLike | None) -> Floats:
-    """Row weights (rows,), 1 by default."""
+    """Row weights (rows,), 1 by default; over the largest, so that their sum is a number."""
     if weights is None:
         return np.ones(len(runs))
     try:
@@ -127,7 +128,7 @@ def row_weights(runs: Runs, weights: ArrayLike | None) -> Floats:
         w = np.empty(0)
     if w.shape != (len(runs),) or not np.isfinite(w).all() or (w < 0).any() or not w.any():
         raise UserError("weights", f"not {len(runs)} numbers of at least 0, one per row", "give one weight per row, not all 0")
-    return w
+    return w / w.max()
 
 
 def _observations(runs: Runs, law: Law, design: Design, target: str, delta: float, residual: str, weights: Floats) -> tuple[Observations, float, int]:
@@ -142,6 +143,9 @@ def _observations(runs: Runs, law: Law, design: Design, target: str, delta: floa
         seen &= ~absent
     if not seen.any():
         raise UserError(runs.name, f"no row with a measured loss of target {target!r}", "leave this target out")
+    if loss[seen].max() > _LARGEST_LOSS:
+        what = f"target {target!r} has a loss of {loss[seen].max():.3g}, above {_LARGEST_LOSS:.0e}, where squares overflow"
+        raise UserError(runs.name, what, "give this column in a larger unit, or leave the row out")
     unit = float(np.median(loss[seen])) if law.rescale else 1.0
     share = np.where(seen, weights, 0.0) / weights[seen].sum()
     scaled = np.where(seen, loss, unit) / unit

@@ -281,6 +281,30 @@ def test_whole_weights_are_repeated_rows_and_only_their_ratio_counts():
     assert_same_minimum(quick(table, weights=often * 0.01), got)
 
 
+def test_weights_may_be_as_large_as_numbers_are():
+    table = small()
+    got = quick(table, weights=np.full(len(table), 1e308))
+    assert got.objective == quick(table).objective
+    assert all(value > 0 for value in got.objective.values())
+
+
+def test_losses_whose_squares_overflow_are_refused():
+    table = small().copy()
+    for value in (1e155, 1e300):
+        table.loc[3, "loss_d0"] = value
+        with pytest.raises(UserError, match=r"target 'd0' has a loss of 1e.*give this column in a larger unit"):
+            quick(table)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e9])
+def test_the_unit_of_losses_and_delta_is_no_fault(unit):
+    table, changed = small(), small().copy()
+    losses = [c for c in table.columns if c.startswith("loss_")]
+    changed[losses] *= unit
+    one, other = quick(table), quick(changed, delta=1e-3 * unit)
+    np.testing.assert_allclose([other.objective[t] / unit**2 for t in one.targets], list(one.objective.values()), rtol=1e-5)
+
+
 def test_a_weighted_objective_is_the_weighted_mean():
     table, often = small(0.003), np.random.default_rng(0).integers(0, 4, 24)
     got = quick(table, weights=often)

@@ -192,3 +192,9 @@ def test_unusable_options_are_refused(fit, runs, trust):
 def test_missing_losses_are_not_covered():
     interval = Interval(np.ones(3), np.zeros(3), np.full(3, 2.0), 0.9)
     assert interval.covers([1.0, 3.0, np.nan]).tolist() == [True, False, False]
+
+
+def test_few_mixtures_are_told(fit: mj.Fit, runs: Runs):
+    few = runs.select(np.isin(runs.h[:, 0], np.unique(runs.h[:, 0])[:3]))
+    with pytest.warns(MixjaxWarning, match=r"has 3 mixtures: intervals know nothing of how others differ.*train 5 mixtures or more"):
+        uncertainty(fit, few, resamples=20)

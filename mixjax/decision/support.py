@@ -96,7 +96,9 @@ def at_most_domains(goal: Goal, most: int) -> Fewer:
     out = {d for d, on in zip(domains, chosen, strict=True) if not on}
     best = replace(best, bound={d: side for d, side in best.bound.items() if d not in out})
     used = tuple(d for d, w in best.weights.items() if w > _NONE)
-    cost = max(0.0, (best.objective - free.objective) / abs(free.objective))
+    if best.objective < free.objective:  # by rounding, or where the law is not convex: then it is the best of all domains as well
+        free = best
+    cost = (best.objective - free.objective) / abs(free.objective)
     return Fewer(best, used, most, free, cost, exact, len(search.tried), search.next_best(chosen) if len(used) == most else None)
 
 

@@ -221,6 +221,15 @@ def lowest_vertex(grad: jax.Array, box: Box) -> jax.Array:
     return floors + jnp.clip(1.0 - jnp.sum(floors) - filled, 0.0, room)
 
 
+def contains(box: Box, h: jax.Array) -> jax.Array:
+    """Whether the mixture h (k,) lies in the box, ()."""
+    inside = jnp.all((h >= box.floors) & (h <= box.caps))
+    if box.groups is None:
+        return inside
+    sums = jnp.sum(jnp.where(box.groups.member, h, 0.0), axis=1)
+    return inside & jnp.all((sums >= box.groups.floors) & (sums <= box.groups.caps))
+
+
 def groups_at(h: jax.Array, groups: Groups) -> tuple[jax.Array, jax.Array]:
     """Which groups are at their floors and which at their caps (groups,), at h (k,)."""
     sums = jnp.sum(jnp.where(groups.member, h, 0.0), axis=1)

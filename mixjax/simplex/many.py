@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixjax.simplex.constraints import Box
-from mixjax.simplex.mirror import AGREE, GOAL, LATE, MAX_STEPS, MirrorState, init, is_done, step, without_negligible
+from mixjax.simplex.mirror import AGREE, GOAL, LATE, MAX_STEPS, MirrorState, init, is_done, step, without_negligible, worth_emptying
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -98,6 +98,17 @@ def map_problems(function: Callable[[jax.Array, Any], jax.Array], problems: Prob
         for some in _chunks(np.arange(len(h))):
             padded = np.resize(some, WIDTH)
             found.append(_mapped(function, problems.shared, problems.own(padded), h[padded]))
+    return np.concatenate(found)[: len(h)]
+
+
+def faces_of(problems: Problems, h: Floats, value: Floats) -> NDArray[np.bool_]:
+    """Which domains of every problem are worth a descent without them, see `worth_emptying`: (problems, k), for minima h (problems, k)."""
+    found = []
+    with jax.enable_x64(True):
+        for some in _chunks(np.arange(len(h))):
+            padded = np.resize(some, WIDTH)
+            box = jax.tree.map(lambda side: np.asarray(side)[padded], problems.boxes)  # noqa: B023
+            found.append(_faces(problems.f, problems.shared, problems.own(padded), h[padded], value[padded], box))
     return np.concatenate(found)[: len(h)]
 
 
@@ -266,3 +277,11 @@ def _trimmed(f: Objective, states: MirrorState, shared: Any, own: Any, box: Box)
 @partial(jax.jit, static_argnums=0)
 def _mapped(function: Callable[[jax.Array, Any], jax.Array], shared: Any, own: Any, h: jax.Array) -> jax.Array:
     return _first(jax.vmap(lambda h, own: function(h, (shared, own)), in_axes=-1, out_axes=-1)(_last(h), _last(own)))
+
+
+@partial(jax.jit, static_argnums=0)
+def _faces(f: Objective, shared: Any, own: Any, h: jax.Array, value: jax.Array, box: Box) -> jax.Array:
+    def one(h: jax.Array, value: jax.Array, own: Any, box: Box) -> jax.Array:
+        return worth_emptying(h, value, lambda h: f(h, (shared, own)), box)
+
+    return _first(jax.vmap(one, in_axes=-1, out_axes=-1)(_last(h), value, _last(own), _last(box)))

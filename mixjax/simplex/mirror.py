@@ -31,7 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mixjax.simplex.constraints import ROUNDING, Box, centred, groups_at, lowest_vertex, project
+from mixjax.simplex.constraints import ROUNDING, Box, centred, contains, groups_at, lowest_vertex, project
 
 # log of the smallest weight on the way. Small enough that h^0.05, the steepest of hurtful domains, is below 1e-14.
 _LOG_TINY = -690.0
@@ -49,6 +49,8 @@ SCAN = 20
 _NEGLIGIBLE = 1e-12
 # Starts agree when their values differ by less, relatively.
 AGREE = 1e-9
+# A face of the simplex deserves a descent of its own where f falls by more than _DROP, relatively, from a share of _NEAR to 0.
+_NEAR, _DROP = 1e-6, 1e-5
 
 Function = Callable[[jax.Array], jax.Array]
 
@@ -197,6 +199,38 @@ def without_negligible(state: MirrorState, f: Function, box: Box) -> tuple[jax.A
     whole = jnp.abs(jnp.sum(h_out) - 1.0) <= ROUNDING
     good = jnp.any(out) & whole & (value <= ceiling) & jnp.all(jnp.isfinite(grad))
     return jnp.where(good, h_out, h), jnp.where(good, value, state.value), jnp.where(good, gap(h_out, grad, box), state.gap)
+
+
+def worth_emptying(h: jax.Array, value: jax.Array, f: Function, box: Box) -> jax.Array:
+    """Which domains (k,) may give a lower minimum at exactly 0 than the value () found at h (k,).
+
+    A descent sees f where all h_i > 0. A law with h_i^gamma_i, gamma_i < 0, jumps at the face h_i = 0, and no slope tells. So f
+    is compared on the face and just off it, with the other shares in proportion to h and all alike; and on the face with the value
+    where that point lies in the box.
+    """
+    usable = jnp.asarray(box.caps) > 0
+
+    def lower(out: jax.Array) -> jax.Array:
+        found = jnp.asarray(False)
+        for x in (h, jnp.where(usable, 1.0, 0.0)):
+            rest = jnp.where(out, 0.0, x)
+            at = rest / jnp.sum(rest)
+            there, near = f(at), f((1.0 - _NEAR) * at + _NEAR * out)
+            found = found | (contains(box, at) & (there < value - GOAL * jnp.abs(value))) | (there < near - _DROP * jnp.abs(value))
+        return found
+
+    return jax.vmap(lower)(jnp.eye(h.shape[0], dtype=bool)) & usable & (box.floors == 0)
+
+
+def faces(f: Callable[[jax.Array, Any], jax.Array], data: Any, h: np.ndarray, value: Any, box: Box) -> np.ndarray:
+    """`worth_emptying` of numbers; arguments as `run` has them."""
+    with jax.enable_x64(True):
+        return np.asarray(_faces(f, data, jnp.asarray(h), jnp.asarray(value), jax.tree.map(jnp.asarray, box)))
+
+
+@partial(jax.jit, static_argnums=0)
+def _faces(f: Callable[[jax.Array, Any], jax.Array], data: Any, h: jax.Array, value: jax.Array, box: Box) -> jax.Array:
+    return worth_emptying(h, value, lambda h: f(h, data), box)
 
 
 def run(f: Callable[[jax.Array, Any], jax.Array], data: Any, starts: np.ndarray, box: Box) -> Minimum:

@@ -36,6 +36,7 @@ from mixjax.validate.refit import TOLERANCE, Ensemble, refit
 Floats = NDArray[np.float64]
 
 RESAMPLES, LEVEL = 200, 0.9
+_FEW_MIXTURES = 5  # below: intervals are warned of
 _DRAWS = 10  # of noise and drift, for every member
 # A law is fitted to the smaller sizes only where these have so many rows for each of its parameters.
 _ROWS_PER_PARAMETER = 2
@@ -183,11 +184,17 @@ def uncertainty(
         UserError: the table does not belong to the fit, or has too few clusters.
 
     Warns:
-        MixjaxWarning: the points lie beyond the table and it has too few sizes to see how laws drift there.
+        MixjaxWarning: the points lie beyond the table and it has too few sizes to see how laws drift there; or it has fewer than
+            5 mixtures, so that no resample tells how others differ from them.
     """
     table = runs.reordered(fit.domains)
     if resamples < 20:
         raise UserError("resamples", f"{resamples} are too few for intervals", "give 20 at least, better 200")
+
+    mixtures = len(np.unique(table.h, axis=0)) if table.domains else _FEW_MIXTURES
+    if mixtures < _FEW_MIXTURES:
+        what = f"has {mixtures} mixture{'s' if mixtures > 1 else ''}: intervals know nothing of how others differ, and are too narrow for them"
+        warn(table.name, what, f"train {_FEW_MIXTURES} mixtures or more, or trust intervals at these alone")
 
     def report(share: float) -> None:
         if watch:
