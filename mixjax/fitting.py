@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixjax.engine import batch
 from mixjax.errors import UserError
+from mixjax.extrapolated import warn_unused
 from mixjax.law import Law, find_law, is_built_in
 from mixjax.law.base import start_ranges, terms
 from mixjax.law.evaluate import domain_index, predict
@@ -74,6 +75,7 @@ def fit(
     table = runs if isinstance(runs, Runs) else read_runs(runs)
     check_options(starts, hops, delta, residual, precision)
     problem = make_problem(table, find_law(law), targets, delta, residual, weights)
+    warn_unused(table.name, _share_ranges(problem, table, row_weights(table, weights)))
     found = _search(problem, starts, hops, seed, precision, watch)
     _check_found(problem, found)
     made = _made(table, starts, hops, seed, time.perf_counter() - began)
@@ -154,11 +156,23 @@ def _record(problem: Problem, runs: Runs, searched: Searched, delta: float, resi
             at_limit=at_limit(problem, z),
         )
     units = problem.law.units
-    fitted = (shares > 0) & np.any([np.isfinite(runs.loss(t)) for t in problem.targets], axis=0)
+    fitted = _fitted(problem, runs, shares)
     reads = zip(("N", "D"), (runs.N, runs.D), terms(problem.law, problem.k), strict=True)
     ranges = {name: (float(x[fitted].min()), float(x[fitted].max())) for name, x, needed in reads if needed and x is not None}
     own = None if is_built_in(problem.law.name) else problem.law
-    return Fit(problem.law.name, problem.domains, problem.targets, params, objective, records, delta, residual, units, ranges, made, own)
+    trained = _share_ranges(problem, runs, shares)
+    return Fit(problem.law.name, problem.domains, problem.targets, params, objective, records, delta, residual, units, ranges, made, own, trained)
+
+
+def _fitted(problem: Problem, runs: Runs, weights: Floats) -> NDArray[np.bool_]:
+    """Rows (rows,) with a weight and a measured loss of some target."""
+    return (weights > 0) & np.any([np.isfinite(runs.loss(t)) for t in problem.targets], axis=0)
+
+
+def _share_ranges(problem: Problem, runs: Runs, weights: Floats) -> dict[str, tuple[float, float]]:
+    """Smallest and largest share of each domain in the fitted rows."""
+    h = runs.h[_fitted(problem, runs, weights)]
+    return {d: (float(of.min()), float(of.max())) for d, of in zip(problem.domains, h.T, strict=True)} if len(h) else {}
 
 
 def _reported(

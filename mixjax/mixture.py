@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixjax.errors import UserError, warn
+from mixjax.extrapolated import warn_scale, warn_shares
 from mixjax.law.base import Law, row_loss, terms
 from mixjax.law.evaluate import domain_index
 from mixjax.limits import at_bounds, by_name, make_box, number
@@ -110,10 +111,29 @@ def optimal_mixture(
             finite.
 
     Warns:
-        MixjaxWarning: the gap is not small, or was made so only by leaving a domain out.
+        MixjaxWarning: the gap is not small, or was made so only by leaving a domain out; the scale or a share is far from the
+            fitted rows, or the fit says little (`extrapolated`).
 
     Source: Shukor et al. 2025, eq. (7, 8, 13).
     """
+    best = find_optimum(fit, N, D, weights, caps, floors, groups, fixed, pull)
+    warn_scale(fit, best.N, best.D, best.target_weights)
+    warn_shares(fit, best.weights)
+    return best
+
+
+def find_optimum(
+    fit: Fit,
+    N: float | None,
+    D: float | None,
+    weights: Mapping[str, float] | None = None,
+    caps: Mapping[str, float] | None = None,
+    floors: Mapping[str, float] | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    fixed: Mapping[str, float] | None = None,
+    pull: Pull | None = None,
+) -> Mixture:
+    """`optimal_mixture`, silent about how far from the fitted rows it is: for those who ask it many times."""
     law = fit.law_record()
     check_law(fit, law)
     scale = [_count(name, value, needed, fit.law) for name, value, needed in zip(("N", "D"), (N, D), terms(law, len(fit.domains)), strict=True)]

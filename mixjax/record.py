@@ -268,27 +268,27 @@ def load_fit(path: str | os.PathLike[str], law: Law | None = None) -> Fit:
         raise UserError(str(path), f"has schema {content.get('schema')}, this mixjax reads {SCHEMA}", "use the mixjax that wrote it, or fit again")
     try:
         return _from_dict(content, law, str(path))
-    except _Damaged as error:
+    except _DamagedError as error:
         raise UserError(str(path), f"is damaged: {error}", "fit again") from None
 
 
-class _Damaged(Exception):
+class _DamagedError(Exception):
     """What is wrong in the content of a file."""
 
 
 def _entry(content: Any, key: str, kind: type | tuple[type, ...] = object, where: str = "") -> Any:
     """content[key], of this kind."""
     if not isinstance(content, dict) or key not in content:
-        raise _Damaged(f"there is no {key!r}{where}")
+        raise _DamagedError(f"there is no {key!r}{where}")
     if not isinstance(content[key], kind) or (kind is int and isinstance(content[key], bool)):
-        raise _Damaged(f"{key!r}{where} is {_shown(content[key])}")
+        raise _DamagedError(f"{key!r}{where} is {_shown(content[key])}")
     return content[key]
 
 
 def _number(value: Any, what: str, least: float = -math.inf) -> float:
     """A finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < least:
-        raise _Damaged(f"{what} is {_shown(value)}")
+        raise _DamagedError(f"{what} is {_shown(value)}")
     return float(value)
 
 
@@ -300,7 +300,7 @@ def _shown(value: Any) -> str:
 def _names(content: dict[str, Any], key: str) -> tuple[str, ...]:
     found = _entry(content, key, list)
     if not all(isinstance(name, str) for name in found) or len(set(found)) < len(found) or (key == "targets" and not found):
-        raise _Damaged(f"{key!r} is {_shown(found)}")
+        raise _DamagedError(f"{key!r} is {_shown(found)}")
     return tuple(found)
 
 
@@ -308,7 +308,7 @@ def _ranges(content: dict[str, Any], key: str) -> dict[str, tuple[float, float]]
     found = {}
     for name, ends in _entry(content, key, dict).items():
         if not isinstance(ends, list) or len(ends) != 2:
-            raise _Damaged(f"{name!r} of {key!r} is {_shown(ends)}")
+            raise _DamagedError(f"{name!r} of {key!r} is {_shown(ends)}")
         low, high = (_number(end, f"an end of {name!r} of {key!r}") for end in ends)
         found[name] = (low, high)
     return found
@@ -319,7 +319,7 @@ def _param(value: Any, what: str, k: int) -> Any:
     if not isinstance(value, list):
         return _number(value, what)
     if len(value) != k:
-        raise _Damaged(f"{what} has {len(value)} values for {k} domains")
+        raise _DamagedError(f"{what} has {len(value)} values for {k} domains")
     return np.array([_number(one, f"a value of {what}") for one in value], dtype=np.float64)
 
 
@@ -328,7 +328,7 @@ def _searched(content: Any, where: str) -> Search:
     found = {name: _entry(content, name, int, where) for name in ("rows", "evaluations", "agreeing", "starts", "dropped")}
     limits = _entry(content, "at_limit", list, where)
     if not all(isinstance(name, str) for name in limits):
-        raise _Damaged(f"'at_limit'{where} is {_shown(limits)}")
+        raise _DamagedError(f"'at_limit'{where} is {_shown(limits)}")
     gradient = _number(_entry(content, "gradient", where=where), f"'gradient'{where}")
     return Search(status=_entry(content, "status", str, where), gradient=gradient, at_limit=tuple(limits), **found)
 
@@ -340,7 +340,7 @@ def _from_dict(content: dict[str, Any], law: Law | None, place: str) -> Fit:
     params = {t: _entry(fits[t], "params", dict, f" of target {t!r}") for t in targets}
     residual, units = _entry(content, "residual", str), _entry(content, "units", dict)
     if residual not in ("loss", "log"):
-        raise _Damaged(f"'residual' is {_shown(residual)}")
+        raise _DamagedError(f"'residual' is {_shown(residual)}")
     return Fit(
         law=_entry(content, "law", str),
         domains=domains,

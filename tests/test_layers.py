@@ -16,7 +16,8 @@ HOUSE = Path(mixjax.__file__).parent
 # Each may import from those before it, and from itself.
 ORDER = [
     "errors", "numerics", "score", "where", "table", "runs", "splits", "law", "design", "curvature", "objective", "problem", "engine", "search", "simplex",
-    "record", "summary", "fitting", "limits", "prior", "mixture", "mixtures", "plan", "simulate", "choose", "validate", "pipeline", "report", "export",
+    "record", "summary", "extrapolated", "fitting", "limits", "prior",
+    "mixture", "mixtures", "plan", "simulate", "choose", "validate", "pipeline", "report", "export",
     "decision", "planning", "config",
     "cli", "__main__",
 ]  # fmt: skip

@@ -64,7 +64,8 @@ def mix(
     from mixjax.decision.margin import price_limits
     from mixjax.decision.supply import epochs_of
     from mixjax.export import export_mixture
-    from mixjax.mixture import optimal_mixture
+    from mixjax.extrapolated import warn_scale, warn_shares
+    from mixjax.mixture import find_optimum, optimal_mixture
     from mixjax.record import write_text
 
     _check_kind(kind)
@@ -76,10 +77,12 @@ def mix(
     held: dict[str, Any] = {side: {**(problem[side] or {}), **(fix or {})} for side in ("caps", "floors")}
     asked = Goal(fitted, **(problem | held), groups=named)
     if {"worst", "limit", "most_domains"} & kind.keys():
-        optimal_mixture(fitted, **problem, groups=named, fixed=fix)  # complains about a fixed share by that name
+        find_optimum(fitted, **problem, groups=named, fixed=fix)  # complains about a fixed share by that name
         best = _of_kind(asked, kind)
         content, text = best.to_dict(), str(best)
         weights = content["weights"]
+        warn_scale(fitted, asked.N, asked.D, asked.shares)
+        warn_shares(fitted, weights)
     else:
         best = optimal_mixture(fitted, **problem, groups=named, fixed=fix, pull=_pull(kind))
         content, text, weights = best.to_dict(), str(best), best.weights

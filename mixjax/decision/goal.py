@@ -60,11 +60,11 @@ class Goal:
         return replace(self, **changes)
 
     def best(self, **changes: Any) -> Mixture:
-        """The optimum, see `optimal_mixture`; of the goal with these changes."""
-        from mixjax.mixture import optimal_mixture
+        """The optimum, see `optimal_mixture`, without its warnings of extrapolation; of the goal with these changes."""
+        from mixjax.mixture import find_optimum
 
         at = self.but(**changes) if changes else self
-        return optimal_mixture(at.fit, at.N, at.D, weights=at.weights, caps=at.caps, floors=at.floors, groups=at.groups)
+        return find_optimum(at.fit, at.N, at.D, at.weights, at.caps, at.floors, at.groups)
 
     def many(self, **changes: Any) -> Mixtures:
         """The optima of many goals in one batched call, see `optimal_mixtures`: attributes may be one number or one for each.
