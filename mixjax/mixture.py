@@ -311,7 +311,7 @@ def _count(name: str, value: float | None, needed: bool, law: str) -> float | No
     """N or D as a positive number, None where it was not given and is not needed."""
     if value is None:
         if needed:
-            raise UserError("mixture", f"{name} is missing", f"the {law} law reads it: give a count")
+            raise UserError("mixture", f"{name} is missing", f"the {law} law reads it: give a count, e.g. -{name} {'7e9' if name == 'N' else '150e9'}")
         return None
     count = number(value, name, "a count")
     if not count > 0:

@@ -76,19 +76,20 @@ def judge(fit_file: str, mixtures: str, scale: Mapping[str, float], goal: Mappin
     \b
       mixjax judge fit.json mixtures.yaml -N 7e9 -D 150e9
     """
-    from mixjax.cli.mixtures import read_mixtures
+    from mixjax.cli.mixtures import check_mixtures, read_mixtures
     from mixjax.decision.compare import compare_mixtures
     from mixjax.decision.figures import compare_figure
 
     own = read_mixtures(mixtures)
     asked = ask(fit_file, how, goal, scale)
+    check_mixtures(asked.fit, mixtures, own)
     found = compare_mixtures(asked, own)
     show(found, how, compare_figure, asked.fit, found.mixtures["optimum"].weights)
 
 
 @click.command(short_help="How far each share may go from the optimum.")
 @_fit_argument
-@click.option("--eps", type=options.Count(), default=0.001, show_default=True, help="Loss that may be given up, relative: 0.001 is 0.1 percent.")
+@click.option("--eps", type=options.Count("0.001"), default=0.001, show_default=True, help="Loss that may be given up, relative: 0.001 is 0.1 percent.")
 @options.scale_options
 @options.goal_options
 @options.how_options
@@ -123,7 +124,7 @@ def value(fit_file: str, at: str | None, scale: Mapping[str, float], goal: Mappi
       mixjax value fit.json -N 7e9 -D 150e9 --tokens wikipedia=4e9 --epochs 4
     """
     from mixjax.cli import files
-    from mixjax.cli.mixtures import read_mixture
+    from mixjax.cli.mixtures import check_mixtures, read_mixture
     from mixjax.decision.margin import marginal_values, price_limits
     from mixjax.extrapolated import warn_shares
 
@@ -131,6 +132,7 @@ def value(fit_file: str, at: str | None, scale: Mapping[str, float], goal: Mappi
     if "figure" in how:
         raise UserError("--figure", "this command draws none", "leave it out")
     asked = ask(fit_file, how, goal, scale)
+    check_mixtures(asked.fit, at, {} if weights is None else {"at": weights})
     margins = marginal_values(asked, weights)
     warn_shares(asked.fit, margins.weights)
     limits = price_limits(asked) if asked.caps or asked.floors else None
@@ -142,7 +144,7 @@ def value(fit_file: str, at: str | None, scale: Mapping[str, float], goal: Mappi
 
 @click.command(short_help="Model size, tokens and mixture for a compute budget.")
 @_fit_argument
-@click.option("--flops", type=options.Count(), required=True, help="Training compute, 6 N D, e.g. 1e22.")
+@click.option("--flops", type=options.Count("1e22"), required=True, help="Training compute, 6 N D, e.g. 1e22.")
 @options.goal_options
 @options.how_options
 def budget(fit_file: str, flops: float, goal: Mapping[str, Any], how: Mapping[str, Any]) -> None:
@@ -198,7 +200,7 @@ def move(
       mixjax move fit.json -N 7e9 -D 150e9 --base base.yaml --runs runs.csv
       mixjax move fit.json -N 7e9 -D 150e9 --base base.yaml --improve code=0.02,web=0
     """
-    from mixjax.cli.mixtures import read_mixture
+    from mixjax.cli.mixtures import check_mixtures, read_mixture
     from mixjax.decision.figures import moves_figure
     from mixjax.decision.moves import Start, trust_path
     from mixjax.decision.reach import smallest_move
@@ -208,6 +210,8 @@ def move(
         raise UserError("--figure", "one move has none", "leave out --figure or --improve")
     asked = ask(fit_file, how, goal, scale)
     start = Start(weights, goal.get("tokens"), None if runs is None else trained(runs, asked))
+    check_mixtures(asked.fit, base, {"base": weights})
+    options.check_known({"improve": improve}, asked.fit)
     show(trust_path(asked, start, **path) if improve is None else smallest_move(asked, start, improve), how, moves_figure)
 
 
@@ -236,12 +240,15 @@ def robust(fit_files: tuple[str, ...], level: float, mixtures: str | None, scale
       mixjax robust joint.json additive.json -N 7e9 -D 150e9 --level 0.9
     """
     from mixjax.cli import files
-    from mixjax.cli.mixtures import read_mixtures
+    from mixjax.cli.mixtures import check_mixtures, read_mixtures
     from mixjax.decision.figures import robust_figure
     from mixjax.decision.robust import robust_mixture
 
+    if len(fit_files) < 2:
+        raise UserError("robust", "one fit has no other to disagree with", "name two or more: fits of other laws, of parts of the runs, or of other seeds")
     others = {} if mixtures is None else read_mixtures(mixtures)
     asked = ask(fit_files[0], how, goal, scale)
     fits = [asked.fit, *(files.read_fit(path, how.get("law_file")) for path in fit_files[1:])]
+    check_mixtures(asked.fit, mixtures, others)
     found = robust_mixture(asked, fits, level, others)
     show(found, how, robust_figure, asked.fit, found.mixtures["robust"].weights)

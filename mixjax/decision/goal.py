@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixjax.errors import MixjaxWarning, UserError
+from mixjax.limits import check_names
 from mixjax.prior import shares_of
 
 if TYPE_CHECKING:
@@ -44,10 +45,8 @@ class Goal:
 
     def __post_init__(self) -> None:
         bounded = (*self.fit.domains, *(self.groups or {}))
-        for what, given, known in (("target", self.weights, self.fit.targets), ("domain", self.caps, bounded), ("domain", self.floors, bounded)):
-            unknown = next((name for name in given or {} if name not in known), None)
-            if unknown is not None:
-                raise UserError("goal", f"no {what} {unknown!r}", f"choose from {', '.join(known)}")
+        for where, given, known in (("weights", self.weights, self.fit.targets), ("caps", self.caps, bounded), ("floors", self.floors, bounded)):
+            check_names(given or {}, known, where)
 
     @property
     def shares(self) -> dict[str, float]:

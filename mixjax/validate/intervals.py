@@ -193,16 +193,16 @@ def uncertainty(
         if watch:
             watch(share, {})
 
-    ensemble = bootstrap(fit, table, resamples, by, seed, lambda x: report(0.5 * x))
     reach = float(np.max(beyond(fit, N, D)))
+    ensemble = bootstrap(fit, table, resamples, by, seed, lambda x: report((0.4 if reach > 0 else 1.0) * x))
     drift, held_out = dict.fromkeys(fit.targets, 0.0), ""
     if reach > 0:
         kept = cut(fit, table, reach)
         if kept is None:
             warn(table.name, "has too few sizes to leave the largest out", "intervals beyond the table assume that the law holds there")
         else:
-            smaller = fit_smaller(fit, table.select(kept), seed)
-            members = bootstrap(smaller, table.select(kept), resamples, by, seed, lambda x: report(0.5 + 0.5 * x))
+            smaller = fit_smaller(fit, table.select(kept), seed, lambda x, _: report(0.4 + 0.2 * x))
+            members = bootstrap(smaller, table.select(kept), resamples, by, seed, lambda x: report(0.6 + 0.4 * x))
             drift = measured_drift(members, table.select(~kept), by)
             held_out = " and ".join(f"{name} > {high:.4g}" for name, (_, high) in smaller.ranges.items())
     return Uncertainty(ensemble, noise_of(fit, table), drift, held_out, int(clusters(table, by).max()) + 1, table.h.min(axis=0), seed)
@@ -251,12 +251,12 @@ def cut(fit: Fit, runs: Runs, reach: float) -> NDArray[np.bool_] | None:
     return None if best is None else best[1]
 
 
-def fit_smaller(fit: Fit, runs: Runs, seed: int) -> Fit:
+def fit_smaller(fit: Fit, runs: Runs, seed: int, watch: Callable[[float, Mapping[str, float]], None] | None = None) -> Fit:
     """The law of a fit, fitted to some of its rows."""
     starts = int(fit.made.get("starts", STARTS))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MixjaxWarning)
-        smaller = fit_law(runs, fit.law_record(), targets=fit.targets, starts=starts, delta=fit.delta, residual=fit.residual, seed=seed)
+        smaller = fit_law(runs, fit.law_record(), targets=fit.targets, starts=starts, delta=fit.delta, residual=fit.residual, seed=seed, watch=watch)
     if any(s.status == "interrupted" for s in smaller.search.values()):
         raise KeyboardInterrupt
     return smaller
