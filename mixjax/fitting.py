@@ -21,7 +21,7 @@ from mixjax.law.base import start_ranges, terms
 from mixjax.law.evaluate import domain_index, predict
 from mixjax.problem import Problem, at_limit, make_problem, row_weights, to_paper
 from mixjax.record import Fit, Search
-from mixjax.runs import Runs, read_runs
+from mixjax.runs import Runs, read_runs, warn_repeats
 from mixjax.score import SMALLEST_LOSS, huber
 from mixjax.search import HOPS, STARTS, Searched, search
 
@@ -75,6 +75,7 @@ def fit(
     table = runs if isinstance(runs, Runs) else read_runs(runs)
     check_options(starts, hops, delta, residual, precision)
     problem = make_problem(table, find_law(law), targets, delta, residual, weights)
+    warn_repeats(table)
     warn_unused(table.name, _share_ranges(problem, table, row_weights(table, weights)))
     found = _search(problem, starts, hops, seed, precision, watch)
     _check_found(problem, found)

@@ -138,7 +138,6 @@ def read_runs(
         layout = replace(layout, table=table)
     runs = _checked(layout, [targets] if isinstance(targets, str) else targets, require_losses)
     _report_copies(runs)
-    _report_duplicates(runs)
     return runs
 
 
@@ -350,7 +349,7 @@ def _report_copies(runs: Runs) -> None:
         warn(runs.name, f"{copies} rows are exact copies of another row of their run but for D", "leave them out with where: they carry no information")
 
 
-def _report_duplicates(runs: Runs) -> None:
+def warn_repeats(runs: Runs) -> None:
     """Warn of rows that repeat another row in everything that is fitted: they count twice."""
     if not runs.targets:
         return

@@ -156,7 +156,8 @@ def test_flat_value_budget_move_and_robust(place, capsys):
 def test_tables_are_printed(place, capsys, command):
     scale = ["--no-cache"] if command[0] == "budget" else AT
     base = ["--base", place / "base.yaml"] if command[0] == "move" else []
-    code, out, err = run(capsys, command[0], place / "joint.json", *command[1:], *scale, *base)
+    more = [place / "joint.json" if word == "@" else word for word in command[1:]]
+    code, out, err = run(capsys, command[0], place / "joint.json", *more, *scale, *base)
     assert code == 0, err
     assert "web" in out
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixjax.errors import MixjaxWarning, UserError
-from mixjax.runs import read_runs, to_frame
+from mixjax.runs import read_runs, to_frame, warn_repeats
 from tests.data import reference_data
 
 HEADER = "N,D,h_a,h_b,loss_x,loss_y,split,run"
@@ -596,5 +596,6 @@ def test_usual_mistakes_are_told_with_their_remedy(write, lines, what):
 
 
 def test_rows_that_repeat_exactly_are_told(write):
+    runs = read_runs(write("N,D,h_a,h_b,loss_x", "1,2,0.5,0.5,3", "1,3,0.5,0.5,2.9", "1,2,0.5,0.5,3"))
     with pytest.warns(MixjaxWarning, match="1 rows repeat another row exactly, the first of them in line 4; remove them"):
-        read_runs(write("N,D,h_a,h_b,loss_x", "1,2,0.5,0.5,3", "1,3,0.5,0.5,2.9", "1,2,0.5,0.5,3"))
+        warn_repeats(runs)

@@ -9,7 +9,7 @@ import click
 
 from mixjax.cli import options
 from mixjax.cli.deciding import ask, show
-from mixjax.errors import UserError
+from mixjax.errors import UserError, warn
 
 if TYPE_CHECKING:
     from mixjax.decision.balance import Balanced, Limited
@@ -64,7 +64,7 @@ def mix(
     from mixjax.decision.goal import Goal
     from mixjax.decision.margin import price_limits
     from mixjax.decision.supply import epochs_of
-    from mixjax.export import export_mixture
+    from mixjax.export import NEED_PATHS, export_mixture
     from mixjax.extrapolated import warn_scale, warn_shares
     from mixjax.limits import check_groups
     from mixjax.mixture import find_optimum, optimal_mixture
@@ -100,6 +100,9 @@ def mix(
             content |= {"unconstrained": limits.free.to_dict(), "cost": limits.cost, "prices": limits.prices}
             text += f"\n\nwithout limits, and what they cost:\n{limits}"
     exported = export_mixture(weights, export["form"], asked.D, export.get("paths"), max(1.0, goal.get("epochs", 1.0))) if "form" in export else None
+    unnamed = [d for d, w in weights.items() if w > 0 and d not in export.get("paths", {})] if export.get("form") in NEED_PATHS else []
+    if unnamed:
+        warn("--export", f"no --path of {', '.join(unnamed)}: their names stand for their data", f"write --path {unnamed[0]}=PATH")
     if exported is not None and "output" in export:
         write_text(export["output"], exported)
         files.say_saved(export["output"])
