@@ -100,7 +100,6 @@ def next_(fit_file: str, n: int, points: str | None, output: str | None, law_fil
         click.echo(found)
     if output is not None:
         files.write_table(found.frame(), output)
-        files.say_saved(output)
 
 
 class _Counts(click.ParamType):
