@@ -58,7 +58,7 @@ Contestant = Callable[[Task, int, float], Curve]
 
 def starts_of(task: Task, seed: int, count: int = 128) -> np.ndarray:
     """Random starts (count, q), the same for every contestant."""
-    from mixjax.fitting import draw_starts
+    from mixjax.starts import draw_starts
 
     return np.array(draw_starts(task.problem, count, seed)[0][0])
 
@@ -72,9 +72,9 @@ def cores() -> int:
 
 def mixjax(task: Task, seed: int, limit: float) -> Curve:
     """The default search of `mixjax.fit` (128 starts), again with the next seed until the goal is reached."""
-    from mixjax.fitting import draw_starts
     from mixjax.search import HOPS as OUR_HOPS
     from mixjax.search import STARTS, search
+    from mixjax.starts import draw_starts
 
     class EnoughError(Exception):
         """The goal is reached or the time is up."""

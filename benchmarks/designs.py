@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 import mixjax as mj
 from benchmarks.common import RESULTS, markdown, write_result
-from mixjax.fitting import draw_starts
 from mixjax.problem import from_paper, make_problem, to_paper
 from mixjax.runs import Runs
 from mixjax.search import search
 from mixjax.simulate import demo_truth, known_fit
+from mixjax.starts import draw_starts
 
 Floats = NDArray[np.float64]
 

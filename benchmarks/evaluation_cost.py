@@ -24,10 +24,10 @@ from mixjax.engine.descent import Descent
 from mixjax.engine.gauss_newton import GAUSS_NEWTON
 from mixjax.engine.lane import init, tick
 from mixjax.engine.quasi_newton import QUASI_NEWTON
-from mixjax.fitting import draw_starts
 from mixjax.law import find_law
 from mixjax.problem import Problem, make_problem
 from mixjax.search import plan_for
+from mixjax.starts import draw_starts
 
 COLUMNS = ("evaluation", "with curvature", "quasi-Newton tick", "Gauss-Newton tick", "floor")
 _REPEATS, _SECONDS = 5, 0.15

@@ -17,10 +17,10 @@ import mixjax as mj
 from benchmarks.common import RESULTS, markdown, write_result
 from benchmarks.tasks import experiment, simulated
 from mixjax.engine import batch
-from mixjax.fitting import draw_starts
 from mixjax.law import find_law
 from mixjax.problem import make_problem
 from mixjax.search import BY_GRADIENTS, make_budget
+from mixjax.starts import draw_starts
 
 CALLS = (1, 2, 4, 8, 16, 32, 64)
 

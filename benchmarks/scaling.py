@@ -15,10 +15,10 @@ import jax
 from benchmarks.common import RESULTS, markdown, write_result
 from benchmarks.tasks import simulated
 from mixjax.engine import batch
-from mixjax.fitting import draw_starts
 from mixjax.law import find_law
 from mixjax.problem import make_problem
 from mixjax.search import Stop, make_budget, plan_for
+from mixjax.starts import draw_starts
 
 _STARTS, _STEPS = 16, 200
 CASES = {

@@ -18,7 +18,6 @@ import pandas as pd
 
 import mixjax as mj
 from benchmarks.common import data, markdown, write_result
-from mixjax.fitting import draw_starts
 from mixjax.law import find_law
 from mixjax.problem import grouped, make_problem, to_paper
 from mixjax.record import Fit
@@ -27,6 +26,7 @@ from mixjax.score import huber
 from mixjax.search import search
 from mixjax.simulate import random_truth, simulate_runs
 from mixjax.splits import clusters, resample
+from mixjax.starts import draw_starts
 from mixjax.validate.best import best_mixture
 from mixjax.validate.intervals import Uncertainty, beyond, bootstrap, cut, fit_smaller, measured_drift, noise_of, uncertainty
 from mixjax.validate.refit import TOLERANCE, Ensemble, refit

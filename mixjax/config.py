@@ -32,6 +32,7 @@ class Config:
         fit: keyword arguments of `fit`: targets, starts, hops, delta, residual, seed.
         mixes: keyword arguments of `optimal_mixture`, one mapping for each mixture sought.
         compare: laws to compare.
+        lines: {key: line where it stands}.
     """
 
     path: str
@@ -43,6 +44,13 @@ class Config:
     fit: Mapping[str, Any] = field(default_factory=dict)
     mixes: tuple[Mapping[str, Any], ...] = ()
     compare: tuple[str, ...] = ()
+    lines: Mapping[str, int] = field(default_factory=dict)
+
+    def place(self, name: str, otherwise: str = "") -> str:
+        """The file and the line where a key, or the law of that name, stands; of another key where it is nowhere."""
+        key = "law" if name == self.law else "compare" if name in self.compare else name
+        line = self.lines.get(key) or self.lines.get(otherwise)
+        return f"{self.path}, line {line}" if line else self.path
 
 
 def read_config(path: str | os.PathLike[str]) -> Config:
@@ -71,7 +79,21 @@ def read_config(path: str | os.PathLike[str]) -> Config:
         fit={key: values[key] for key in ("targets", "starts", "hops", "delta", "residual", "seed") if values.get(key) is not None},
         mixes=values.get("mix") or (),
         compare=values.get("compare") or (),
+        lines=_lines(root),
     )
+
+
+def _lines(root: yaml.Node) -> dict[str, int]:
+    """Where each key stands, those of inner mappings too; the first of a name."""
+    found: dict[str, int] = {}
+    for key, value in (
+        root.value if isinstance(root, yaml.MappingNode) else [(None, item) for item in root.value] if isinstance(root, yaml.SequenceNode) else []
+    ):
+        if key is not None:
+            found.setdefault(str(key.value), key.start_mark.line + 1)
+        for name, line in _lines(value).items():
+            found.setdefault(name, line)
+    return found
 
 
 def find_data(files: Sequence[str], replacement: str | None = None) -> tuple[str, ...]:

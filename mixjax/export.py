@@ -204,3 +204,5 @@ FORMS: Mapping[str, Callable[[Order], str]] = {
     "mosaic": _mosaic,
     "huggingface": _huggingface,
 }
+# Forms that say where data lie.
+NEED_PATHS = ("megatron", "olmo-core", "mosaic", "huggingface")

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixjax.engine import batch
 from mixjax.errors import UserError
+from mixjax.extrapolated import warn_unused
 from mixjax.law import Law, find_law, is_built_in
-from mixjax.law.base import start_ranges, terms
+from mixjax.law.base import terms
 from mixjax.law.evaluate import domain_index, predict
 from mixjax.problem import Problem, at_limit, make_problem, row_weights, to_paper
 from mixjax.record import Fit, Search
-from mixjax.runs import Runs, read_runs
+from mixjax.runs import Runs, read_runs, warn_repeats
 from mixjax.score import SMALLEST_LOSS, huber
 from mixjax.search import HOPS, STARTS, Searched, search
+from mixjax.starts import draw_starts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,6 +74,8 @@ def fit(
     table = runs if isinstance(runs, Runs) else read_runs(runs)
     check_options(starts, hops, delta, residual, precision)
     problem = make_problem(table, find_law(law), targets, delta, residual, weights)
+    warn_repeats(table)
+    warn_unused(table.name, _share_ranges(problem, table, row_weights(table, weights)))
     found = _search(problem, starts, hops, seed, precision, watch)
     _check_found(problem, found)
     made = _made(table, starts, hops, seed, time.perf_counter() - began)
@@ -92,27 +93,6 @@ def check_options(starts: int, hops: int, delta: float, residual: str, precision
         raise UserError("residual", f"no residual {residual!r}", "choose loss or log")
     if precision not in ("float64", "float32"):
         raise UserError("precision", f"no precision {precision!r}", "choose float64 or float32")
-
-
-def draw_starts(problem: Problem, starts: int, seed: int) -> tuple[Floats, NDArray[Any]]:
-    """Random starts (targets, starts, q) and keys (targets, starts, 2): start s is the same whatever `starts` is.
-
-    A target's keys come from its name, so its answer does not depend on which other targets are fitted.
-    """
-    low, high = start_ranges(problem.coordinates, problem.k)
-    with jax.enable_x64(True):
-        who = np.array([zlib.crc32(t.encode()) for t in problem.targets], np.uint32)
-        z, keys = _draw(jax.random.PRNGKey(seed), who, low, high, starts)
-        return np.broadcast_to(np.asarray(z), (len(problem.targets), *z.shape)), np.asarray(keys)
-
-
-@partial(jax.jit, static_argnums=4)
-def _draw(key: jax.Array, who: jax.Array, low: jax.Array, high: jax.Array, starts: int) -> tuple[jax.Array, jax.Array]:
-    """Starts z (starts, q) between low and high (q,), and keys (targets, starts, 2) of the targets whose names have the checksums `who`."""
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(starts))
-    both = jax.vmap(jax.random.split)(keys)
-    z = jax.vmap(lambda one: jax.random.uniform(one, low.shape, minval=low, maxval=high))(both[:, 0])
-    return z, jax.vmap(lambda t: jax.vmap(jax.random.fold_in, in_axes=(0, None))(both[:, 1], t))(who)
 
 
 def _search(problem: Problem, starts: int, hops: int, seed: int, precision: str, watch: Watch | None) -> Searched:
@@ -155,11 +135,23 @@ def _record(problem: Problem, runs: Runs, searched: Searched, delta: float, resi
             at_limit=at_limit(problem, z),
         )
     units = problem.law.units
-    fitted = (shares > 0) & np.any([np.isfinite(runs.loss(t)) for t in problem.targets], axis=0)
+    fitted = _fitted(problem, runs, shares)
     reads = zip(("N", "D"), (runs.N, runs.D), terms(problem.law, problem.k), strict=True)
     ranges = {name: (float(x[fitted].min()), float(x[fitted].max())) for name, x, needed in reads if needed and x is not None}
     own = None if is_built_in(problem.law.name) else problem.law
-    return Fit(problem.law.name, problem.domains, problem.targets, params, objective, records, delta, residual, units, ranges, made, own)
+    trained = _share_ranges(problem, runs, shares)
+    return Fit(problem.law.name, problem.domains, problem.targets, params, objective, records, delta, residual, units, ranges, made, own, trained)
+
+
+def _fitted(problem: Problem, runs: Runs, weights: Floats) -> NDArray[np.bool_]:
+    """Rows (rows,) with a weight and a measured loss of some target."""
+    return (weights > 0) & np.any([np.isfinite(runs.loss(t)) for t in problem.targets], axis=0)
+
+
+def _share_ranges(problem: Problem, runs: Runs, weights: Floats) -> dict[str, tuple[float, float]]:
+    """Smallest and largest share of each domain in the fitted rows."""
+    h = runs.h[_fitted(problem, runs, weights)]
+    return {d: (float(of.min()), float(of.max())) for d, of in zip(problem.domains, h.T, strict=True)} if len(h) else {}
 
 
 def _reported(

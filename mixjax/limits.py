@@ -43,8 +43,19 @@ def make_box(
         if np.isfinite(share) and not floor - ROUNDING <= share <= cap + ROUNDING:
             side, limit = ("above its cap", cap) if share > cap else ("below its floor", floor)
             raise UserError(f"fixed share of {name!r}", f"{share:g} is {side} {limit:g}", "fix it at another share, or give it no limit")
+    _check_fixed(held, len(domains))
     low, high = (np.where(np.isfinite(held), held, side) for side in (low, high))
     return check_box(split_box(low, high, groups, domains), domains, groups)
+
+
+def _check_fixed(held: Floats, k: int) -> None:
+    """Refuse fixed shares (domains and then groups,), infinite where there is none, that cannot be those of a mixture."""
+    for part in (held[:k], held[k:]):
+        total = float(part[np.isfinite(part)].sum())
+        if total > 1.0 + ROUNDING:
+            raise UserError("fixed shares", f"they sum to {total:g}, above 1: no mixture has them", "fix less")
+    if np.isfinite(held[:k]).all() and held[:k].sum() < 1.0 - ROUNDING:
+        raise UserError("fixed shares", f"those of all domains sum to {held[:k].sum():g}, below 1: no mixture has them", "leave one domain free")
 
 
 def split_box(floors: Floats, caps: Floats, groups: Named, domains: Sequence[str]) -> Box:
@@ -96,13 +107,13 @@ def by_name(given: Mapping[str, float] | None, names: Sequence[str], where: str,
     return np.array([number(given[name], f"{where}, {name!r}", "a number") if name in given else default for name in names])
 
 
-def check_names(given: Iterable[str], names: Sequence[str], where: str) -> None:
-    """Refuse a name that is not one of the names, and offer the nearest."""
+def check_names(given: Iterable[str], names: Sequence[str], where: str, what: str | None = None) -> None:
+    """Refuse a name that is not one of the names, and offer the nearest; what: "target" or "domain", by default as the place says."""
     for name in given:
         if name not in names:
             near = difflib.get_close_matches(str(name), names, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise UserError(where, f"no {'target' if where == 'weights' else 'domain'} {name!r}", f"{hint}choose from {', '.join(names)}")
+            raise UserError(where, f"no {what or ('target' if where == 'weights' else 'domain')} {name!r}", f"{hint}choose from {', '.join(names)}")
 
 
 def number(value: Any, where: str, what: str) -> float:

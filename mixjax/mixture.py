@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixjax.errors import UserError, warn
+from mixjax.extrapolated import warn_scale, warn_shares
 from mixjax.law.base import Law, row_loss, terms
 from mixjax.law.evaluate import domain_index
 from mixjax.limits import at_bounds, by_name, make_box, number
@@ -113,12 +114,30 @@ def optimal_mixture(
             finite.
 
     Warns:
-        MixjaxWarning: the gap is not small, or was made so only by leaving a domain out; or a domain is held at 0 because the law jumps
-            down there: it has a negative exponent, so that 0^exponent is infinite and the mixture term nothing. Jumps below 1e-5 of
-            the objective are not looked for.
+        MixjaxWarning: the gap is not small, or was made so only by leaving a domain out; a domain is held at 0 because the law jumps
+            down there: it has a negative exponent, so that 0^exponent is infinite and the mixture term nothing (jumps below 1e-5 of
+            the objective are not looked for); the scale or a share is far from the fitted rows, or the fit says little (`extrapolated`).
 
     Source: Shukor et al. 2025, eq. (7, 8, 13).
     """
+    best = find_optimum(fit, N, D, weights, caps, floors, groups, fixed, pull)
+    warn_scale(fit, best.N, best.D, best.target_weights)
+    warn_shares(fit, best.weights)
+    return best
+
+
+def find_optimum(
+    fit: Fit,
+    N: float | None,
+    D: float | None,
+    weights: Mapping[str, float] | None = None,
+    caps: Mapping[str, float] | None = None,
+    floors: Mapping[str, float] | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    fixed: Mapping[str, float] | None = None,
+    pull: Pull | None = None,
+) -> Mixture:
+    """`optimal_mixture`, silent about how far from the fitted rows it is: for those who ask it many times."""
     law = fit.law_record()
     check_law(fit, law)
     scale = [_count(name, value, needed, fit.law) for name, value, needed in zip(("N", "D"), (N, D), terms(law, len(fit.domains)), strict=True)]
@@ -332,7 +351,7 @@ def _count(name: str, value: float | None, needed: bool, law: str) -> float | No
     """N or D as a positive number, None where it was not given and is not needed."""
     if value is None:
         if needed:
-            raise UserError("mixture", f"{name} is missing", f"the {law} law reads it: give a count")
+            raise UserError("mixture", f"{name} is missing", f"the {law} law reads it: give a count, e.g. -{name} {'7e9' if name == 'N' else '150e9'}")
         return None
     count = number(value, name, "a count")
     if not count > 0:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixjax.errors import UserError
+from mixjax.limits import check_names
 
 Floats = NDArray[np.float64]
 
@@ -51,9 +52,7 @@ def shares_of(weights: Mapping[str, float], domains: Sequence[str]) -> Floats:
     Raises:
         UserError: an unknown domain, a share that is negative or not a number, or shares that sum to 0.
     """
-    unknown = next((d for d in weights if d not in domains), None)
-    if unknown is not None:
-        raise UserError("mixture", f"no domain {unknown!r}", f"choose from {', '.join(domains)}")
+    check_names(weights, domains, "mixture")
     try:
         h = np.array([float(weights.get(d, 0.0)) for d in domains])
     except (TypeError, ValueError):

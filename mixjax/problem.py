@@ -105,7 +105,9 @@ def _log_scales(runs: Runs, law: Law) -> tuple[Floats, Floats, tuple[float, floa
             scale.append(1.0)
             continue
         if counts is None:
-            raise UserError(runs.name, f"no column {name}, which law {law.name!r} reads", "name the column, or take a law at fixed (N, D)")
+            raise UserError(
+                runs.name, f"no column {name}, which law {law.name!r} reads", f"name the column (--columns {name}=COLUMN), or take a law at fixed (N, D)"
+            )
         counted = counts - law.lag if name == "D" else counts
         if (counted <= 0).any():
             what = f"D of {int((counted <= 0).sum())} rows is not beyond the {law.lag:.4g} tokens that law {law.name!r} leaves out"

@@ -64,6 +64,8 @@ class Fit:
         units: N and D enter the law divided by these counts: (1, 1) for laws in counts.
         ranges: {"N": (low, high), "D": (low, high)} of the fitted rows, counts; absent where the law does not read them.
         made: how: versions, device, seed, starts, hops, seconds, data fingerprint.
+        share_ranges: {domain: (low, high)} of the fitted rows; empty where not known, as in files of before.
+        place: what messages call it: the file that it was loaded from.
     """
 
     law: str
@@ -78,6 +80,8 @@ class Fit:
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     made: Mapping[str, Any] = field(default_factory=dict)
     own_law: Any = field(default=None, repr=False, compare=False)
+    share_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    place: str = field(default="fit", repr=False, compare=False)
 
     def __str__(self) -> str:
         """One line a target: objective and how its search ended."""
@@ -97,18 +101,23 @@ class Fit:
         """The `Law`, from the registry or as handed to `fit` or `load_fit`.
 
         Raises:
-            UserError: a user's law that was not handed to `load_fit`.
+            UserError: a user's law that was not handed to `load_fit`, or parameters that are not those of the law.
         """
         from mixjax.law import find_law, is_built_in
 
         if self.own_law is None and not is_built_in(self.law):
-            raise UserError("fit", f"made with {self.law!r}, which is not a built-in law", "hand it over: load_fit(path, law=...) or --law FILE.py:NAME")
-        return find_law(self.own_law or self.law)
+            raise UserError(self.place, f"made with {self.law!r}, which is not a built-in law", "hand it over: load_fit(path, law=...) or --law FILE.py:NAME")
+        law = find_law(self.own_law or self.law)
+        k = 1 if law.own_domain else len(self.domains)
+        wanted = {p.name: (k,) * len(p.shape) for p in law.parameters}
+        for target in self.targets:
+            _check_params(self.place, target, self.law, {name: np.shape(value) for name, value in self.params[target].items()}, wanted)
+        return law
 
     def predict(
         self, N: ArrayLike | None = None, D: ArrayLike | None = None, h: ArrayLike | Mapping[str, ArrayLike] | None = None
     ) -> dict[str, NDArray[np.float64]]:
-        """Predicted losses {target: (rows,)}, or {target: ()} when N, D and h are all of one row.
+        """Predicted losses {target: (rows,)}, or {target: number} when N, D and h are all of one row.
 
         Args:
             N, D: counts, () or (rows,); may be left out for laws that do not read them.
@@ -139,7 +148,7 @@ class Fit:
         flat_n, flat_d = (np.broadcast_to(s, shape).reshape(rows) for s in sizes)
         flat_h = np.broadcast_to(weights, (*shape, weights.shape[-1])).reshape(rows, weights.shape[-1])
         out = predict(law, self.domains, {t: self.params[t] for t in self.targets}, flat_n, flat_d, flat_h)
-        return {t: losses.reshape(shape) for t, losses in out.items()}
+        return {t: losses.reshape(shape)[()] for t, losses in out.items()}
 
     def _weights(self, h: ArrayLike | Mapping[str, ArrayLike] | None) -> NDArray[np.float64]:
         """h as an array (..., k) in the order of the domains."""
@@ -179,6 +188,7 @@ class Fit:
 
     def to_dict(self) -> dict[str, Any]:
         """The content of the JSON file: plain lists, numbers and strings."""
+        shares = {"share_ranges": {d: list(ends) for d, ends in self.share_ranges.items()}} if self.share_ranges else {}
         return {
             "format": FORMAT,
             "schema": SCHEMA,
@@ -189,6 +199,7 @@ class Fit:
             "residual": self.residual,
             "units": {"N": self.units[0], "D": self.units[1]},
             "ranges": {name: list(ends) for name, ends in self.ranges.items()},
+            **shares,
             "fits": {
                 t: {
                     "objective": self.objective[t],
@@ -217,6 +228,21 @@ def _count(name: str, values: Any) -> NDArray[np.float64]:
     return counts
 
 
+def _check_params(place: str, target: str, law: str, found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Parameters of a target that are not those of the law, told in one line."""
+    if found == wanted:
+        return
+    missing, odd = ([name for name in one if name not in other] for one, other in ((wanted, found), (found, wanted)))
+    what = [f"lacks {', '.join(missing)}"] if missing else []
+    what += [f"has {', '.join(odd)} beyond them"] if odd else []
+    what += [f"has {name} of {_size(found[name])}, not of {_size(shape)}" for name, shape in wanted.items() if name in found and found[name] != shape]
+    raise UserError(place, f"the parameters of target {target!r} are not those of the {law} law: it {' and '.join(what)}", "fit again")
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "one number" if not shape else f"{shape[0]} numbers" if len(shape) == 1 else f"{shape} numbers"
+
+
 def load_fit(path: str | os.PathLike[str], law: Law | None = None) -> Fit:
     """Read a fit written by `Fit.save`.
 
@@ -224,44 +250,112 @@ def load_fit(path: str | os.PathLike[str], law: Law | None = None) -> Fit:
         law: the `Law` of a fit made with a user's own law.
 
     Raises:
-        UserError: no such file, not a fit, or written by a newer mixjax.
+        UserError: no such file, not a fit, damaged, or written by a newer mixjax. Whether the parameters are those of the law is
+            seen when the law is first needed, so that a fit loads without JAX.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(str(path), f"cannot be read ({error.strerror})", "name a file written by mixjax fit") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except json.JSONDecodeError as error:
+        what = f"is not JSON (line {error.lineno}: {error.msg})" if error.doc.strip() else "is empty"
+        raise UserError(str(path), what, "name a whole file written by mixjax fit, or fit again") from None
+    except (UnicodeDecodeError, RecursionError):
         raise UserError(str(path), "is not JSON", "name a file written by mixjax fit") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(str(path), "is not a mixjax fit", "name a file written by mixjax fit")
     if content.get("schema") != SCHEMA:
         raise UserError(str(path), f"has schema {content.get('schema')}, this mixjax reads {SCHEMA}", "use the mixjax that wrote it, or fit again")
     try:
-        return _from_dict(content, law)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(str(path), f"is damaged ({type(error).__name__}: {error})", "fit again") from None
+        return _from_dict(content, law, str(path))
+    except _DamagedError as error:
+        raise UserError(str(path), f"is damaged: {error}", "fit again") from None
 
 
-def _from_dict(content: dict[str, Any], law: Law | None) -> Fit:
-    fits = content["fits"]
-    targets = tuple(content["targets"])
-    for t in targets:
-        for name, value in fits[t]["params"].items():
-            if isinstance(value, list) and len(value) != len(content["domains"]):
-                raise ValueError(f"{name} of {t} has {len(value)} values for {len(content['domains'])} domains")
+class _DamagedError(Exception):
+    """What is wrong in the content of a file."""
+
+
+def _entry(content: Any, key: str, kind: type | tuple[type, ...] = object, where: str = "") -> Any:
+    """content[key], of this kind."""
+    if not isinstance(content, dict) or key not in content:
+        raise _DamagedError(f"there is no {key!r}{where}")
+    if not isinstance(content[key], kind) or (kind is int and isinstance(content[key], bool)):
+        raise _DamagedError(f"{key!r}{where} is {_shown(content[key])}")
+    return content[key]
+
+
+def _number(value: Any, what: str, least: float = -math.inf) -> float:
+    """A finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < least:
+        raise _DamagedError(f"{what} is {_shown(value)}")
+    return float(value)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _names(content: dict[str, Any], key: str) -> tuple[str, ...]:
+    found = _entry(content, key, list)
+    if not all(isinstance(name, str) for name in found) or len(set(found)) < len(found) or (key == "targets" and not found):
+        raise _DamagedError(f"{key!r} is {_shown(found)}")
+    return tuple(found)
+
+
+def _ranges(content: dict[str, Any], key: str) -> dict[str, tuple[float, float]]:
+    found = {}
+    for name, ends in _entry(content, key, dict).items():
+        if not isinstance(ends, list) or len(ends) != 2:
+            raise _DamagedError(f"{name!r} of {key!r} is {_shown(ends)}")
+        low, high = (_number(end, f"an end of {name!r} of {key!r}") for end in ends)
+        found[name] = (low, high)
+    return found
+
+
+def _param(value: Any, what: str, k: int) -> Any:
+    """A parameter: a number, or one for each domain."""
+    if not isinstance(value, list):
+        return _number(value, what)
+    if len(value) != k:
+        raise _DamagedError(f"{what} has {len(value)} values for {k} domains")
+    return np.array([_number(one, f"a value of {what}") for one in value], dtype=np.float64)
+
+
+def _searched(content: Any, where: str) -> Search:
+    """The record of a search."""
+    found = {name: _entry(content, name, int, where) for name in ("rows", "evaluations", "agreeing", "starts", "dropped")}
+    limits = _entry(content, "at_limit", list, where)
+    if not all(isinstance(name, str) for name in limits):
+        raise _DamagedError(f"'at_limit'{where} is {_shown(limits)}")
+    gradient = _number(_entry(content, "gradient", where=where), f"'gradient'{where}")
+    return Search(status=_entry(content, "status", str, where), gradient=gradient, at_limit=tuple(limits), **found)
+
+
+def _from_dict(content: dict[str, Any], law: Law | None, place: str) -> Fit:
+    """The fit that a file holds; everything but the names of the law's parameters is checked here."""
+    domains, targets = _names(content, "domains"), _names(content, "targets")
+    fits = {t: _entry(_entry(content, "fits", dict), t, dict, " in 'fits'") for t in targets}
+    params = {t: _entry(fits[t], "params", dict, f" of target {t!r}") for t in targets}
+    residual, units = _entry(content, "residual", str), _entry(content, "units", dict)
+    if residual not in ("loss", "log"):
+        raise _DamagedError(f"'residual' is {_shown(residual)}")
     return Fit(
-        law=content["law"],
-        domains=tuple(content["domains"]),
+        law=_entry(content, "law", str),
+        domains=domains,
         targets=targets,
-        params={t: {n: np.asarray(v, dtype=np.float64) if isinstance(v, list) else float(v) for n, v in fits[t]["params"].items()} for t in targets},
-        objective={t: float(fits[t]["objective"]) for t in targets},
-        search={t: Search(**(fits[t]["search"] | {"at_limit": tuple(fits[t]["search"]["at_limit"])})) for t in targets},
-        delta=float(content["delta"]),
-        residual=content["residual"],
-        units=(float(content["units"]["N"]), float(content["units"]["D"])),
-        ranges={name: (float(low), float(high)) for name, (low, high) in content["ranges"].items()},
-        made=content["made"],
+        params={t: {name: _param(value, f"{name!r} of target {t!r}", len(domains)) for name, value in params[t].items()} for t in targets},
+        objective={t: _number(_entry(fits[t], "objective", where=f" of target {t!r}"), f"'objective' of target {t!r}", 0.0) for t in targets},
+        search={t: _searched(_entry(fits[t], "search", dict, f" of target {t!r}"), f" of target {t!r}") for t in targets},
+        delta=_number(_entry(content, "delta"), "'delta'", 0.0),
+        residual=residual,
+        units=(_number(_entry(units, "N"), "'N' of 'units'", 0.0), _number(_entry(units, "D"), "'D' of 'units'", 0.0)),
+        ranges=_ranges(content, "ranges"),
+        made=_entry(content, "made", dict),
         own_law=law,
+        share_ranges=_ranges(content, "share_ranges") if "share_ranges" in content else {},
+        place=place,
     )
 
 

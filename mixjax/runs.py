@@ -277,7 +277,9 @@ def _weights(layout: _Layout, domains: Mapping[str, str]) -> Floats:
     if off[worst] > SUM_WARNED:
         name, line = layout.line(next(iter(domains.values())), worst)
         place = f"{name}, columns {', '.join(domains.values())}, line {line}"
-        raise UserError(place, f"domain weights sum to {total[worst]:.6g}, not to 1 within {SUM_WARNED:g}", "give shares that sum to 1")
+        percents = np.abs(total / 100.0 - 1.0).max() <= 0.01
+        remedy = "they look like percents: divide them by 100" if percents else "give shares that sum to 1"
+        raise UserError(place, f"domain weights sum to {total[worst]:.6g}, not to 1 within {SUM_WARNED:g}", remedy)
     if (rounded := int((off > SUM_SILENT).sum())) > 0:
         warn(layout.name, f"domain weights of {rounded} rows sum to 1 only within {off.max():.1e}", "they were divided by their sum")
     # What sums to 1 but for the rounding of the sum stays as it is: reading is idempotent.
@@ -345,6 +347,16 @@ def _report_copies(runs: Runs) -> None:
     copies = int(frame.drop(columns="D").duplicated().sum() - frame.duplicated().sum())
     if copies:
         warn(runs.name, f"{copies} rows are exact copies of another row of their run but for D", "leave them out with where: they carry no information")
+
+
+def warn_repeats(runs: Runs) -> None:
+    """Warn of rows that repeat another row in everything that is fitted: they count twice."""
+    if not runs.targets:
+        return
+    twice = to_frame(runs).duplicated().to_numpy()
+    if twice.any():
+        remedy = "remove them, or they count twice"
+        warn(runs.name, f"{int(twice.sum())} rows repeat another row exactly, the first of them in line {runs.rows[np.argmax(twice)]}", remedy)
 
 
 def _nearest(word: str, words: Any) -> str:

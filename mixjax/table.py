@@ -128,6 +128,10 @@ def _lines(path: Path, text: str, separator: str) -> tuple[list[str], list[int]]
             continue
         if not header:
             header = [cell.strip() for cell in cells]
+            _check_separator(path, start, header, separator)
+        elif any("\n" in cell and cell.count(separator) >= len(header) - 1 for cell in cells):  # a note of several lines may pass
+            what = f"line {start} has a quoted cell that goes on to line {reader.line_num}: a stray quote hides the lines between"
+            raise UserError(str(path), what, "close or remove the quote")
         elif len(cells) != len(header):
             raise UserError(str(path), f"line {start} has {len(cells)} cells, the header has {len(header)}", "give every line one cell per column")
         else:
@@ -135,6 +139,15 @@ def _lines(path: Path, text: str, separator: str) -> tuple[list[str], list[int]]
     if not header:
         raise UserError(str(path), "is empty", "give a CSV file with a header line")
     return header, lines
+
+
+def _check_separator(path: Path, line: int, header: list[str], separator: str) -> None:
+    """Refuse a header that is one cell because its separator is another one."""
+    names = {",": ",", ";": ";", "\t": "tab"}
+    other = next((mark for mark in names if mark != separator and len(header) == 1 and mark in header[0]), None)
+    if other is not None:
+        right = "commas" if separator == "," else "tabs (or name the file .csv)"
+        raise UserError(str(path), f"line {line}: the separator is {names[other]}", f"save the table with {right}")
 
 
 def _join(name: str, table: pd.DataFrame, other_name: str, other: pd.DataFrame, keys: list[str]) -> tuple[pd.DataFrame, dict[int, int]]:

@@ -140,3 +140,21 @@ def test_data_is_found_where_it_is_named_or_in_a_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("MIXJAX_DATA", str(elsewhere.parent))
     assert find_data((str(tmp_path / "there.csv"),)) == (str(elsewhere),)
     assert find_data((DEMO,)) == (DEMO,)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("data: builtin:demo\nlaw: jiont\n", "config.yaml, line 2: no law 'jiont'; did you mean 'joint'?"),
+        ("data: builtin:demo\nlaw: joint\ncompare: additive,joitn\n", "config.yaml, line 3: no law 'joitn'; did you mean 'joint'?"),
+        ("data: builtin:demo\nlaw: joint\nmix:\n  N: 7e9\n  D: 1e11\n  caps: {cdoe: 0.1}\n", "config.yaml, line 6: no domain 'cdoe'; did you mean 'code'?"),
+    ],
+)
+def test_names_in_values_are_told_with_their_line(tmp_path, capsys, lines, said):
+    from mixjax.cli import main
+
+    path = tmp_path / "config.yaml"
+    path.write_text(lines)
+    assert main(["run", str(path), "-o", str(tmp_path / "out"), "--no-cache"]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

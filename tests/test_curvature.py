@@ -9,12 +9,12 @@ import pytest
 
 import mixjax as mj
 from mixjax.curvature import dependence
-from mixjax.fitting import draw_starts
 from mixjax.law import Coefficients, Law, Parameter, find_law
 from mixjax.law.base import searched
 from mixjax.objective import Reweighted
 from mixjax.problem import make_problem, reweighted
 from mixjax.simulate import random_truth, simulate_runs
+from mixjax.starts import draw_starts
 
 GRID = [n for n in mj.laws() if find_law(n).coefficients is not None]
 

@@ -151,12 +151,13 @@ def test_flat_value_budget_move_and_robust(place, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", [["flat"], ["value", "--cap", "web=0.1"], ["budget", "--flops", "1e22"], ["robust"], ["move", "--improve", "maths=0.001"], ["move"]]
+    "command", [["flat"], ["value", "--cap", "web=0.1"], ["budget", "--flops", "1e22"], ["robust", "@"], ["move", "--improve", "maths=0.001"], ["move"]]
 )
 def test_tables_are_printed(place, capsys, command):
     scale = ["--no-cache"] if command[0] == "budget" else AT
     base = ["--base", place / "base.yaml"] if command[0] == "move" else []
-    code, out, err = run(capsys, command[0], place / "joint.json", *command[1:], *scale, *base)
+    more = [place / "joint.json" if word == "@" else word for word in command[1:]]
+    code, out, err = run(capsys, command[0], place / "joint.json", *more, *scale, *base)
     assert code == 0, err
     assert "web" in out
 
@@ -181,7 +182,21 @@ J = "joint.json"
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["mix", J, "-D", "1e11"], "N is missing"),
+        (["mix", J, "-D", "1e11"], "N is missing; the joint law reads it: give a count, e.g. -N 7e9"),
+        (["mix", J, *AT, "--cap", "wbe=0.5"], "--cap: no domain 'wbe'; did you mean 'web'?"),
+        (["mix", J, *AT, "--weights", "wbe=1"], "--weights: no target 'wbe'; did you mean 'web'?"),
+        (["mix", J, *AT, "--tokens", "wbe=1e9"], "--tokens: no domain 'wbe'; did you mean 'web'?"),
+        (["mix", J, *AT, "--limit", "wbe=1%"], "--limit: no target 'wbe'; did you mean 'web'?"),
+        (["mix", J, *AT, "--fix", "wbe=0.1"], "--fix: no domain 'wbe'; did you mean 'web'?"),
+        (["mix", J, *AT, "--fix", "web=0.5,code=0.6"], "fixed shares: they sum to 1.1, above 1"),
+        (["mix", J, *AT, "--limit", "web=0%,code=0%"], "limits: web, code cannot be met together"),
+        (["mix", J, *AT, "--limit", "code=-1%"], "-1 percent above its own best is out of reach: it cannot be below 0"),
+        (["mix", J, *AT, "--group", "g=web+code"], "--group: 'g' has neither --cap, --floor nor --fix"),
+        (["mix", J, *AT, "--export", "csv", "--json"], "--export: does not go with --json on stdout; write the export to a file with -o"),
+        (["mix", J, *AT, "--prior", "unknown.yaml", "--pull", "1"], "unknown.yaml: no domain 'books'"),
+        (["flat", J, *AT, "--eps", "-1"], "write for example 0.001"),
+        (["mix", J, *AT, "--tokens", "web=1e9", "--epochs", "0"], "write for example 4"),
+        (["robust", J, *AT], "robust: one fit has no other to disagree with; name two or more"),
         (["mix", J, "-N", "1e9"], "D is missing"),
         (["mix", J, *AT, "--weights", "x=1"], "no target 'x'"),
         (["mix", J, *AT, "--weights", "web=-1"], "has -1"),
@@ -229,7 +244,7 @@ J = "joint.json"
         (["move", J, *AT, "--base", "base.yaml", "--improve", "x=0.1"], "no target 'x'"),
         (["move", J, *AT, "--base", "base.yaml", "--improve", "maths=0.9"], "cannot be reached"),
         (["move", J, *AT, "--base", "base.yaml", "--cap", "web=0.5"], "outside its limits"),
-        (["robust", J, *AT, "--level", "1"], "below 1"),
+        (["robust", J, J, *AT, "--level", "1"], "below 1"),
         (["explore", J, "-N", "7e9", "-o", "out"], "-D: is missing"),
         (["explore", J, *AT, "-o", "out", "--only", "x"], "no part 'x'"),
         (["explore", J, *AT, "-o", "out", "--only", "laws"], "second fit"),

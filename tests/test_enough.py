@@ -11,12 +11,12 @@ import pytest
 import mixjax as mj
 from mixjax.decision.figures import enough_figure
 from mixjax.errors import UserError
-from mixjax.fitting import draw_starts
 from mixjax.law import find_law
 from mixjax.law.evaluate import predict
 from mixjax.problem import losses_at, make_problem, to_paper
 from mixjax.runs import Runs
 from mixjax.simulate import random_truth, simulate_runs
+from mixjax.starts import draw_starts
 from mixjax.validate.enough import Enough, enough_runs
 
 FEW: dict[str, Any] = {"starts": 6}

@@ -18,13 +18,14 @@ import pytest
 
 from mixjax.engine import batch
 from mixjax.errors import MixjaxWarning, UserError
-from mixjax.fitting import draw_starts, fit
+from mixjax.fitting import fit
 from mixjax.law import Coefficients, Law, Parameter, find_law, laws
 from mixjax.plan import design_mixtures
 from mixjax.problem import make_problem
 from mixjax.record import Fit, load_fit
 from mixjax.runs import read_runs
 from mixjax.simulate import known_fit, random_truth, simulate_runs
+from mixjax.starts import draw_starts
 from tests import reference
 
 LAWS = tuple(laws())

@@ -261,7 +261,7 @@ def test_a_group_capped_at_zero():
         ({"groups": {"g": ["d0", "d1"]}, "caps": {"g": 0.5}, "floors": {"g": 0.6}}, "cap of 'g': 0.5 is below its floor 0.6"),
         ({"fixed": {"d0": 0.5}, "caps": {"d0": 0.4}}, "fixed share of 'd0': 0.5 is above its cap 0.4"),
         ({"fixed": {"d0": 0.2}, "floors": {"d0": 0.4}}, "fixed share of 'd0': 0.2 is below its floor 0.4"),
-        ({"fixed": {"d0": 0.6, "d1": 0.6}}, "floors: they sum to 1.2"),
+        ({"fixed": {"d0": 0.6, "d1": 0.6}}, "fixed shares: they sum to 1.2"),
         ({"fixed": {"d0": -0.1}}, "fixed share of 'd0'"),
     ],
 )
@@ -297,7 +297,7 @@ def test_the_command(tmp_path, capsys):
     fit = additive(0)
     fit.save(str(tmp_path / "fit.json"))
     words = ["mix", str(tmp_path / "fit.json"), "-N", "7e9", "-D", "150e9", "--no-cache", "--json"]
-    more = ["--group", "pair=d0+d1,rest=d2+d3", "--cap", "pair=0.2", "--fix", "d4=0.05"]
+    more = ["--group", "pair=d0+d1", "--cap", "pair=0.2", "--fix", "d4=0.05"]
     assert main([*words, *more]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["weights"]["d0"] + found["weights"]["d1"] == pytest.approx(0.2, abs=1e-12)

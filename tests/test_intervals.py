@@ -125,6 +125,9 @@ def test_drift_is_the_slope_of_what_nothing_else_explains(fit, runs):
     found = measured_drift(members(smaller, 50, 0.0), replace(held, losses=losses), "run")
     # own variances 0.02^2 and 0; half their mean for both
     np.testing.assert_allclose([found["d0"], found["d1"]], [np.sqrt(0.75) * 0.02, np.sqrt(0.25) * 0.02], rtol=1e-6)
+    runaway = members(smaller, 50, 0.0)
+    runaway.params["d1"]["E"][:5] = np.inf
+    assert measured_drift(runaway, replace(held, losses=losses), "run") == pytest.approx(found)
     explained = measured_drift(members(smaller, 2000, 0.5), replace(held, losses=losses), "run")
     assert explained == {"d0": 0.0, "d1": 0.0}
 

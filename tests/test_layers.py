@@ -16,14 +16,15 @@ HOUSE = Path(mixjax.__file__).parent
 # Each may import from those before it, and from itself.
 ORDER = [
     "errors", "numerics", "score", "where", "table", "runs", "splits", "law", "design", "curvature", "objective", "problem", "engine", "search", "simplex",
-    "record", "summary", "fitting", "limits", "prior", "mixture", "mixtures", "plan", "simulate", "choose", "validate", "pipeline", "report", "export",
+    "record", "summary", "extrapolated", "fitting", "limits", "prior",
+    "mixture", "mixtures", "plan", "simulate", "choose", "validate", "pipeline", "report", "export",
     "decision", "planning", "config",
     "cli", "__main__",
 ]  # fmt: skip
 FILES = sorted(path for path in HOUSE.rglob("*.py") if path != HOUSE / "__init__.py")
 # The doors of compilation, and what batches without being one: a law is written for one mixture, so the
 # objective maps it over mixtures and the mixture over targets; the fit draws its starts.
-DOORS = {"engine/batch.py", "simplex/mirror.py", "simplex/many.py", "law/evaluate.py"}
+DOORS = {"engine/batch.py", "starts.py", "simplex/mirror.py", "simplex/many.py", "law/evaluate.py"}
 ALLOWED = {f"{name}.py": {"vmap"} for name in ("objective", "curvature", "mixture", "mixtures", "fitting", "decision/objectives")}
 PUBLIC = {
     "compare", "MixjaxWarning", "UserError", "fit", "Coefficients", "Law", "Parameter", "Units", "laws", "Mixture", "optimal_mixture", "power",

@@ -286,6 +286,20 @@ def test_mistakes_are_told_in_one_line(case):
         assert "\n" not in str(caught.value)
 
 
+def test_a_best_mixture_of_one_domain_is_told_what_to_do():
+    params = {"E": 1.5, "C": np.array([2.5, 1.0, 0.5]), "gamma": np.ones(3), "A": 300.0, "alpha": 0.34, "B": 1500.0, "beta": 0.36}
+    fit = known_fit("additive", ["a", "b", "c"], {"t": params})
+    goal, runs = mj.Goal(fit, 1e9, 2e10), experiment(fit)
+    assert goal.best().weights["a"] > 0.999
+    with pytest.raises(mj.UserError, match=r"give domains that it leaves out a floor \(--floor b=0.02\), or aim at the parameters \(--aim d-optimal\)"):
+        mj.next_runs(goal, runs)
+    with pytest.raises(mj.UserError, match=r"widen caps and floors, or aim"):
+        mj.next_runs(goal.but(caps={"b": 0.0, "c": 0.0}), runs)
+    found = mj.next_runs(goal, runs, 2, aim="d-optimal")
+    assert all(r.gain > 0 and r.information > 0 and r.share_sd == r.regret == 0 for r in found.runs)
+    assert mj.next_runs(goal.but(floors={"b": 0.02}), runs, aim="d-optimal").runs[0].gain > 0
+
+
 # --- In simulation -------------------------------------------------------------------------------
 
 

@@ -205,23 +205,29 @@ def with_fit(**changes) -> dict:
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("", "is not JSON"),
-        ('{"format": "mixjax fit", "schema": 1, "law"', "is not JSON"),
+        ("", "is empty; name a whole file written by mixjax fit, or fit again"),
+        ('{"format": "mixjax fit", "schema": 1, "law"', "is not JSON (line 1: Expecting ':' delimiter); name a whole file written by mixjax fit, or fit again"),
         ("N,D,h\n1,2,3\n", "is not JSON"),
         ("[1, 2]", "is not a mixjax fit"),
         ('{"format": "something else"}', "is not a mixjax fit"),
         (damaged(schema=SCHEMA + 1), f"has schema {SCHEMA + 1}, this mixjax reads {SCHEMA}; use the mixjax that wrote it"),
         (damaged(schema=...), f"has schema None, this mixjax reads {SCHEMA}"),
-        (damaged(fits=...), "is damaged (KeyError: 'fits')"),
-        (damaged(targets=["wiki", "arxiv"]), "is damaged (KeyError: 'arxiv')"),
-        (damaged(delta="small"), "is damaged (ValueError"),
-        (damaged(units=None), "is damaged (TypeError"),
-        (damaged(ranges={"N": [1.0]}), "is damaged (ValueError"),
-        (damaged(ranges=[1.0]), "is damaged (AttributeError"),
-        (damaged(fits=with_fit(params=None)), "is damaged (AttributeError"),
-        (damaged(fits=with_fit(params={"E": None})), "is damaged (TypeError"),
-        (damaged(fits=with_fit(params={"C": [1.0, "two"]})), "is damaged (ValueError"),
-        (damaged(fits=with_fit(search={"at_limit": []})), "is damaged (TypeError"),
+        (damaged(fits=...), "is damaged: there is no 'fits'; fit again"),
+        (damaged(ranges=...), "is damaged: there is no 'ranges'; fit again"),
+        (damaged(targets=["wiki", "arxiv"]), "is damaged: there is no 'arxiv' in 'fits'"),
+        (damaged(delta="small"), "is damaged: 'delta' is \"small\""),
+        (damaged(units=None), "is damaged: 'units' is null"),
+        (damaged(ranges={"N": [1.0]}), "is damaged: 'N' of 'ranges' is [1.0]"),
+        (damaged(ranges=[1.0]), "is damaged: 'ranges' is [1.0]"),
+        (damaged(residual="square"), "is damaged: 'residual' is \"square\""),
+        (damaged(domains=["web", "web", "code"]), "is damaged: 'domains' is"),
+        (damaged(share_ranges={"web": [0.1, None]}), "is damaged: an end of 'web' of 'share_ranges' is null"),
+        (damaged(fits=with_fit(params=None)), "is damaged: 'params' of target 'wiki' is null"),
+        (damaged(fits=with_fit(params={"E": None})), "is damaged: 'E' of target 'wiki' is null"),
+        (damaged(fits=with_fit(params={"C": [1.0, "two"]})), "is damaged: 'C' of target 'wiki' has 2 values for 3 domains"),
+        (damaged(fits=with_fit(params={"C": [1.0, "two", 3.0]})), "is damaged: a value of 'C' of target 'wiki' is \"two\""),
+        (damaged(fits=with_fit(objective=float("nan"))), "is damaged: 'objective' of target 'wiki' is NaN"),
+        (damaged(fits=with_fit(search={"at_limit": []})), "is damaged: there is no 'rows' of target 'wiki'"),
     ],
     ids=lambda value: None if len(value) > 40 else value,
 )
@@ -232,6 +238,41 @@ def test_load_says_what_is_wrong(tmp_path, text, what):
         load_fit(path)
     assert str(error.value).startswith(f"{path}: {what}")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"law": "joint"}, "the parameters of target 'wiki' are not those of the joint law: it lacks C_A, gamma_A, C_B, gamma_B and has A, B beyond them"),
+        (
+            {"fits": {t: {**f, "params": {n.replace("C", "Cx"): v for n, v in f["params"].items()}} for t, f in FIT.to_dict()["fits"].items()}},
+            "the parameters of target 'wiki' are not those of the additive law: it lacks C and has Cx beyond them",
+        ),
+        (
+            {"fits": with_fit(params=FIT.to_dict()["fits"]["wiki"]["params"] | {"C": 1.0, "E": [1.0, 2.0, 3.0]})},
+            "it has E of 3 numbers, not of one number and has C of one number, not of 3 numbers",
+        ),
+    ],
+    ids=["another law", "another name", "another shape"],
+)
+def test_parameters_of_another_law_are_refused_when_the_law_is_needed(tmp_path, changes, what):
+    path = tmp_path / "fit.json"
+    path.write_text(damaged(**changes), encoding="utf-8")
+    fit = load_fit(path)
+    with pytest.raises(UserError) as error:
+        fit.predict(N, D, H)
+    assert str(error.value).startswith(f"{path}: ")
+    assert what in str(error.value)
+    assert str(error.value).endswith("; fit again")
+
+
+def test_files_without_the_ranges_of_shares_load(tmp_path):
+    fit = replace(FIT, share_ranges={"web": (0.1, 0.5), "code": (0.0, 1 / 3), "books": (0.2, 0.2)})
+    fit.save(tmp_path / "fit.json")
+    assert load_fit(tmp_path / "fit.json").share_ranges == fit.share_ranges
+    FIT.save(tmp_path / "old.json")
+    assert "share_ranges" not in json.loads((tmp_path / "old.json").read_text(encoding="utf-8"))
+    assert load_fit(tmp_path / "old.json").share_ranges == {}
 
 
 def test_load_of_a_file_that_is_not_text(tmp_path):

@@ -142,3 +142,10 @@ def test_a_resample_without_rows_is_refused(fit, runs):
 def test_an_ensemble_has_a_length(fit):
     params = {t: {name: np.stack([np.asarray(v)] * 3) for name, v in fit.params[t].items()} for t in fit.targets}
     assert len(Ensemble(fit, params, {t: np.zeros(3) for t in fit.targets})) == 3
+
+
+def test_progress_is_told_from_the_first_minima_on(fit, runs):
+    shares: list[float] = []
+    mj.refit(fit, runs, np.ones((2, len(runs))), watch=shares.append)
+    assert shares == sorted(shares)
+    assert shares[0] < 0.2 < shares[-1] <= 1.0

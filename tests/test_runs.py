@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixjax.errors import MixjaxWarning, UserError
-from mixjax.runs import read_runs, to_frame
+from mixjax.runs import read_runs, to_frame, warn_repeats
 from tests.data import reference_data
 
 HEADER = "N,D,h_a,h_b,loss_x,loss_y,split,run"
@@ -309,7 +309,7 @@ def test_lines_are_those_of_the_file(write):
         (b"\n1,2\n", "has no rows"),
         (b"N,D,loss_x\n1,2,3\n1,2\n", "line 3 has 2 cells, the header has 3"),
         (b"N,D,loss_x\n\n1,2,3,\n", "line 3 has 4 cells, the header has 3"),
-        (b"N;D;loss_x\n1;2;3\n", "columns are N;D;loss_x"),
+        (b"N;D;loss_x\n1;2;3\n", "the separator is ;"),
         (b'[\n{"N": 1, "D": 2}\n]\n', "line 2 has 2 cells"),
         (b"a\0b,c\n1,2\n", "cannot be printed"),
         (b'"N\nx",D\n1,2\n', "cannot be printed"),
@@ -576,3 +576,26 @@ def test_slimpajama_in_full():
         "openhermes": 3,
         "arxiv": 0,
     }
+
+
+@pytest.mark.parametrize(
+    ("lines", "what"),
+    [
+        (["N;D;h_a;h_b;loss_x", "1;2;0.5;0.5;3"], "line 1: the separator is ;; save the table with commas"),
+        (["N\tD\tloss_x", "1\t2\t3"], "line 1: the separator is tab; save the table with commas"),
+        (["N,D,h_a,h_b,loss_x", "1,2,40,60,3", "1,3,30,70,3"], "sum to 100, not to 1 within 0.001; they look like percents: divide them by 100"),
+        (["N,D,loss_x", '1,2,"3', "1,3,3", "1,4,3"], "line 2 has a quoted cell that goes on to line 4: a stray quote hides the lines between; close or remove"),
+        (["N,D,loss_x", '1,2,"3', '1,3,"3', "1,4,3"], "line 2 has a quoted cell that goes on to line 3: a stray quote"),
+    ],
+    ids=["semicolons", "tabs", "percents", "a stray quote", "two stray quotes"],
+)
+def test_usual_mistakes_are_told_with_their_remedy(write, lines, what):
+    with pytest.raises(UserError) as error:
+        read_runs(write(*lines))
+    assert what in str(error.value)
+
+
+def test_rows_that_repeat_exactly_are_told(write):
+    runs = read_runs(write("N,D,h_a,h_b,loss_x", "1,2,0.5,0.5,3", "1,3,0.5,0.5,2.9", "1,2,0.5,0.5,3"))
+    with pytest.warns(MixjaxWarning, match="1 rows repeat another row exactly, the first of them in line 4; remove them"):
+        warn_repeats(runs)

@@ -14,19 +14,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from mixjax.decision.goal import Goal
+    from mixjax.record import Fit
 
 _fit_argument = click.argument("fit_file", metavar="FIT.json")
 
 
 def ask(fit_file: str, how: Mapping[str, Any], goal: Mapping[str, Any], scale: Mapping[str, float] | None = None) -> Goal:
-    """The goal that the options of a command describe; the figure's file is checked before any work."""
+    """The goal that the options of a command describe; the figure's file is checked before any work, doubts about the fit and the scale are told."""
     from mixjax.cli import files
     from mixjax.cli.runtime import use_cache
     from mixjax.decision.goal import Goal
+    from mixjax.extrapolated import warn_scale
 
     check_figure(how.get("figure"), fit_file)
     fitted = files.read_fit(fit_file, how.get("law_file"))
     asked = Goal(fitted, **options.problem(fitted, scale or {}, goal))
+    warn_scale(fitted, asked.N, asked.D, asked.shares)
     use_cache(how["cache"])
     return asked
 
@@ -40,13 +43,16 @@ def check_figure(path: str | None, *inputs: str) -> None:
     files.check_output(path, inputs)
 
 
-def show(found: Any, how: Mapping[str, Any], draw: Callable[[Any], Figure]) -> None:
-    """Print a result as a table or as JSON, and draw its figure where one is wanted."""
+def show(found: Any, how: Mapping[str, Any], draw: Callable[[Any], Figure], fit: Fit | None = None, weights: Mapping[str, float] | None = None) -> None:
+    """Print a result as a table or as JSON, and draw its figure where one is wanted; weights: of the mixture that it recommends, of this fit."""
     from pathlib import Path
 
     from mixjax.cli import files
+    from mixjax.extrapolated import warn_shares
     from mixjax.report import write_figure
 
+    if fit is not None and weights is not None:
+        warn_shares(fit, weights)
     if how.get("figure") is not None:
         write_figure(Path(how["figure"]), draw(found))
     if how["as_json"]:
@@ -70,17 +76,20 @@ def judge(fit_file: str, mixtures: str, scale: Mapping[str, float], goal: Mappin
     \b
       mixjax judge fit.json mixtures.yaml -N 7e9 -D 150e9
     """
-    from mixjax.cli.mixtures import read_mixtures
+    from mixjax.cli.mixtures import check_mixtures, read_mixtures
     from mixjax.decision.compare import compare_mixtures
     from mixjax.decision.figures import compare_figure
 
     own = read_mixtures(mixtures)
-    show(compare_mixtures(ask(fit_file, how, goal, scale), own), how, compare_figure)
+    asked = ask(fit_file, how, goal, scale)
+    check_mixtures(asked.fit, mixtures, own)
+    found = compare_mixtures(asked, own)
+    show(found, how, compare_figure, asked.fit, found.mixtures["optimum"].weights)
 
 
 @click.command(short_help="How far each share may go from the optimum.")
 @_fit_argument
-@click.option("--eps", type=options.Count(), default=0.001, show_default=True, help="Loss that may be given up, relative: 0.001 is 0.1 percent.")
+@click.option("--eps", type=options.Count("0.001"), default=0.001, show_default=True, help="Loss that may be given up, relative: 0.001 is 0.1 percent.")
 @options.scale_options
 @options.goal_options
 @options.how_options
@@ -95,7 +104,9 @@ def flat(fit_file: str, eps: float, scale: Mapping[str, float], goal: Mapping[st
     from mixjax.decision.figures import region_figure
     from mixjax.decision.region import flat_region
 
-    show(flat_region(ask(fit_file, how, goal, scale), eps), how, region_figure)
+    asked = ask(fit_file, how, goal, scale)
+    found = flat_region(asked, eps)
+    show(found, how, region_figure, asked.fit, {d: interval.best for d, interval in found.intervals.items()})
 
 
 @click.command(short_help="What more tokens of a domain, or a looser limit, would bring.")
@@ -113,14 +124,17 @@ def value(fit_file: str, at: str | None, scale: Mapping[str, float], goal: Mappi
       mixjax value fit.json -N 7e9 -D 150e9 --tokens wikipedia=4e9 --epochs 4
     """
     from mixjax.cli import files
-    from mixjax.cli.mixtures import read_mixture
+    from mixjax.cli.mixtures import check_mixtures, read_mixture
     from mixjax.decision.margin import marginal_values, price_limits
+    from mixjax.extrapolated import warn_shares
 
     weights = None if at is None else read_mixture(at)
     if "figure" in how:
         raise UserError("--figure", "this command draws none", "leave it out")
     asked = ask(fit_file, how, goal, scale)
+    check_mixtures(asked.fit, at, {} if weights is None else {"at": weights})
     margins = marginal_values(asked, weights)
+    warn_shares(asked.fit, margins.weights)
     limits = price_limits(asked) if asked.caps or asked.floors else None
     if how["as_json"]:
         files.print_json(margins.to_dict() | ({} if limits is None else {"limits": limits.to_dict()}))
@@ -130,7 +144,7 @@ def value(fit_file: str, at: str | None, scale: Mapping[str, float], goal: Mappi
 
 @click.command(short_help="Model size, tokens and mixture for a compute budget.")
 @_fit_argument
-@click.option("--flops", type=options.Count(), required=True, help="Training compute, 6 N D, e.g. 1e22.")
+@click.option("--flops", type=options.Count("1e22"), required=True, help="Training compute, 6 N D, e.g. 1e22.")
 @options.goal_options
 @options.how_options
 def budget(fit_file: str, flops: float, goal: Mapping[str, Any], how: Mapping[str, Any]) -> None:
@@ -143,12 +157,15 @@ def budget(fit_file: str, flops: float, goal: Mapping[str, Any], how: Mapping[st
     """
     from mixjax.decision.budget import compute_optimal
     from mixjax.decision.figures import budget_figure
+    from mixjax.extrapolated import warn_scale
 
     supply = {name: goal[name] for name in ("tokens", "epochs") if name in goal}
     if "epochs" in supply and "tokens" not in supply:
         raise UserError("--epochs", "needs --tokens", "say how many tokens there are, e.g. --tokens wikipedia=4e9")
     asked = ask(fit_file, how, {name: x for name, x in goal.items() if name not in supply})
-    show(compute_optimal(asked, flops, **supply), how, budget_figure)
+    found = compute_optimal(asked, flops, **supply)
+    warn_scale(asked.fit, found.mixture.N, found.mixture.D, {})
+    show(found, how, budget_figure, asked.fit, found.mixture.weights)
 
 
 @click.command(short_help="Steps from the mixture in use towards the optimum.")
@@ -183,7 +200,7 @@ def move(
       mixjax move fit.json -N 7e9 -D 150e9 --base base.yaml --runs runs.csv
       mixjax move fit.json -N 7e9 -D 150e9 --base base.yaml --improve code=0.02,web=0
     """
-    from mixjax.cli.mixtures import read_mixture
+    from mixjax.cli.mixtures import check_mixtures, read_mixture
     from mixjax.decision.figures import moves_figure
     from mixjax.decision.moves import Start, trust_path
     from mixjax.decision.reach import smallest_move
@@ -193,6 +210,8 @@ def move(
         raise UserError("--figure", "one move has none", "leave out --figure or --improve")
     asked = ask(fit_file, how, goal, scale)
     start = Start(weights, goal.get("tokens"), None if runs is None else trained(runs, asked))
+    check_mixtures(asked.fit, base, {"base": weights})
+    options.check_known({"improve": improve}, asked.fit)
     show(trust_path(asked, start, **path) if improve is None else smallest_move(asked, start, improve), how, moves_figure)
 
 
@@ -221,11 +240,15 @@ def robust(fit_files: tuple[str, ...], level: float, mixtures: str | None, scale
       mixjax robust joint.json additive.json -N 7e9 -D 150e9 --level 0.9
     """
     from mixjax.cli import files
-    from mixjax.cli.mixtures import read_mixtures
+    from mixjax.cli.mixtures import check_mixtures, read_mixtures
     from mixjax.decision.figures import robust_figure
     from mixjax.decision.robust import robust_mixture
 
+    if len(fit_files) < 2:
+        raise UserError("robust", "one fit has no other to disagree with", "name two or more: fits of other laws, of parts of the runs, or of other seeds")
     others = {} if mixtures is None else read_mixtures(mixtures)
     asked = ask(fit_files[0], how, goal, scale)
     fits = [asked.fit, *(files.read_fit(path, how.get("law_file")) for path in fit_files[1:])]
-    show(robust_mixture(asked, fits, level, others), how, robust_figure)
+    check_mixtures(asked.fit, mixtures, others)
+    found = robust_mixture(asked, fits, level, others)
+    show(found, how, robust_figure, asked.fit, found.mixtures["robust"].weights)

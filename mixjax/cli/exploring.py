@@ -229,7 +229,7 @@ def _request(
 ) -> Request:
     """The files read and checked."""
     from mixjax.cli import files
-    from mixjax.cli.mixtures import read_mixture
+    from mixjax.cli.mixtures import mixture_for
 
     missing = next((name for name in "ND" if scale.get(name) is None), None)
     if missing is not None:
@@ -237,7 +237,7 @@ def _request(
     asked = ask(fit_file, how, goal, scale)
     everywhere = asked.but(caps=goal.get("cap"))
     beside = None if other is None else everywhere.but(fit=files.read_fit(other, how.get("law_file")), weights=asked.shares)
-    weights = None if base is None else asked.named(asked.array(read_mixture(base)))
+    weights = None if base is None else asked.named(asked.array(mixture_for(asked.fit, base)))
     supply = {name: goal[name] for name in ("tokens", "epochs") if name in goal}
     return Request(asked, everywhere, beside, weights, rest["domains"], rest["runs"], supply)
 
@@ -251,7 +251,7 @@ def _draw(request: Request, only: tuple[str, ...] | None) -> tuple[dict[str, Any
         except UserError as error:
             if only:
                 raise
-            left_out[name] = str(error)
+            left_out[name] = str(error).removeprefix(f"{name}: ")
     return results, figures, left_out
 
 

@@ -148,8 +148,8 @@ def read_table(table: Mapping[str, Any], targets: Sequence[str] | None = None) -
     return read_runs(source, where=table.get("where"), columns=table.get("columns"), on=table.get("on"), targets=targets)
 
 
-def read_points(path: str, columns: Mapping[str, Any] | None, fitted: Fit) -> tuple[pd.DataFrame, Runs]:
-    """A table of points to predict at: as it stands in the file, text untouched, and checked; row by row the same."""
+def read_points(path: str, columns: Mapping[str, Any] | None, fitted: Fit | None = None) -> tuple[pd.DataFrame, Runs]:
+    """A table of points: as it stands in the file, text untouched, and checked; row by row the same. fitted: whose predictions will be added to it."""
     import pandas as pd
 
     from mixjax.runs import read_runs
@@ -162,7 +162,7 @@ def read_points(path: str, columns: Mapping[str, Any] | None, fitted: Fit) -> tu
         separator = "\t" if ".tsv" in Path(path).suffixes else ","
         text = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig")
         content = text.iloc[: len(runs)]  # both skip blank lines; `rows` are lines of the file, of which a cell may hold several
-    replaced = [f"loss_{t}" for t in fitted.targets if f"loss_{t}" in content]
+    replaced = [f"loss_{t}" for t in (() if fitted is None else fitted.targets) if f"loss_{t}" in content]
     if replaced:
         warn(path, f"has {', '.join(replaced)} already", "the predictions take their place in the output")
     return content.copy(), runs
@@ -177,6 +177,12 @@ def write_table(content: pd.DataFrame, path: str | None, to_stdout: bool = False
         write_text(path, text)
     elif to_stdout:
         click.echo(text, nl=False)
+
+
+def say_saved(path: str | None) -> None:
+    """Where the result is, on stderr; nothing without a file."""
+    if path is not None:
+        click.echo(f"saved: {path}", err=True)
 
 
 def say_interrupted(path: str | None) -> int:

@@ -9,12 +9,13 @@ import click
 
 from mixjax.cli import options
 from mixjax.cli.deciding import ask, show
-from mixjax.errors import UserError
+from mixjax.errors import UserError, warn
 
 if TYPE_CHECKING:
     from mixjax.decision.balance import Balanced, Limited
     from mixjax.decision.goal import Goal
     from mixjax.decision.support import Fewer
+    from mixjax.record import Fit
 
 _fit_argument = click.argument("fit_file", metavar="FIT.json")
 _PERCENT = "%"
@@ -63,33 +64,48 @@ def mix(
     from mixjax.decision.goal import Goal
     from mixjax.decision.margin import price_limits
     from mixjax.decision.supply import epochs_of
-    from mixjax.export import export_mixture
-    from mixjax.mixture import optimal_mixture
+    from mixjax.export import NEED_PATHS, export_mixture
+    from mixjax.extrapolated import warn_scale, warn_shares
+    from mixjax.limits import check_groups
+    from mixjax.mixture import find_optimum, optimal_mixture
     from mixjax.record import write_text
 
     _check_kind(kind)
     _check_export(export, fit_file)
+    if as_json and "form" in export and "output" not in export:
+        raise UserError("--export", "does not go with --json on stdout", "write the export to a file with -o, or leave one of them out")
     fitted = files.read_fit(fit_file, law_file)
-    problem = options.problem(fitted, scale, goal)
     named = {name: _plus(text) for name, text in (groups or {}).items()}
+    problem = options.problem(fitted, scale, goal, named)
+    options.check_known({"fix": fix, "limit": kind.get("limit"), "path": export.get("paths")}, fitted, named)
+    check_groups(named, fitted.domains)
+    idle = next((name for name in named if not any(name in (given or {}) for given in (goal.get("cap"), goal.get("floor"), fix))), None)
+    if idle is not None:
+        raise UserError("--group", f"{idle!r} has neither --cap, --floor nor --fix, and so changes nothing", f"write for example --cap {idle}=0.5")
     use_cache(cache)
     held: dict[str, Any] = {side: {**(problem[side] or {}), **(fix or {})} for side in ("caps", "floors")}
     asked = Goal(fitted, **(problem | held), groups=named)
     if {"worst", "limit", "most_domains"} & kind.keys():
-        optimal_mixture(fitted, **problem, groups=named, fixed=fix)  # complains about a fixed share by that name
+        find_optimum(fitted, **problem, groups=named, fixed=fix)  # complains about a fixed share by that name
         best = _of_kind(asked, kind)
         content, text = best.to_dict(), str(best)
         weights = content["weights"]
+        warn_scale(fitted, asked.N, asked.D, asked.shares)
+        warn_shares(fitted, weights)
     else:
-        best = optimal_mixture(fitted, **problem, groups=named, fixed=fix, pull=_pull(kind))
+        best = optimal_mixture(fitted, **problem, groups=named, fixed=fix, pull=_pull(fitted, kind))
         content, text, weights = best.to_dict(), str(best), best.weights
         if best.bound and "prior" not in kind:
             limits = price_limits(asked)
             content |= {"unconstrained": limits.free.to_dict(), "cost": limits.cost, "prices": limits.prices}
             text += f"\n\nwithout limits, and what they cost:\n{limits}"
     exported = export_mixture(weights, export["form"], asked.D, export.get("paths"), max(1.0, goal.get("epochs", 1.0))) if "form" in export else None
+    unnamed = [d for d, w in weights.items() if w > 0 and d not in export.get("paths", {})] if export.get("form") in NEED_PATHS else []
+    if unnamed:
+        warn("--export", f"no --path of {', '.join(unnamed)}: their names stand for their data", f"write --path {unnamed[0]}=PATH")
     if exported is not None and "output" in export:
         write_text(export["output"], exported)
+        files.say_saved(export["output"])
     epochs = epochs_of(weights, goal.get("tokens"), asked.D)
     if as_json:
         files.print_json(content | ({"epochs": epochs} if epochs else {}))
@@ -116,7 +132,7 @@ def pareto(
     \b
       mixjax pareto fit.json -N 7e9 -D 150e9 --between code=github+stackexchange,text=c4+book --mixtures base.yaml
     """
-    from mixjax.cli.mixtures import read_mixtures
+    from mixjax.cli.mixtures import check_mixtures, read_mixtures
     from mixjax.decision.front import pareto_front
     from mixjax.decision.front_figure import front_figure
 
@@ -124,7 +140,9 @@ def pareto(
         raise UserError("--between", "is missing", "name two or three groups of targets, e.g. --between code=github,text=c4+book")
     own = {} if mixtures is None else read_mixtures(mixtures)
     groups = {name: _plus(text) for name, text in between.items()}
-    show(pareto_front(ask(fit_file, how, goal, scale), groups, own), how, front_figure)
+    asked = ask(fit_file, how, goal, scale)
+    check_mixtures(asked.fit, mixtures, own)
+    show(pareto_front(asked, groups, own), how, front_figure)
 
 
 # --- What mix is asked for -----------------------------------------------------------------------
@@ -169,18 +187,18 @@ def _of_kind(goal: Goal, kind: Mapping[str, Any]) -> Balanced | Limited | Fewer:
 
 def _references(goal: Goal, kind: Mapping[str, Any]) -> dict[str, float] | None:
     """Losses of the mixture that --relative-to names."""
-    from mixjax.cli.mixtures import read_mixture
+    from mixjax.cli.mixtures import mixture_for
 
     if "relative_to" not in kind:
         return None
-    return {t: float(x) for t, x in goal.losses(goal.array(read_mixture(kind["relative_to"]))).items()}
+    return {t: float(x) for t, x in goal.losses(goal.array(mixture_for(goal.fit, kind["relative_to"]))).items()}
 
 
-def _pull(kind: Mapping[str, Any]) -> Any:
-    from mixjax.cli.mixtures import read_mixture
+def _pull(fitted: Fit, kind: Mapping[str, Any]) -> Any:
+    from mixjax.cli.mixtures import mixture_for
     from mixjax.prior import Pull
 
-    return Pull(read_mixture(kind["prior"]), kind["pull"]) if "prior" in kind else None
+    return Pull(mixture_for(fitted, kind["prior"]), kind["pull"]) if "prior" in kind else None
 
 
 def _limits(given: Mapping[str, str]) -> tuple[dict[str, float], dict[str, float]]:

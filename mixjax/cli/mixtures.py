@@ -6,9 +6,12 @@ import csv
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mixjax.errors import UserError
+
+if TYPE_CHECKING:
+    from mixjax.record import Fit
 
 _REMEDY = "write DOMAIN: SHARE lines, or NAME: {DOMAIN: SHARE, ...} for several mixtures"
 
@@ -48,6 +51,21 @@ def read_mixture(path: str) -> dict[str, float]:
     if len(found) != 1:
         raise UserError(path, f"holds {len(found)} mixtures ({', '.join(found)})", "name a file of one")
     return next(iter(found.values()))
+
+
+def mixture_for(fitted: Fit, path: str) -> dict[str, float]:
+    """The one mixture of a file, of domains of a fit."""
+    found = read_mixture(path)
+    check_mixtures(fitted, path, {path: found})
+    return found
+
+
+def check_mixtures(fitted: Fit, path: str | None, mixtures: Mapping[str, Mapping[str, float]]) -> None:
+    """Refuse a domain of a file's mixtures that the fit does not have, by the name of the file."""
+    from mixjax.limits import check_names
+
+    for mixture in mixtures.values():
+        check_names(mixture, fitted.domains, str(path), "domain")
 
 
 def _yaml(path: str, text: str) -> Any:

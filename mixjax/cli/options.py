@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,9 +18,12 @@ Command = Callable[..., Any]
 
 
 class Count(click.ParamType):
-    """A positive number such as 7e9."""
+    """A positive number such as 7e9, or what the option has for an example."""
 
     name = "count"
+
+    def __init__(self, example: str = "7e9") -> None:
+        self.example = example
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number, or click's complaint about the option."""
@@ -29,7 +32,7 @@ class Count(click.ParamType):
         except ValueError:
             count = math.nan
         if not (math.isfinite(count) and count > 0):
-            self.fail(f"{value!r} is not a positive number; write for example 7e9", param, ctx)
+            self.fail(f"{value!r} is not a positive number; write for example {self.example}", param, ctx)
         return count
 
 
@@ -180,7 +183,7 @@ _search = _gathered(
             "--starts", type=click.IntRange(min=1), metavar="S", help="Random starts per target.  [default: enough for the laws of the paper]"
         ),
         "hops": click.option("--hops", type=click.IntRange(min=0), metavar="H", help="Basin hops after a start.  [default: likewise]"),
-        "delta": click.option("--delta", type=Count(), metavar="X", help="Of the Huber loss.  [default: 1e-3]"),
+        "delta": click.option("--delta", type=Count("1e-3"), metavar="X", help="Of the Huber loss.  [default: 1e-3]"),
         "precision": click.option("--precision", type=click.Choice(["float64", "float32"]), help="Of the search.  [default: float64]"),
         "residual": click.option("--residual", type=click.Choice(["loss", "log"]), help="Residual of the loss or of its logarithm.  [default: loss]"),
         "seed": click.option("--seed", type=click.IntRange(min=0), metavar="I", help="Same seed, same answer on one machine.  [default: 0]"),
@@ -192,7 +195,7 @@ scale_options = _gathered(
     "scale",
     {
         "N": click.option("-N", "N", type=Count(), help="Parameters of the network to be trained, e.g. 7e9."),
-        "D": click.option("-D", "D", type=Count(), help="Tokens it will be trained on, e.g. 150e9."),
+        "D": click.option("-D", "D", type=Count("150e9"), help="Tokens it will be trained on, e.g. 150e9."),
     },
 )
 how_options = _gathered(
@@ -235,19 +238,34 @@ goal_options = _gathered(
         "cap": pairs_option("--cap", help="Largest weight of a domain."),
         "floor": pairs_option("--floor", help="Smallest weight of a domain."),
         "tokens": pairs_option("--tokens", help="Tokens that there are of a domain: caps its weight at tokens * epochs / D."),
-        "epochs": click.option("--epochs", type=Count(), metavar="X", help="How often tokens may be seen, with --tokens.  [default: 1]"),
+        "epochs": click.option("--epochs", type=Count("4"), metavar="X", help="How often tokens may be seen, with --tokens.  [default: 1]"),
     },
 )
 
 
-def problem(fitted: Fit, scale: Mapping[str, float], goal: Mapping[str, Any]) -> dict[str, Any]:
-    """Scale and goal as the keyword arguments of `optimal_mixture`: N, D, weights, caps, floors."""
+def problem(fitted: Fit, scale: Mapping[str, float], goal: Mapping[str, Any], groups: Collection[str] = ()) -> dict[str, Any]:
+    """Scale and goal as the keyword arguments of `optimal_mixture`: N, D, weights, caps, floors; groups: names that limits may be on too."""
     from mixjax.decision.supply import caps_from_tokens
+
+    check_known(goal, fitted, groups)
 
     if "epochs" in goal and "tokens" not in goal:
         raise UserError("--epochs", "needs --tokens", "say how many tokens there are, e.g. --tokens wikipedia=4e9")
     caps = caps_from_tokens(goal.get("tokens"), scale.get("D"), fitted.domains, goal.get("epochs", 1.0), goal.get("cap"))
     return {"N": scale.get("N"), "D": scale.get("D"), "weights": goal.get("weights"), "caps": caps or None, "floors": goal.get("floor")}
+
+
+def check_known(given: Mapping[str, Any], fitted: Fit, groups: Collection[str] = ()) -> None:
+    """Refuse a name in an option that is none of the fit's, and offer the nearest."""
+    from mixjax.limits import check_names
+
+    bounded = (*fitted.domains, *groups)
+    for name in ("cap", "floor", "fix"):
+        check_names(given.get(name) or {}, bounded, f"--{name}", "domain or group" if groups else "domain")
+    for name in ("tokens", "path"):
+        check_names(given.get(name) or {}, fitted.domains, f"--{name}", "domain")
+    for name in ("weights", "limit", "improve"):
+        check_names(given.get(name) or {}, fitted.targets, f"--{name}", "target")
 
 
 def search_options(command: Command) -> Command:

@@ -48,12 +48,37 @@ def run(config_file: str, output: str | None, data: str | None, progress: bool |
     config = read_config(config_file)
     folder = output or f"{Path(config_file).stem}-out"
     files.check_output_folder(folder)
+    for name in (config.law, *config.compare):
+        if not name.rpartition(":")[0].endswith(".py"):
+            _known_law(config, name)
     law, laws = files.read_law(config.law), [files.read_law(name) for name in config.compare]
     runs, eval_runs = _read(config, data)
     use_cache(cache)
+    _check_names(config, runs)
     with Progress(progress, 1 + len(laws)) as watch:
         outcome = run_pipeline(runs, law, eval_runs, config.mixes, laws, watch=watch, **config.fit)
     return _finish(outcome, folder, Path(config_file).stem, as_json)
+
+
+def _known_law(config: Config, name: str) -> None:
+    """Refuse the name of a law that is none, by the line of the config."""
+    from mixjax.law import find_law
+
+    try:
+        find_law(name)
+    except UserError as error:
+        raise UserError(config.place(name), error.what, error.remedy) from None
+
+
+def _check_names(config: Config, runs: Runs) -> None:
+    """Refuse a name in the mixtures of a config that is none of the table's, by its line."""
+    from mixjax.limits import check_names
+
+    targets = tuple(config.fit.get("targets") or runs.targets)
+    for mix in config.mixes:
+        for key, known, what in (("weights", targets, "target"), ("caps", runs.domains, "domain"), ("floors", runs.domains, "domain")):
+            for name in mix.get(key) or ():
+                check_names([name], known, config.place(name, key), what)
 
 
 def _read(config: Config, data: str | None) -> tuple[Runs, Runs | None]:

@@ -15,7 +15,7 @@ from mixjax.cli import options
 @click.option("--n", "n", type=int, required=True, help="Number of mixtures.")
 @click.option("--min", "minimum", type=float, default=0.0, show_default=True, help="Smallest weight of any domain.")
 @options.pairs_option("--prior", help="Shares or token counts that the design is tilted to; even by default.")
-@click.option("--dirichlet", "concentration", type=options.Count(), metavar="X", help="Random mixtures of this concentration instead; 1 is flat.")
+@click.option("--dirichlet", "concentration", type=options.Count("1"), metavar="X", help="Random mixtures of this concentration instead; 1 is flat.")
 @click.option("--seed", type=click.IntRange(min=0), metavar="I", default=0, help="Same seed, same design.  [default: 0]")
 @click.option("-o", "--output", metavar="OUT.csv", help="Where to write the table; stdout without it.")
 @options.json_option
@@ -35,6 +35,7 @@ def design(domains: tuple[str, ...], n: int, seed: int, output: str | None, as_j
     if as_json:
         files.print_json({"domains": domains, "mixtures": [dict(zip(domains, row, strict=True)) for row in table.to_numpy().tolist()]})
     files.write_table(table, output, to_stdout=not as_json)
+    files.say_saved(output)
 
 
 class Scale(click.ParamType):
@@ -89,7 +90,7 @@ def next_(fit_file: str, n: int, points: str | None, output: str | None, law_fil
     fitted = files.read_fit(fit_file, law_file)
     goal = Goal(fitted, **options.problem(fitted, given["scale"], given["goal"]))
     runs = fitted_rows(fitted, table)
-    among = None if points is None else files.read_points(points, table.get("columns"), fitted)[1]
+    among = None if points is None else files.read_points(points, table.get("columns"))[1]
     use_cache(cache)
     aim = given["aim"].replace("best-mixture", "best mixture")
     found = next_runs(goal, runs, n, aim=aim, among=among, scales=given["scales"] or None, per_flop=given["per_flop"], seed=given["seed"])

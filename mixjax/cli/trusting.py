@@ -98,7 +98,8 @@ def extrapolate(
     """Choose a law and a lag by what they predict of the largest N and D of RUNS left out, and fit it to all of RUNS.
 
     Errors are means of |predicted - measured| / measured over the rows left out and over targets, percent. The law is named with its
-    lag, as joint@2e9: 2e9 tokens of every run do not count, because the learning rate was still warming up.
+    lag, as joint@2e9: 2e9 tokens of every run do not count, because the learning rate was still warming up. That is 16 fits of four parts
+    of RUNS: minutes for a thousand rows and eight targets on two cores (--progress shows how far it is).
 
     \b
       mixjax extrapolate runs.csv -o fit.json --where "split == 'train'"
@@ -148,6 +149,8 @@ def intervals(fit_file: str, points: str | None, output: str | None, law_file: s
 
     With POINTS.csv (N, D, h_<domain>): the table with columns loss_<target>, low_<target>, high_<target>, for a loss that will be
     measured there. Without: the best mixture at -N and -D, how far its shares, its objective and its regret are decided by the runs.
+    That is --resamples refits, and again without the largest sizes: minutes for a thousand rows and eight targets on two cores
+    (--progress shows how far it is).
 
     \b
       mixjax intervals fit.json runs.csv points.csv --where "split == 'train'"
@@ -250,7 +253,7 @@ def identify(fit_file: str, points: str | None, law_file: str | None, cache: boo
 
     fitted = files.read_fit(fit_file, law_file)
     runs = fitted_rows(fitted, table)
-    at = None if points is None else files.read_points(points, table.get("columns"), fitted)[1]
+    at = None if points is None else files.read_points(points, table.get("columns"))[1]
     use_cache(cache)
     found = identify_fit(fitted, runs, at)
     if as_json:

@@ -13,7 +13,7 @@ from mixjax.decision.goal import Floats, Goal
 from mixjax.decision.lagrangian import MET, Levelled, keep_within, least_worst
 from mixjax.decision.objectives import box_of
 from mixjax.errors import UserError
-from mixjax.limits import at_bounds
+from mixjax.limits import at_bounds, check_names
 from mixjax.mixture import Mixture, is_convex
 from mixjax.summary import table
 
@@ -157,6 +157,10 @@ def limited_mixture(
     above, at_most = dict(above or {}), dict(at_most or {})
     _check_limits(goal, above, at_most)
     level = _references(goal, list(above), references)
+    if references is None:
+        for t, x in above.items():
+            if x < 0:
+                raise UserError(f"limit of {t!r}", f"{100 * x:g} percent above its own best is out of reach: it cannot be below 0", "give 0 or more, or a loss")
     limits = {t: level[t] * (1.0 + above[t]) if t in above else float(at_most[t]) for t in goal.fit.targets if t in above or t in at_most}
     within = _reachable(goal, limits)
     free = goal.best()
@@ -167,7 +171,8 @@ def limited_mixture(
         h, gap, agreeing, starts = found.h, found.gap, found.agreeing, found.starts
         prices = {t: 0.01 * m for t, m in found.multipliers.items()}
         if found.violation > MET:
-            raise UserError("limits", f"the nearest mixture found passes them by {100 * found.violation:.2g} percent", "loosen them a little")
+            what = f"{', '.join(limits)} cannot be met together: the nearest mixture found passes them by {100 * found.violation:.2g} percent"
+            raise UserError("limits", what, "loosen them a little")
     return Limited(
         weights=goal.named(h),
         losses={t: float(x) for t, x in goal.losses(h).items()},
@@ -204,9 +209,7 @@ def _references(goal: Goal, targets: list[str], given: Mapping[str, float] | Non
 def _check_limits(goal: Goal, above: Mapping[str, float], at_most: Mapping[str, float]) -> None:
     if not above and not at_most:
         raise UserError("limits", "there are none", "name a target and how far its loss may go")
-    for t in (*above, *at_most):
-        if t not in goal.fit.targets:
-            raise UserError("limits", f"no target {t!r}", f"choose from {', '.join(goal.fit.targets)}")
+    check_names((*above, *at_most), goal.fit.targets, "limits", "target")
     twice = next((t for t in above if t in at_most), None)
     if twice is not None:
         raise UserError("limits", f"{twice!r} has two", "give a relative limit or a loss")
@@ -227,6 +230,7 @@ def _reachable(goal: Goal, limits: Mapping[str, float]) -> Levelled:
     nearest = least_worst(goal.but(weights=dict.fromkeys(limits, 1.0)), limits, enough=0.0)
     if nearest.largest > MET:
         clash = [t for t, q in nearest.multipliers.items() if q > 1e-3]
+        clash = clash if len(clash) > 1 else list(limits)  # one alone can be met
         missed = f"{', '.join(clash)} cannot be met together: the mixture nearest to that passes each by {100 * nearest.largest:.3g} percent"
         raise UserError("limits", missed, "loosen them by as much, or some by more")
     return nearest

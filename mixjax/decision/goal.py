@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixjax.errors import MixjaxWarning, UserError
+from mixjax.limits import check_names
 from mixjax.prior import shares_of
 
 if TYPE_CHECKING:
@@ -44,10 +45,8 @@ class Goal:
 
     def __post_init__(self) -> None:
         bounded = (*self.fit.domains, *(self.groups or {}))
-        for what, given, known in (("target", self.weights, self.fit.targets), ("domain", self.caps, bounded), ("domain", self.floors, bounded)):
-            unknown = next((name for name in given or {} if name not in known), None)
-            if unknown is not None:
-                raise UserError("goal", f"no {what} {unknown!r}", f"choose from {', '.join(known)}")
+        for where, given, known in (("weights", self.weights, self.fit.targets), ("caps", self.caps, bounded), ("floors", self.floors, bounded)):
+            check_names(given or {}, known, where)
 
     @property
     def shares(self) -> dict[str, float]:
@@ -60,11 +59,11 @@ class Goal:
         return replace(self, **changes)
 
     def best(self, **changes: Any) -> Mixture:
-        """The optimum, see `optimal_mixture`; of the goal with these changes."""
-        from mixjax.mixture import optimal_mixture
+        """The optimum, see `optimal_mixture`, without its warnings of extrapolation; of the goal with these changes."""
+        from mixjax.mixture import find_optimum
 
         at = self.but(**changes) if changes else self
-        return optimal_mixture(at.fit, at.N, at.D, weights=at.weights, caps=at.caps, floors=at.floors, groups=at.groups)
+        return find_optimum(at.fit, at.N, at.D, at.weights, at.caps, at.floors, at.groups)
 
     def many(self, **changes: Any) -> Mixtures:
         """The optima of many goals in one batched call, see `optimal_mixtures`: attributes may be one number or one for each.

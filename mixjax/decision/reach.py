@@ -9,6 +9,7 @@ from mixjax.decision.goal import Goal
 from mixjax.decision.lagrangian import MET, keep_within
 from mixjax.decision.moves import Move, Start, measure
 from mixjax.errors import UserError
+from mixjax.limits import check_names
 from mixjax.prior import nonzero
 
 
@@ -27,7 +28,7 @@ def smallest_move(goal: Goal, start: Start, improve: Mapping[str, float]) -> Mov
     """
     unknown = next((t for t in improve if t not in goal.fit.targets), None)
     if unknown is not None:
-        raise UserError("improve", f"no target {unknown!r}", f"choose from {', '.join(goal.fit.targets)}")
+        check_names([unknown], goal.fit.targets, "improve", "target")
     if not improve or not all(math.isfinite(x) and x < 1 for x in improve.values()):
         raise UserError("improve", f"{dict(improve)} are not improvements below 1", "write target: part of its loss, e.g. code: 0.02")
     base = goal.array(start.base)

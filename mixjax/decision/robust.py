@@ -52,10 +52,11 @@ class Robust:
 
     def __str__(self) -> str:
         """Regrets in percent, and shares."""
-        rows = [[name, *(f"{100 * x:.4f}" for x in (r.mean, r.tail, r.worst))] for name, r in self.mixtures.items()]
+        tails = self.level > 0  # the mean of all of them is there already
+        rows = [[name, *(f"{100 * x:.4f}" for x in (r.mean, *([r.tail] if tails else []), r.worst))] for name, r in self.mixtures.items()]
         first = next(iter(self.mixtures.values()))
         shares = [[d, *(f"{100 * r.weights[d]:.2f}" for r in self.mixtures.values())] for d in first.weights]
-        head = ["regret %", "mean", f"worst {100 * (1 - self.level):g} %", "largest"]
+        head = ["regret %", "mean", *([f"worst {100 * (1 - self.level):g} %"] if tails else []), "largest"]
         return table(head, rows) + f"\nover {len(first.each)} fits; gap {self.gap:.1e}\n\n" + table(["share %", *self.mixtures], shares)
 
     def to_dict(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from mixjax.errors import UserError
+from mixjax.limits import check_names
 
 
 def caps_from_tokens(
@@ -59,6 +60,4 @@ def epochs_of(weights: Mapping[str, float], tokens: Mapping[str, float] | None, 
 
 
 def _check_names(where: str, given: Mapping[str, float], domains: Sequence[str]) -> None:
-    unknown = next((d for d in given if d not in domains), None)
-    if unknown is not None:
-        raise UserError(where, f"no domain {unknown!r}", f"choose from {', '.join(domains)}")
+    check_names(given, domains, where, "domain")

@@ -62,6 +62,7 @@ class Fewer:
         apart = "" if self.next_best is None else f"; the next best set costs {100 * self.next_best:.4f} percent more"
         end = f"costs {100 * self.cost:.4f} percent of the objective; {how}{apart}; gap {self.mixture.gap:.1e}"
         head = f"at most {self.most} domain{'s' if self.most > 1 else ''}: {', '.join(self.domains)}"
+        head += " (there are no more: nothing is left out)" if self.most == len(self.mixture.weights) else ""
         return "\n\n".join([head, table(["domain", "share %", "", "of all domains %"], rows), table(["target", "loss", "of all domains"], losses), end])
 
     def to_dict(self) -> dict[str, Any]:

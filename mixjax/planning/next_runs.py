@@ -139,7 +139,8 @@ def next_runs(
 
     Raises:
         UserError: the fit has no best mixture (no domains, chinchilla's law, ...); the table does not belong to it; an unknown
-            aim; fewer than n candidates; no scale known; at most one domain of the best mixture is between its limits.
+            aim; fewer than n candidates; no scale known; at most one domain of the best mixture is between its limits, unless the
+            aim is d-optimal.
 
     Warns:
         MixjaxWarning: the best mixture is known too badly for this theory.
@@ -158,7 +159,7 @@ def next_runs(
     if per_flop and flops is None:
         raise UserError("per_flop", "N or D of the candidates is not known", "give scales")
     about = tangent(goal.fit, trained, list(goal.shares))
-    aims, information, rows, noise = _problem(goal, about, trained, goal.array(best.weights), (h, N, D))
+    aims, information, rows, noise = _problem(goal, aim, about, trained, goal.array(best.weights), (h, N, D))
     order = choose(aims[AIMS.index(aim)], information, rows, n, flops if per_flop else None)
     values = values_after(aims, information, rows[:, order])
     spread, regret, half_log_det = values.T
@@ -190,7 +191,9 @@ def next_runs(
     )
 
 
-def _problem(goal: Goal, about: Tangent, trained: Runs, best: Floats, at: tuple[Floats, Floats | None, Floats | None]) -> tuple[Any, Floats, Floats, Floats]:
+def _problem(
+    goal: Goal, aim: str, about: Tangent, trained: Runs, best: Floats, at: tuple[Floats, Floats | None, Floats | None]
+) -> tuple[Any, Floats, Floats, Floats]:
     """Aims in the order of `AIMS`, information of what is known (targets, q, q), slopes of candidates over noise, noise (targets,)."""
     law = about.problem.law
     q, targets = about.z.shape[1], about.problem.targets
@@ -201,10 +204,15 @@ def _problem(goal: Goal, about: Tangent, trained: Runs, best: Floats, at: tuple[
     rows = about.rows(*at) / sd[:, None, None]
     floors, caps = (np.array([(given or {}).get(d, other) for d in goal.fit.domains]) for given, other in ((goal.floors, 0.0), (goal.caps, 1.0)))
     free = free_domains(best, floors, caps)
-    if free.sum() < 2:
-        raise UserError("mixture", "at most one domain of the best one is between its limits", "no run moves it to first order: widen caps and floors")
+    if free.sum() < 2 and aim != "d-optimal":
+        held = goal.fit.domains[int(np.argmin(best))]
+        limits = "widen caps and floors" if goal.caps or goal.floors else f"give domains that it leaves out a floor (--floor {held}=0.02)"
+        what = "at most one domain of the best one is between its limits: no run moves it to first order"
+        raise UserError("mixture", what, f"{limits}, or aim at the parameters (--aim d-optimal)")
     if not (np.isfinite(rows).all() and np.isfinite(known).all()):
         raise UserError("fit", f"the {law.name} law has slopes that are not numbers at these mixtures", "choose among mixtures without shares of 0")
+    if free.sum() < 2:  # nothing moves it
+        return (Trace(np.zeros((len(targets), 1, q))), Trace(np.zeros((len(targets), 1, q))), LogDet()), known + np.eye(q) / PRIOR**2, rows, sd
     moves = best_slopes(about, best, free, np.array([goal.shares[t] for t in targets]), goal.N, goal.D)
     return (Trace(moves.shares), Trace(moves.regret / np.sqrt(2.0)), LogDet()), known + np.eye(q) / PRIOR**2, rows, sd
 

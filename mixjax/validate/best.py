@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mixjax.errors import UserError
-from mixjax.mixture import Mixture, optimal_mixture
+from mixjax.mixture import Mixture, find_optimum
 from mixjax.mixtures import optimal_mixtures
 from mixjax.summary import table
 from mixjax.validate.intervals import LEVEL, Uncertainty, beyond, check_level
@@ -76,7 +76,7 @@ def best_mixture(
     """
     check_level(level)
     options: dict[str, Any] = {"N": N, "D": D, "weights": weights, "caps": caps, "floors": floors}
-    best = optimal_mixture(trust.fit, **options)
+    best = find_optimum(trust.fit, **options)
     h = np.array(list(best.weights.values()))
     least = np.maximum(np.minimum(_BELOW * trust.lowest, h), [float((floors or {}).get(d, 0.0)) for d in trust.fit.domains])
     shares_of = np.array(list(best.target_weights.values()))

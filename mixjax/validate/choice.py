@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from mixjax.engine import batch
 from mixjax.errors import UserError
-from mixjax.fitting import check_options, draw_starts, fit
+from mixjax.fitting import check_options, fit
 from mixjax.law import Law, find_law
 from mixjax.problem import Problem, grouped, losses_at, make_problem
 from mixjax.record import Fit
@@ -31,6 +31,7 @@ from mixjax.runs import Runs, read_runs
 from mixjax.score import residuals
 from mixjax.search import minimise
 from mixjax.splits import By, Fold, clusters, make_folds
+from mixjax.starts import draw_starts
 from mixjax.summary import plain, table
 from mixjax.validate.criterion import effective_rows, log_likelihood, schwarz
 

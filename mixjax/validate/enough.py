@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from mixjax.engine import batch
 from mixjax.errors import UserError
-from mixjax.fitting import check_options, draw_starts
+from mixjax.fitting import check_options
 from mixjax.law import Law, find_law
 from mixjax.problem import Problem, grouped, losses_at, make_problem
 from mixjax.runs import Runs, read_runs
 from mixjax.search import minimise
 from mixjax.splits import clusters
+from mixjax.starts import draw_starts
 from mixjax.summary import plain, table
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixjax.errors import UserError
-from mixjax.fitting import check_options, draw_starts, fit
+from mixjax.fitting import check_options, fit
 from mixjax.law import Law, find_law, lagged
 from mixjax.problem import grouped, make_problem
 from mixjax.record import Fit
@@ -30,6 +30,7 @@ from mixjax.runs import Runs, read_runs
 from mixjax.score import score
 from mixjax.search import STARTS, search
 from mixjax.splits import Fold
+from mixjax.starts import draw_starts
 from mixjax.summary import plain, table
 from mixjax.validate.held_out import held_out_losses
 
@@ -150,17 +151,23 @@ def extrapolate(
     candidates: list[Candidate] = []
     for law in records:
         for lag in tried:
-            if watch:
-                watch(len(candidates) / (len(records) * len(tried) + 1), {})
-            candidates.append(_tested(whole, law, lag, tests, targets, min(starts, _STARTS), seed, options))
+            report = _part(watch, len(candidates), len(records) * len(tried) + 1)
+            report(0.0)
+            candidates.append(_tested(whole, law, lag, tests, targets, min(starts, _STARTS), seed, options, report))
     candidates.sort(key=lambda c: c.error)
     chosen = next(lagged(law, lag) for law in records for lag in tried if lagged(law, lag).name == candidates[0].law)
-    fitted = fit(whole, chosen, targets=targets, starts=starts, seed=seed, **options)
+    last = _part(watch, len(candidates), len(candidates) + 1)
+    fitted = fit(whole, chosen, targets=targets, starts=starts, seed=seed, watch=lambda share, _: last(share), **options)
     if any(s.status == "interrupted" for s in fitted.search.values()):
         raise KeyboardInterrupt
     if watch:
         watch(1.0, {})
     return Extrapolation(fitted, tuple(candidates))
+
+
+def _part(watch: Callable[[float, Mapping[str, float]], None] | None, number: int, of: int) -> Callable[[float], None]:
+    """Tells `watch` of the share done of one of several equal parts as a share of all."""
+    return lambda share: watch((number + share) / of, {}) if watch else None
 
 
 def make_backtests(runs: Runs, parameters: int) -> tuple[Backtest, ...]:
@@ -205,7 +212,15 @@ def _lags(runs: Runs, lags: Sequence[float] | None) -> tuple[float, ...]:
 
 
 def _tested(
-    runs: Runs, law: Law, lag: float, tests: Sequence[Backtest], targets: Sequence[str] | None, starts: int, seed: int, options: Mapping[str, Any]
+    runs: Runs,
+    law: Law,
+    lag: float,
+    tests: Sequence[Backtest],
+    targets: Sequence[str] | None,
+    starts: int,
+    seed: int,
+    options: Mapping[str, Any],
+    report: Callable[[float], None],
 ) -> Candidate:
     """One candidate's errors: the fits of all splits and targets are one batch.
 
@@ -215,7 +230,7 @@ def _tested(
     problem = make_problem(shifted, law, targets, options.get("delta", 1e-3), options.get("residual", "loss"), None)
     weights = np.stack([test.fold.weights for test in tests])
     z, keys = (np.repeat(x, len(tests), axis=0) for x in draw_starts(problem, starts, seed))
-    found = search(problem.objective, grouped(problem, weights), z.astype(options.get("precision", "float64")), keys, 0)
+    found = search(problem.objective, grouped(problem, weights), z.astype(options.get("precision", "float64")), keys, 0, lambda share, _: report(share))
     if not found.finished:
         raise KeyboardInterrupt
     errors: dict[str, dict[str, float]] = {test.name: {} for test in tests}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixjax.errors import UserError
-from mixjax.fitting import check_options, draw_starts
+from mixjax.fitting import check_options
 from mixjax.law import Law, find_law
 from mixjax.law.evaluate import predict
 from mixjax.problem import Problem, grouped, make_problem
@@ -18,6 +18,7 @@ from mixjax.runs import Runs, read_runs
 from mixjax.score import ChoiceScore, choice_score, score
 from mixjax.search import search
 from mixjax.splits import By, Fold, make_folds
+from mixjax.starts import draw_starts
 from mixjax.summary import plain, table
 from mixjax.validate.refit import first_finite
 

@@ -138,8 +138,8 @@ class Uncertainty:
 
 
 def _symmetric(p: Floats, off: Floats, level: float) -> Interval:
-    """p (rows,) +- the quantile of |off| (draws, rows)."""
-    half = np.quantile(np.abs(off), level, axis=0)
+    """p (rows,) +- the quantile of |off| (draws, rows); where a member predicts no finite loss it takes no part."""
+    half = np.nanquantile(np.where(np.isfinite(off), np.abs(off), np.nan), level, axis=0)
     return Interval(p, p - half, p + half, level)
 
 
@@ -200,16 +200,16 @@ def uncertainty(
         if watch:
             watch(share, {})
 
-    ensemble = bootstrap(fit, table, resamples, by, seed, lambda x: report(0.5 * x))
     reach = float(np.max(beyond(fit, N, D)))
+    ensemble = bootstrap(fit, table, resamples, by, seed, lambda x: report((0.4 if reach > 0 else 1.0) * x))
     drift, held_out = dict.fromkeys(fit.targets, 0.0), ""
     if reach > 0:
         kept = cut(fit, table, reach)
         if kept is None:
             warn(table.name, "has too few sizes to leave the largest out", "intervals beyond the table assume that the law holds there")
         else:
-            smaller = fit_smaller(fit, table.select(kept), seed)
-            members = bootstrap(smaller, table.select(kept), resamples, by, seed, lambda x: report(0.5 + 0.5 * x))
+            smaller = fit_smaller(fit, table.select(kept), seed, lambda x, _: report(0.4 + 0.2 * x))
+            members = bootstrap(smaller, table.select(kept), resamples, by, seed, lambda x: report(0.6 + 0.4 * x))
             drift = measured_drift(members, table.select(~kept), by)
             held_out = " and ".join(f"{name} > {high:.4g}" for name, (_, high) in smaller.ranges.items())
     return Uncertainty(ensemble, noise_of(fit, table), drift, held_out, int(clusters(table, by).max()) + 1, table.h.min(axis=0), seed)
@@ -258,15 +258,20 @@ def cut(fit: Fit, runs: Runs, reach: float) -> NDArray[np.bool_] | None:
     return None if best is None else best[1]
 
 
-def fit_smaller(fit: Fit, runs: Runs, seed: int) -> Fit:
+def fit_smaller(fit: Fit, runs: Runs, seed: int, watch: Callable[[float, Mapping[str, float]], None] | None = None) -> Fit:
     """The law of a fit, fitted to some of its rows."""
     starts = int(fit.made.get("starts", STARTS))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MixjaxWarning)
-        smaller = fit_law(runs, fit.law_record(), targets=fit.targets, starts=starts, delta=fit.delta, residual=fit.residual, seed=seed)
+        smaller = fit_law(runs, fit.law_record(), targets=fit.targets, starts=starts, delta=fit.delta, residual=fit.residual, seed=seed, watch=watch)
     if any(s.status == "interrupted" for s in smaller.search.values()):
         raise KeyboardInterrupt
     return smaller
+
+
+def _spread(deviations: Floats) -> float:
+    """A standard deviation (from the median of the sizes) that a few members whose parameters ran off do not change."""
+    return 1.4826 * float(np.median(np.abs(deviations)))
 
 
 def measured_drift(members: Ensemble, held_out: Runs, by: str) -> dict[str, float]:
@@ -291,6 +296,6 @@ def measured_drift(members: Ensemble, held_out: Runs, by: str) -> dict[str, floa
         slope = float(d @ error) / squares
         slopes = (drawn[t][:, use] / m - 1) @ d / squares
         noise = np.bincount(c, d * (error - slope * d)) / squares
-        own[t] = slope**2 - float(np.mean((slopes - slope) ** 2)) - float(noise @ noise)
+        own[t] = slope**2 - _spread(slopes - slope) ** 2 - float(noise @ noise)
     common = max(0.0, float(np.mean(list(own.values())))) if own else 0.0
     return {t: float(np.sqrt(0.5 * max(own.get(t, common), 0.0) + 0.5 * common)) for t in fit.targets}

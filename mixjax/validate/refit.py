@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixjax.engine import batch
 from mixjax.errors import UserError, warn
-from mixjax.fitting import draw_starts
 from mixjax.law.evaluate import predict_members
 from mixjax.objective import Reweighted
 from mixjax.problem import Problem, from_paper, make_problem, reweighted, to_paper
@@ -19,12 +18,15 @@ from mixjax.record import Fit
 from mixjax.runs import Runs
 from mixjax.score import huber, residuals
 from mixjax.search import minimise
+from mixjax.starts import draw_starts
 
 Floats = NDArray[np.float64]
 
 # Each resample begins from so many minima of the whole table, its own lowest of this many found from random starts; on 8 targets
 # of the SlimPajama runs the standard errors agree with those of refits from random starts (benchmarks/uncertainty.py).
 MINIMA, _POOL = 4, 64
+# Share of the time, as it is told, that finding them takes.
+_OF_POOL = 0.2
 # Minima are distinct when their objectives on the whole table differ by more than this, relatively.
 _SAME = 1e-3
 # Members may be any minimum this close to the lowest of their resample, relatively.
@@ -101,17 +103,17 @@ def refit(
     table = runs.reordered(fit.domains)
     weights = check_weights(row_weights, len(table))
     problem = make_problem(table, fit.law_record(), fit.targets, fit.delta, fit.residual, None)
-    starts = _minima(problem, fit, table, weights, minima, seed)
+
+    def report(search: batch.Search, begin: float, end: float) -> None:
+        if watch:
+            watch(begin + (end - begin) * float(np.mean(search.hops > 0)))
+
+    starts = _minima(problem, fit, table, weights, minima, seed, lambda search: report(search, 0.0, _OF_POOL))
     targets, resamples, count, q = starts.shape
     number = np.broadcast_to(np.arange(resamples, dtype=np.float64)[None, :, None, None], (targets, resamples, count, 1))
     z = np.concatenate([starts, number], axis=-1).reshape(targets, resamples * count, q + 1)
     keys = np.zeros((targets, resamples * count, 2), dtype=np.uint32)  # without hops nothing is drawn
-
-    def report(search: batch.Search) -> None:
-        if watch:
-            watch(float(np.mean(search.hops > 0)))
-
-    found = minimise(Reweighted(problem.objective), reweighted(problem, weights), z, keys, "polish", watch=report)
+    found = minimise(Reweighted(problem.objective), reweighted(problem, weights), z, keys, "polish", watch=lambda search: report(search, _OF_POOL, 1.0))
     if not found.finished:
         raise KeyboardInterrupt
     shape = (targets, resamples, count)
@@ -129,13 +131,13 @@ def check_weights(row_weights: ArrayLike, rows: int) -> Floats:
     return weights
 
 
-def _minima(problem: Problem, fit: Fit, runs: Runs, weights: Floats, count: int, seed: int) -> Floats:
+def _minima(problem: Problem, fit: Fit, runs: Runs, weights: Floats, count: int, seed: int, watch: Callable[[batch.Search], None] | None = None) -> Floats:
     """Where the refits begin (targets, resamples, count, q): the fit's minimum, then others of the whole table."""
     own = np.stack([from_paper(problem, g, fit.params[t]) for g, t in enumerate(problem.targets)])
     begin = np.broadcast_to(own[:, None, None], (len(own), len(weights), 1, own.shape[-1]))
     if count <= 1:
         return begin
-    pool = minimise(problem.objective, problem.data, *draw_starts(problem, max(_POOL, 4 * count), seed), "search")
+    pool = minimise(problem.objective, problem.data, *draw_starts(problem, max(_POOL, 4 * count), seed), "search", watch=watch)
     if not pool.finished:
         raise KeyboardInterrupt
     others = []
