@@ -16,7 +16,7 @@ HOUSE = Path(mixjax.__file__).parent
 # Each may import from those before it, and from itself.
 ORDER = [
     "errors", "numerics", "score", "where", "table", "runs", "splits", "law", "design", "curvature", "objective", "problem", "engine", "search", "simplex",
-    "record", "summary", "extrapolated", "fitting", "limits", "prior",
+    "record", "summary", "extrapolated", "starts", "fitting", "limits", "prior",
     "mixture", "mixtures", "plan", "simulate", "choose", "validate", "pipeline", "report", "export",
     "decision", "planning", "config",
     "cli", "__main__",
