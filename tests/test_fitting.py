@@ -274,6 +274,7 @@ def test_weight_zero_is_no_row():
     assert_same_minimum(got, without_gone())
 
 
+@pytest.mark.filterwarnings("ignore:.*rows repeat another row exactly")
 def test_whole_weights_are_repeated_rows_and_only_their_ratio_counts():
     table, often = small(0.003).drop(GONE), np.ones(20, int)
     often[[0, 3, 11, 16]] = 2  # 24 rows in all, a shape that is compiled already
