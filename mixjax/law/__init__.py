@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from mixjax.errors import UserError
+from mixjax.law.base import OPTIONS
 from mixjax.law.base import Coefficients as Coefficients
 from mixjax.law.base import Law as Law
 from mixjax.law.base import Parameter as Parameter
 from mixjax.law.base import Units as Units
 from mixjax.law.base import lagged as lagged
+from mixjax.law.base import limited as limited
 from mixjax.law.chinchilla import CHINCHILLA
 from mixjax.law.paper import ADDITIVE, FULL, JOINT, SIMPLE
 from mixjax.law.powers import POWERS
@@ -32,21 +34,23 @@ def is_built_in(name: str) -> bool:
 
 
 def find_law(law: str | Law) -> Law:
-    """The law of that name; "joint@2e9" is the joint law with a lag of 2e9 tokens. A `Law` is returned as it is.
+    """The law of that name; "joint@2e9" is the joint law with a lag of 2e9 tokens, "joint@free-E" with an E of any sign. A `Law` is returned as it is.
 
     Raises:
-        UserError: no such name (the nearest ones are offered), or a lag that is no number.
+        UserError: no such name (the nearest ones are offered), or what follows an @ is no lag and no option that the law has.
     """
     if isinstance(law, Law):
         return law
-    if law in _REGISTRY:
-        return _REGISTRY[law]
-    name, at, lag = str(law).partition("@")
-    if at and name in _REGISTRY:
-        try:
-            return lagged(_REGISTRY[name], float(lag))
-        except ValueError:
-            raise UserError("law", f"{law!r} has a lag that is not a number of tokens", f"write for example {name}@2e9") from None
+    name, *options = str(law).split("@")
+    if name in _REGISTRY:
+        found = _REGISTRY[name]
+        for option in options:
+            try:
+                found = limited(found, option) if option in OPTIONS else lagged(found, float(option))
+            except ValueError:
+                known = f"{name}@2e9 for a lag in tokens, or {' or '.join(f'{name}@{o}' for o in OPTIONS)}"
+                raise UserError("law", f"{law!r}: {option!r} is not an option of law {name!r}", f"write for example {known}") from None
+        return found
     near = difflib.get_close_matches(str(law), _REGISTRY, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise UserError("law", f"no law {law!r}", f"{hint}choose from {', '.join(_REGISTRY)}")

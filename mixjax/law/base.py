@@ -151,8 +151,35 @@ def lagged(law: Law, lag: float) -> Law:
     """
     if not (np.isfinite(lag) and lag >= 0):
         raise ValueError(f"law {law.name!r}: a lag of {lag} tokens")
-    name = law.name.partition("@")[0]
-    return replace(law, name=f"{name}@{lag:g}".replace("e+0", "e").replace("e+", "e") if lag else name, lag=float(lag))
+    name, *options = law.name.split("@")
+    kept = [option for option in options if option in OPTIONS]
+    size = [f"{lag:g}".replace("e+0", "e").replace("e+", "e")] if lag else []
+    return replace(law, name="@".join([name, *size, *kept]), lag=float(lag))
+
+
+# Other limits on a law's parameters, by what is added to its name: the parameter, and its domain then.
+OPTIONS: Mapping[str, tuple[str, Literal["positive", "real"]]] = {"free-E": ("E", "real"), "positive-gamma": ("gamma", "positive")}
+
+
+def limited(law: Law, option: str) -> Law:
+    """The same law with other limits on a parameter, named NAME@OPTION.
+
+    "free-E": the floor E may be negative, as where the mixture term carries it. "positive-gamma": no exponent of a domain's share is
+    negative, so that a domain is never worth most where there is none of it.
+
+    Raises:
+        ValueError: the law has no such parameter, one number for each domain for gamma, or has this limit already.
+    """
+    name, domain = OPTIONS[option]
+
+    def change(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
+        if not any(p.name == name and p.domain != domain and bool(p.shape) == (name == "gamma") for p in parameters):
+            raise ValueError(f"law {law.name!r} has nothing that {option} would change")
+        return tuple(replace(p, domain=domain) if p.name == name else p for p in parameters)
+
+    there = law.coordinates
+    coordinates = None if there is None else replace(there, parameters=change(there.parameters))
+    return replace(law, name=f"{law.name}@{option}", parameters=change(law.parameters), coordinates=coordinates)
 
 
 def searched(law: Law, zeros: bool = False) -> Coordinates:
