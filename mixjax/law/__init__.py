@@ -49,7 +49,8 @@ def find_law(law: str | Law) -> Law:
                 found = limited(found, option) if option in OPTIONS else lagged(found, float(option))
             except ValueError:
                 known = f"{name}@2e9 for a lag in tokens, or {' or '.join(f'{name}@{o}' for o in OPTIONS)}"
-                raise UserError("law", f"{law!r}: {option!r} is not a number of tokens, and not an option of law {name!r}", f"write for example {known}") from None
+                what = f"{law!r}: {option!r} is not a number of tokens, and not an option of law {name!r}"
+                raise UserError("law", what, f"write for example {known}") from None
         return found
     near = difflib.get_close_matches(str(law), _REGISTRY, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
