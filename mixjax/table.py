@@ -143,7 +143,7 @@ def _lines(path: Path, text: str, separator: str) -> tuple[list[str], list[int]]
 
 def _check_separator(path: Path, line: int, header: list[str], separator: str) -> None:
     """Refuse a header that is one cell because its separator is another one."""
-    names = {",": ",", ";": ";", "\t": "tab"}
+    names = {",": "','", ";": "';'", "\t": "a tab"}
     other = next((mark for mark in names if mark != separator and len(header) == 1 and mark in header[0]), None)
     if other is not None:
         right = "commas" if separator == "," else "tabs (or name the file .csv)"

@@ -309,7 +309,7 @@ def test_lines_are_those_of_the_file(write):
         (b"\n1,2\n", "has no rows"),
         (b"N,D,loss_x\n1,2,3\n1,2\n", "line 3 has 2 cells, the header has 3"),
         (b"N,D,loss_x\n\n1,2,3,\n", "line 3 has 4 cells, the header has 3"),
-        (b"N;D;loss_x\n1;2;3\n", "the separator is ;"),
+        (b"N;D;loss_x\n1;2;3\n", "the separator is ';'"),
         (b'[\n{"N": 1, "D": 2}\n]\n', "line 2 has 2 cells"),
         (b"a\0b,c\n1,2\n", "cannot be printed"),
         (b'"N\nx",D\n1,2\n', "cannot be printed"),
@@ -581,8 +581,8 @@ def test_slimpajama_in_full():
 @pytest.mark.parametrize(
     ("lines", "what"),
     [
-        (["N;D;h_a;h_b;loss_x", "1;2;0.5;0.5;3"], "line 1: the separator is ;; save the table with commas"),
-        (["N\tD\tloss_x", "1\t2\t3"], "line 1: the separator is tab; save the table with commas"),
+        (["N;D;h_a;h_b;loss_x", "1;2;0.5;0.5;3"], "line 1: the separator is ';'; save the table with commas"),
+        (["N\tD\tloss_x", "1\t2\t3"], "line 1: the separator is a tab; save the table with commas"),
         (["N,D,h_a,h_b,loss_x", "1,2,40,60,3", "1,3,30,70,3"], "sum to 100, not to 1 within 0.001; they look like percents: divide them by 100"),
         (["N,D,loss_x", '1,2,"3', "1,3,3", "1,4,3"], "line 2 has a quoted cell that goes on to line 4: a stray quote hides the lines between; close or remove"),
         (["N,D,loss_x", '1,2,"3', '1,3,"3', "1,4,3"], "line 2 has a quoted cell that goes on to line 3: a stray quote"),

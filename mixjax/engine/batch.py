@@ -140,7 +140,7 @@ def run(
                     if watch:
                         watch(found)
             finally:
-                # Reached early only on a failure or an interruption: chunks end after their current block.
+                # Before all are done only on a failure or an interruption: chunks then end after their current block.
                 job.stop.set()
     except KeyboardInterrupt:
         finished = False

@@ -19,7 +19,7 @@ GROW, SHRINK = 1.15, 0.93  # at rest where one hop in three is accepted
 def draw(key: jax.Array, q: int, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
     """The luck of one hop: a number () in [0, 1) to accept by, noise (q,) of variance 1 to perturb with.
 
-    Uniform, of 32 random bits, all from one call: a lane draws in every tick, hop or not.
+    Uniform, of 32 random bits, all from one call: a lane draws at every pause, hop or not.
     """
     numbers = jax.random.uniform(key, (q + 1,), jnp.float32).astype(dtype)
     return numbers[0], jnp.sqrt(12.0).astype(dtype) * (numbers[1:] - 0.5)
