@@ -1,4 +1,5 @@
-"""What the benchmarks share: where the reference data lie, how a result is written, what machine it was."""
+"""What the benchmarks share: where the reference data lie, how a result is written, what machine it
+was."""
 
 from __future__ import annotations
 
@@ -24,11 +25,15 @@ def shared(*parts: str) -> Path | None:
 
 
 def data(name: str) -> Path:
-    """A table of the reference data, from MIXJAX_DATA or beside the checkout; ends the script where absent."""
+    """A table of the reference data, from MIXJAX_DATA or beside the checkout; ends the script where
+    absent."""
     folder = os.environ.get("MIXJAX_DATA")
     path = Path(folder) / name if folder else shared("data", name)
     if path is None or not path.exists():
-        sys.exit(f"{name}: not found; put the reference data into ../shared/data or name their folder in MIXJAX_DATA")
+        sys.exit(
+            f"{name}: not found; put the reference data into ../shared/data or name their "
+            f"folder in MIXJAX_DATA"
+        )
     return path
 
 
@@ -42,11 +47,19 @@ def machine() -> dict[str, Any]:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
     return {
         "device": str(jax.devices()[0].device_kind),
         "platform": jax.devices()[0].platform,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "python": platform.python_version(),
         "versions": versions,
         "commit": commit,
@@ -58,10 +71,15 @@ def write_result(name: str, result: dict[str, Any]) -> Path:
     """Write results/NAME.json with the machine it was measured on."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": machine(), **result}, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps({"machine": machine(), **result}, indent=1, allow_nan=False) + "\n",
+        encoding="utf-8",
+    )
     return path
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
-    return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows])
+    return "\n".join(
+        "| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]
+    )

@@ -1,8 +1,10 @@
-"""Who competes in `time_to_target`: every contestant minimises one target from the same starts with all cores.
+"""Who competes in `time_to_target`: every contestant minimises one target from the same starts with
+all cores.
 
-A contestant is a function (task, starts (n, q), hops, limit in seconds) -> Curve. All are given the same
-deduplicated objective, float64, a memory of 30 pairs and 2 hops a start, and stop once the task's last goal is
-reached. Compilation is done before the clock starts, and its time is told apart.
+A contestant is a function (task, starts (n, q), hops, limit in seconds) -> Curve. All are given the
+same deduplicated objective, float64, a memory of 30 pairs and 2 hops a start, and stop once the
+task's last goal is reached. Compilation is done before the clock starts, and its time is told
+apart.
 """
 
 from __future__ import annotations
@@ -24,11 +26,14 @@ from benchmarks.tasks import Task
 from mixjax.law.base import named
 
 MEMORY, HOPS = 30, 2
-# A local minimisation ends when 20 steps lower f by less than this share; SciPy's ftol is per step and absolute below 1.
+# A local minimisation ends when 20 steps lower f by less than this share; SciPy's ftol is per step
+# and absolute below 1.
 DECREASE, WINDOW = 1e-4, 20
-# At 1e-9, often recommended, SciPy never came within 1 percent on arxiv; at 1e-12 it is fastest (NOTES.md, "SciPy").
+# At 1e-9, often recommended, SciPy never came within 1 percent on arxiv; at 1e-12 it is fastest
+# (NOTES.md, "SciPy").
 FTOL, LOOSE = 1e-12, 1e-9
-# The perturbation of mixjax's hops: uniform, of this standard deviation at first; accepted by this temperature.
+# The perturbation of mixjax's hops: uniform, of this standard deviation at first; accepted by this
+# temperature.
 HOP_SIZE, TEMPERATURE = 0.3, 0.01
 LANES = 64  # of the vmapped libraries: 16 and 256 were no faster per lane
 
@@ -58,7 +63,7 @@ Contestant = Callable[[Task, int, float], Curve]
 
 def starts_of(task: Task, seed: int, count: int = 128) -> np.ndarray:
     """Random starts (count, q), the same for every contestant."""
-    from mixjax.starts import draw_starts
+    from mixjax.fitting.starts import draw_starts
 
     return np.array(draw_starts(task.problem, count, seed)[0][0])
 
@@ -71,10 +76,11 @@ def cores() -> int:
 
 
 def mixjax(task: Task, seed: int, limit: float) -> Curve:
-    """The default search of `mixjax.fit` (128 starts), again with the next seed until the goal is reached."""
-    from mixjax.search import HOPS as OUR_HOPS
-    from mixjax.search import STARTS, search
-    from mixjax.starts import draw_starts
+    """The default search of `mixjax.fit` (128 starts), again with the next seed until the goal is
+    reached."""
+    from mixjax.fitting.search import HOPS as OUR_HOPS
+    from mixjax.fitting.search import STARTS, search
+    from mixjax.fitting.starts import draw_starts
 
     class EnoughError(Exception):
         """The goal is reached or the time is up."""
@@ -96,7 +102,13 @@ def mixjax(task: Task, seed: int, limit: float) -> Curve:
 
     try:
         for again in range(1000):
-            found = search(objective, data, *draw_starts(task.problem, STARTS, seed + 1000 * again), OUR_HOPS, watch)
+            found = search(
+                objective,
+                data,
+                *draw_starts(task.problem, STARTS, seed + 1000 * again),
+                OUR_HOPS,
+                watch,
+            )
             curve.evaluations += int(found.minima.evaluations.sum() + found.best.evaluations.sum())
             watch(1.0, found.best.f.min(axis=1))
     except EnoughError:
@@ -108,18 +120,38 @@ def mixjax(task: Task, seed: int, limit: float) -> Curve:
 
 
 def scipy(task: Task, seed: int, limit: float, gradient: str = "jax", ftol: float = FTOL) -> Curve:
-    """scipy.optimize.basinhopping with L-BFGS-B in one process per core, one thread each; starts are dealt out in turn."""
+    """scipy.optimize.basinhopping with L-BFGS-B in one process per core, one thread each; starts
+    are dealt out in turn."""
     context = mp.get_context("spawn")
     starts, workers = starts_of(task, seed), cores()
     best, ready, gate = context.Value("d", np.inf), context.Semaphore(0), context.Event()
     results = context.Queue()
-    threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu"}
+    threads = {
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "JAX_PLATFORMS": "cpu",
+    }
     flags = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"}
     before = {name: os.environ.get(name) for name in threads | flags}
     os.environ.update(threads | flags)
     try:
         pool = [
-            context.Process(target=_scipy_worker, args=(task, starts[i::workers], seed + i, limit, gradient, ftol, best, ready, gate, results))
+            context.Process(
+                target=_scipy_worker,
+                args=(
+                    task,
+                    starts[i::workers],
+                    seed + i,
+                    limit,
+                    gradient,
+                    ftol,
+                    best,
+                    ready,
+                    gate,
+                    results,
+                ),
+            )
             for i in range(workers)
         ]
         for process in pool:
@@ -133,13 +165,27 @@ def scipy(task: Task, seed: int, limit: float, gradient: str = "jax", ftol: floa
     parts = [results.get() for _ in pool]
     for process in pool:
         process.join()
-    merged = Curve(evaluations=sum(p.evaluations for p in parts), compile_seconds=max(p.compile_seconds for p in parts))
+    merged = Curve(
+        evaluations=sum(p.evaluations for p in parts),
+        compile_seconds=max(p.compile_seconds for p in parts),
+    )
     for at, f in sorted(point for p in parts for point in zip(p.seconds, p.best, strict=True)):
         merged.add(at, f)
     return merged
 
 
-def _scipy_worker(task: Task, starts: np.ndarray, seed: int, limit: float, gradient: str, ftol: float, best: Any, ready: Any, gate: Any, results: Any) -> None:
+def _scipy_worker(
+    task: Task,
+    starts: np.ndarray,
+    seed: int,
+    limit: float,
+    gradient: str,
+    ftol: float,
+    best: Any,
+    ready: Any,
+    gate: Any,
+    results: Any,
+) -> None:
     from scipy.optimize import basinhopping
 
     class EnoughError(Exception):
@@ -147,7 +193,9 @@ def _scipy_worker(task: Task, starts: np.ndarray, seed: int, limit: float, gradi
 
     curve = Curve()
     began = time.perf_counter()
-    function = {"numpy": _numpy_objective, "rows": _objective_of_rows}.get(gradient, _jax_objective)(task)
+    function = {"numpy": _numpy_objective, "rows": _objective_of_rows}.get(
+        gradient, _jax_objective
+    )(task)
     function(starts[0])
     squares = _cells(task) if gradient == "squares" else None
     if squares:
@@ -167,18 +215,33 @@ def _scipy_worker(task: Task, starts: np.ndarray, seed: int, limit: float, gradi
                 best.value = min(best.value, curve.best[-1] if curve.best else np.inf)
             if best.value <= task.enough or time.perf_counter() - began > limit:
                 raise EnoughError
-        return (f, grad) if np.isfinite(f) and np.isfinite(grad).all() else (1e10, np.zeros_like(grad))
+        return (
+            (f, grad) if np.isfinite(f) and np.isfinite(grad).all() else (1e10, np.zeros_like(grad))
+        )
 
-    minimiser = {"method": "L-BFGS-B", "jac": True, "options": {"maxcor": MEMORY, "ftol": ftol, "gtol": 0.0, "maxiter": 5000, "maxfun": 10000}}
+    minimiser = {
+        "method": "L-BFGS-B",
+        "jac": True,
+        "options": {"maxcor": MEMORY, "ftol": ftol, "gtol": 0.0, "maxiter": 5000, "maxfun": 10000},
+    }
     try:
         for again in range(1000):
             for i, z in enumerate(starts if again == 0 else starts_of(task, seed + 1000 * again)):
                 if squares:
                     _least_squares(squares, task, z, counted)
                     continue
-                # Uniform steps of the same standard deviation; the temperature as a share of a good objective.
+                # Uniform steps of the same standard deviation; the temperature as a share of a good
+                # objective.
                 width, warmth = HOP_SIZE * np.sqrt(3.0), TEMPERATURE * task.best
-                basinhopping(counted, z, niter=HOPS, T=warmth, stepsize=width, minimizer_kwargs=minimiser, rng=seed + i)
+                basinhopping(
+                    counted,
+                    z,
+                    niter=HOPS,
+                    T=warmth,
+                    stepsize=width,
+                    minimizer_kwargs=minimiser,
+                    rng=seed + i,
+                )
     except EnoughError:
         pass
     results.put(curve)
@@ -203,7 +266,9 @@ def _rows(task: Task) -> Callable[[jax.Array], jax.Array]:
     data = task.data
     seen = np.asarray(data.weights)[at] > 0
     h, losses = (np.asarray(x)[seen] for x in (data.mixtures[at[0]], data.losses[at]))
-    log_n, log_d = (np.broadcast_to(x, data.losses.shape)[at][seen] for x in (data.log_n, data.log_d))
+    log_n, log_d = (
+        np.broadcast_to(x, data.losses.shape)[at][seen] for x in (data.log_n, data.log_d)
+    )
     law = problem.coordinates
 
     def residuals(z: jax.Array) -> jax.Array:
@@ -213,7 +278,9 @@ def _rows(task: Task) -> Callable[[jax.Array], jax.Array]:
             c = law.coefficients(params, h)
             return c.E + c.A * jnp.exp(-c.alpha * log_n) + c.B * jnp.exp(-c.beta * log_d)
 
-        return jnp.asarray(losses) - jax.vmap(loss)(jnp.asarray(h), jnp.asarray(log_n), jnp.asarray(log_d))
+        return jnp.asarray(losses) - jax.vmap(loss)(
+            jnp.asarray(h), jnp.asarray(log_n), jnp.asarray(log_d)
+        )
 
     return residuals
 
@@ -236,8 +303,11 @@ def _objective_of_rows(task: Task) -> Callable[[np.ndarray], tuple[float, np.nda
     return function
 
 
-def _least_squares(squares: tuple[Any, Any], task: Task, z: np.ndarray, counted: Callable[[np.ndarray], Any]) -> None:
-    """One search of scipy.optimize.least_squares with its own Huber loss and the Jacobian of the cells that hold a row."""
+def _least_squares(
+    squares: tuple[Any, Any], task: Task, z: np.ndarray, counted: Callable[[np.ndarray], Any]
+) -> None:
+    """One search of scipy.optimize.least_squares with its own Huber loss and the Jacobian of the
+    cells that hold a row."""
     from scipy.optimize import least_squares
 
     residuals, slopes = squares
@@ -249,7 +319,15 @@ def _least_squares(squares: tuple[Any, Any], task: Task, z: np.ndarray, counted:
         counted(z)
         return np.nan_to_num(np.asarray(residuals(z)), nan=1e3, posinf=1e3, neginf=-1e3)
 
-    least_squares(function, z, jacobian, loss="huber", f_scale=float(task.data.delta), ftol=1e-8, max_nfev=2000)  # pyright: ignore[reportArgumentType]
+    least_squares(
+        function,
+        z,
+        jacobian,
+        loss="huber",
+        f_scale=float(task.data.delta),
+        ftol=1e-8,
+        max_nfev=2000,
+    )  # pyright: ignore[reportArgumentType]
 
 
 def _cells(task: Task) -> tuple[Any, Any]:
@@ -271,12 +349,17 @@ def _numpy_objective(task: Task) -> Callable[[np.ndarray], tuple[float, np.ndarr
     log_kh = np.log(k * mixtures)
 
     def bracket(x: np.ndarray, s: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Value (mixtures,), and its derivatives by corner values (mixtures, k) and s (mixtures,), relative to the value."""
+        """Value (mixtures,), and its derivatives by corner values (mixtures, k) and s (mixtures,),
+        relative to the value."""
         shift = x.mean()
         s = s if abs(s) > 1e-5 else 1e-5
         e = mixtures * np.exp(s * (x - shift))
         M = e.sum(axis=1)
-        return np.exp(shift + np.log(M) / s), e / M[:, None], (e @ (x - shift) / M - np.log(M) / s) / s
+        return (
+            np.exp(shift + np.log(M) / s),
+            e / M[:, None],
+            (e @ (x - shift) / M - np.log(M) / s) / s,
+        )
 
     @np.errstate(all="ignore")
     def function(z: np.ndarray) -> tuple[float, np.ndarray]:
@@ -292,9 +375,24 @@ def _numpy_objective(task: Task) -> Callable[[np.ndarray], tuple[float, np.ndarr
         pull = -weights * clipped
         by_E, by_A, by_B = pull.sum(axis=1), pull @ u * A, pull @ v * B
         by_c = -(by_E / total**2)[:, None] * part
-        by_alpha, by_beta = -alpha * (A @ pull) @ (u * log_n[0]), -beta * (B @ pull) @ (v * log_d[0])
-        parts = (E * by_E.sum(), by_c.sum(axis=0), (by_c * log_kh).sum(axis=0), by_A @ A_x, by_A @ A_s, by_alpha, by_B @ B_x, by_B @ B_s, by_beta)
-        return float(np.sum(weights * clipped * (r - 0.5 * clipped))), np.concatenate([np.atleast_1d(part) for part in parts])
+        by_alpha, by_beta = (
+            -alpha * (A @ pull) @ (u * log_n[0]),
+            -beta * (B @ pull) @ (v * log_d[0]),
+        )
+        parts = (
+            E * by_E.sum(),
+            by_c.sum(axis=0),
+            (by_c * log_kh).sum(axis=0),
+            by_A @ A_x,
+            by_A @ A_s,
+            by_alpha,
+            by_B @ B_x,
+            by_B @ B_s,
+            by_beta,
+        )
+        return float(np.sum(weights * clipped * (r - 0.5 * clipped))), np.concatenate(
+            [np.atleast_1d(part) for part in parts]
+        )
 
     return function
 
@@ -304,7 +402,8 @@ def _numpy_objective(task: Task) -> Callable[[np.ndarray], tuple[float, np.ndarr
 
 @dataclass(frozen=True)
 class Stepper:
-    """A library's minimiser for one lane: init z -> state; step state -> state; (z, f) of a state."""
+    """A library's minimiser for one lane: init z -> state; step state -> state; (z, f) of a
+    state."""
 
     init: Callable[[jax.Array], Any]
     step: Callable[[Any], Any]
@@ -312,7 +411,8 @@ class Stepper:
 
 
 def vmapped(task: Task, seed: int, limit: float, make: Callable[[Task, Any], Stepper]) -> Curve:
-    """All lanes step together until the last has converged; then all hop, or take the next starts."""
+    """All lanes step together until the last has converged; then all hop, or take the next
+    starts."""
     with jax.enable_x64(True):
         curve = Curve()
         stepper = make(task, jax.tree.map(jnp.asarray, task.data))
@@ -334,8 +434,16 @@ def vmapped(task: Task, seed: int, limit: float, make: Callable[[Task, Any], Ste
         for z in _batches(task, seed):
             kept_z, kept_f = z, np.full(len(z), np.inf)
             for hop in range(HOPS + 1):
-                trial = kept_z if hop == 0 else kept_z + HOP_SIZE * np.sqrt(12.0) * (rng.random(z.shape) - 0.5)
-                state, mark, settled = begin(jnp.asarray(trial)), np.full(len(z), np.inf), np.zeros(len(z), bool)
+                trial = (
+                    kept_z
+                    if hop == 0
+                    else kept_z + HOP_SIZE * np.sqrt(12.0) * (rng.random(z.shape) - 0.5)
+                )
+                state, mark, settled = (
+                    begin(jnp.asarray(trial)),
+                    np.full(len(z), np.inf),
+                    np.zeros(len(z), bool),
+                )
                 at, f = trial, mark
                 for _ in range(5000 // WINDOW):
                     state, at, f = block(state)
@@ -351,8 +459,13 @@ def vmapped(task: Task, seed: int, limit: float, make: Callable[[Task, Any], Ste
                     if settled.all():
                         break
                 with np.errstate(over="ignore", invalid="ignore"):
-                    accepted = (f <= kept_f) | (rng.random(len(f)) < np.exp(-(f - kept_f) / (TEMPERATURE * np.abs(kept_f))))
-                kept_z, kept_f = np.where(accepted[:, None], np.asarray(at), kept_z), np.where(accepted, f, kept_f)
+                    accepted = (f <= kept_f) | (
+                        rng.random(len(f)) < np.exp(-(f - kept_f) / (TEMPERATURE * np.abs(kept_f)))
+                    )
+                kept_z, kept_f = (
+                    np.where(accepted[:, None], np.asarray(at), kept_z),
+                    np.where(accepted, f, kept_f),
+                )
         return curve
 
 
@@ -379,13 +492,22 @@ def _jaxopt(task: Task, data: Any, linesearch: str) -> Stepper:
     warnings.filterwarnings("ignore", category=DeprecationWarning, message="JAXopt")
     import jaxopt
 
-    solver = jaxopt.LBFGS(lambda z: task.problem.objective(z, data), value_and_grad=True, history_size=MEMORY, linesearch=linesearch, tol=0.0, maxiter=10**9)
+    solver = jaxopt.LBFGS(
+        lambda z: task.problem.objective(z, data),
+        value_and_grad=True,
+        history_size=MEMORY,
+        linesearch=linesearch,
+        tol=0.0,
+        maxiter=10**9,
+    )
 
     def step(state: Any) -> Any:
         new = solver.update(*state)
         return (new.params, new.state)
 
-    return Stepper(lambda z: (z, solver.init_state(z)), step, lambda state: (state[0], state[1].value))
+    return Stepper(
+        lambda z: (z, solver.init_state(z)), step, lambda state: (state[0], state[1].value)
+    )
 
 
 def _optax(task: Task, data: Any) -> Stepper:
@@ -401,7 +523,11 @@ def _optax(task: Task, data: Any) -> Stepper:
         updates, state = solver.update(grad, state, z, value=f, grad=grad, value_fn=value)
         return optax.apply_updates(z, updates), state, optax.tree.get(state, "value")
 
-    return Stepper(lambda z: (z, solver.init(z), jnp.full((), jnp.inf)), step, lambda carry: (carry[0], carry[2]))
+    return Stepper(
+        lambda z: (z, solver.init(z), jnp.full((), jnp.inf)),
+        step,
+        lambda carry: (carry[0], carry[2]),
+    )
 
 
 def _optimistix(task: Task, data: Any) -> Stepper:
@@ -416,7 +542,9 @@ def _optimistix(task: Task, data: Any) -> Stepper:
     fixed: list[Any] = []
 
     def init(z: jax.Array) -> Any:
-        state = solver.init(function, z, None, {}, jax.ShapeDtypeStruct((), z.dtype), None, frozenset())
+        state = solver.init(
+            function, z, None, {}, jax.ShapeDtypeStruct((), z.dtype), None, frozenset()
+        )
         arrays, rest = eqx.partition(state, eqx.is_array)
         fixed[:] = [rest]
         return z, arrays
@@ -432,8 +560,9 @@ def _optimistix(task: Task, data: Any) -> Stepper:
     return Stepper(init, step, read)
 
 
-# What each needs, and the coordinates it is tried in: "printed" is the law as the paper writes it, in logarithms, as its users
-# would fit it with that library; "corner" gives the library mixjax's own coordinates beside mixjax's objective and derivative.
+# What each needs, and the coordinates it is tried in: "printed" is the law as the paper writes it,
+# in logarithms, as its users would fit it with that library; "corner" gives the library mixjax's
+# own coordinates beside mixjax's objective and derivative.
 CONTESTANTS: dict[str, tuple[Contestant, str, str]] = {
     "mixjax": (mixjax, "jax", "corner"),
     "SciPy, JAX gradient": (scipy, "scipy", "corner"),
@@ -441,13 +570,25 @@ CONTESTANTS: dict[str, tuple[Contestant, str, str]] = {
     "SciPy least_squares": (partial(scipy, gradient="squares"), "scipy", "corner"),
     "optimistix, vmapped": (partial(vmapped, make=_optimistix), "optimistix", "corner"),
     "optax, vmapped": (partial(vmapped, make=_optax), "optax", "corner"),
-    "jaxopt backtracking, vmapped": (partial(vmapped, make=partial(_jaxopt, linesearch="backtracking")), "jaxopt", "corner"),
-    "jaxopt zoom, vmapped": (partial(vmapped, make=partial(_jaxopt, linesearch="zoom")), "jaxopt", "corner"),
+    "jaxopt backtracking, vmapped": (
+        partial(vmapped, make=partial(_jaxopt, linesearch="backtracking")),
+        "jaxopt",
+        "corner",
+    ),
+    "jaxopt zoom, vmapped": (
+        partial(vmapped, make=partial(_jaxopt, linesearch="zoom")),
+        "jaxopt",
+        "corner",
+    ),
     "SciPy as published": (partial(scipy, gradient="rows", ftol=LOOSE), "scipy", "printed"),
     "printed law: mixjax": (mixjax, "jax", "printed"),
     "printed law: SciPy, JAX gradient": (scipy, "scipy", "printed"),
     "printed law: SciPy, JAX gradient, ftol 1e-9": (partial(scipy, ftol=LOOSE), "scipy", "printed"),
-    "printed law: optimistix, vmapped": (partial(vmapped, make=_optimistix), "optimistix", "printed"),
+    "printed law: optimistix, vmapped": (
+        partial(vmapped, make=_optimistix),
+        "optimistix",
+        "printed",
+    ),
 }
 
 

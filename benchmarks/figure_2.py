@@ -1,8 +1,10 @@
-"""The paper's Figure 2: objective against the number of L-BFGS calls, basin hopping against plain multi-start: python -m benchmarks.figure_2
+"""The paper's Figure 2: objective against the number of L-BFGS calls, basin hopping against plain
+multi-start: python -m benchmarks.figure_2
 
-100 trials of 64 local minimisations each, median and the band from 25 to 75 percent. A trial of basin hopping spends them on one start
-(0, 1, 3, ... 63 hops), one of multi-start on 64 starts. On simulated runs of the paper's size (1062 rows, 3 domains) and on one
-SlimPajama target. Additive law and joint law.
+100 trials of 64 local minimisations each, median and the band from 25 to 75 percent. A trial of
+basin hopping spends them on one start (0, 1, 3, ... 63 hops), one of multi-start on 64 starts. On
+simulated runs of the paper's size (1062 rows, 3 domains) and on one SlimPajama target. Additive law
+and joint law.
 """
 
 from __future__ import annotations
@@ -17,29 +19,44 @@ import mixjax as mj
 from benchmarks.common import RESULTS, markdown, write_result
 from benchmarks.tasks import experiment, simulated
 from mixjax.engine import batch
+from mixjax.fitting.problem import make_problem
+from mixjax.fitting.search import BY_GRADIENTS, make_budget
+from mixjax.fitting.starts import draw_starts
 from mixjax.law import find_law
-from mixjax.problem import make_problem
-from mixjax.search import BY_GRADIENTS, make_budget
-from mixjax.starts import draw_starts
 
 CALLS = (1, 2, 4, 8, 16, 32, 64)
 
 
 def measure(runs: mj.Runs, target: str, law: str, trials: int) -> dict[str, Any]:
-    """Best objective (trials, calls) of both, over the lowest of all, in percent: quartiles by number of calls."""
+    """Best objective (trials, calls) of both, over the lowest of all, in percent: quartiles by
+    number of calls."""
     problem = make_problem(runs, find_law(law), [target], 1e-3, "loss", None)
     z, keys = draw_starts(problem, trials * CALLS[-1], 0)
 
     def run(hops: int, every: int) -> NDArray[np.float64]:
         return batch.run(
-            problem.objective, problem.data, z[:, ::every], keys[:, ::every], make_budget(hops, BY_GRADIENTS.search), descent=BY_GRADIENTS.descent
+            problem.objective,
+            problem.data,
+            z[:, ::every],
+            keys[:, ::every],
+            make_budget(hops, BY_GRADIENTS.search),
+            descent=BY_GRADIENTS.descent,
         ).f[0]
 
-    several = np.minimum.accumulate(run(0, 1).reshape(trials, CALLS[-1]), axis=1)[:, np.array(CALLS) - 1]
+    several = np.minimum.accumulate(run(0, 1).reshape(trials, CALLS[-1]), axis=1)[
+        :, np.array(CALLS) - 1
+    ]
     hopping = np.stack([run(calls - 1, CALLS[-1]) for calls in CALLS], axis=1)
     lowest = min(several.min(), hopping.min())
-    bands = {name: np.percentile(100 * (f / lowest - 1), [25, 50, 75], axis=0).tolist() for name, f in (("multi-start", several), ("basin hopping", hopping))}
-    return {"lowest": float(lowest), "parameters": int(z.shape[-1]), "percent above, quartiles": bands}
+    bands = {
+        name: np.percentile(100 * (f / lowest - 1), [25, 50, 75], axis=0).tolist()
+        for name, f in (("multi-start", several), ("basin hopping", hopping))
+    }
+    return {
+        "lowest": float(lowest),
+        "parameters": int(z.shape[-1]),
+        "percent above, quartiles": bands,
+    }
 
 
 def figure(cases: dict[str, Any]) -> None:
@@ -48,9 +65,18 @@ def figure(cases: dict[str, Any]) -> None:
     drawn = Figure(figsize=(4.2 * len(cases), 3.6), layout="constrained")
     for i, (name, case) in enumerate(cases.items()):
         axes = drawn.add_subplot(1, len(cases), i + 1)
-        for colour, (kind, (low, middle, high)) in zip(("C0", "C1"), case["percent above, quartiles"].items(), strict=True):
+        for colour, (kind, (low, middle, high)) in zip(
+            ("C0", "C1"), case["percent above, quartiles"].items(), strict=True
+        ):
             axes.plot(CALLS, np.maximum(middle, 1e-4), color=colour, marker="o", label=kind)
-            axes.fill_between(CALLS, np.maximum(low, 1e-4), np.maximum(high, 1e-4), color=colour, alpha=0.2, linewidth=0)
+            axes.fill_between(
+                CALLS,
+                np.maximum(low, 1e-4),
+                np.maximum(high, 1e-4),
+                color=colour,
+                alpha=0.2,
+                linewidth=0,
+            )
         axes.set(xscale="log", yscale="log", xlabel="L-BFGS calls", title=name)
         axes.set_xticks(CALLS, [str(c) for c in CALLS])
         axes.spines[["top", "right"]].set_visible(False)
@@ -61,16 +87,25 @@ def figure(cases: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--trials", type=int, default=100)
     trials = parser.parse_args().trials
     runs, name = experiment()
     small = simulated(k=3, targets=1, rows=1062)
-    cases = {f"simulated, k = 3, {law}": measure(small, small.targets[0], law, trials) for law in ("additive", "joint")}
+    cases = {
+        f"simulated, k = 3, {law}": measure(small, small.targets[0], law, trials)
+        for law in ("additive", "joint")
+    }
     cases[f"{name} c4, k = 7, joint"] = measure(runs, "c4", "joint", trials)
     RESULTS.mkdir(exist_ok=True)
     figure(cases)
-    rows = [[case, kind, *(f"{m:.3g}" for m in q[1])] for case, r in cases.items() for kind, q in r["percent above, quartiles"].items()]
+    rows = [
+        [case, kind, *(f"{m:.3g}" for m in q[1])]
+        for case, r in cases.items()
+        for kind, q in r["percent above, quartiles"].items()
+    ]
     print(markdown(["median percent above the lowest", "", *(f"{c} calls" for c in CALLS)], rows))
     write_result("figure_2", {"trials": trials, "calls": CALLS, "cases": cases})
 

@@ -1,13 +1,16 @@
-"""Claim: the best mixtures of 10 000 problems in one batched call, at least 5 times sooner than SciPy's SLSQP with JAX gradients.
+"""Claim: the best mixtures of 10 000 problems in one batched call, at least 5 times sooner than
+SciPy's SLSQP with JAX gradients.
 
     python -m benchmarks.mixtures [--problems 10000] [--theirs 300] [--rounds 5]
 
-The 8 joint fits of SlimPajama (training rows; simulated runs of that shape elsewhere), k = 7. Weights of the targets are
-uniform on the simplex, N is log-uniform in 1e9 to 1e11 and D in 1e10 to 1e12; every third problem has random caps.
+The 8 joint fits of SlimPajama (training rows; simulated runs of that shape elsewhere), k = 7.
+Weights of the targets are uniform on the simplex, N is log-uniform in 1e9 to 1e11 and D in 1e10 to
+1e12; every third problem has random caps.
 
-Ours solves all problems on all cores, from the centre, near every corner and nearly without each domain, as `optimal_mixture`
-does. SLSQP has one process for each core, compiled values and gradients, and starts at the centre only, moved into the caps.
-It solves the first problems, and its time is scaled by their number. Rounds of both alternate. Compilation is stated apart.
+Ours solves all problems on all cores, from the centre, near every corner and nearly without each
+domain, as `optimal_mixture` does. SLSQP has one process for each core, compiled values and
+gradients, and starts at the centre only, moved into the caps. It solves the first problems, and its
+time is scaled by their number. Rounds of both alternate. Compilation is stated apart.
 """
 
 from __future__ import annotations
@@ -25,13 +28,14 @@ from numpy.typing import NDArray
 import mixjax as mj
 from benchmarks.common import markdown, write_result
 from benchmarks.tasks import experiment
-from mixjax.record import Fit
+from mixjax.fitting.record import Fit
 
 Floats = NDArray[np.float64]
 
 
 def make_problems(fit: Fit, count: int, seed: int) -> dict[str, Any]:
-    """Arrays of random problems: weights (problems, targets), N and D (problems,), caps (problems, k)."""
+    """Arrays of random problems: weights (problems, targets), N and D (problems,), caps (problems,
+    k)."""
     rng = np.random.default_rng(seed)
     k = len(fit.domains)
     caps = np.ones((count, k))
@@ -41,12 +45,20 @@ def make_problems(fit: Fit, count: int, seed: int) -> dict[str, Any]:
             if caps[i].sum() >= 1.0:
                 break
     weights = rng.dirichlet(np.ones(len(fit.targets)), count)
-    return {"weights": weights, "N": 10 ** rng.uniform(9, 11, count), "D": 10 ** rng.uniform(10, 12, count), "caps": caps}
+    return {
+        "weights": weights,
+        "N": 10 ** rng.uniform(9, 11, count),
+        "D": 10 ** rng.uniform(10, 12, count),
+        "caps": caps,
+    }
 
 
 def ours(fit: Fit, problems: dict[str, Any]) -> mj.Mixtures:
     """All problems in one call."""
-    weights, caps = (dict(zip(names, problems[what].T, strict=True)) for names, what in ((fit.targets, "weights"), (fit.domains, "caps")))
+    weights, caps = (
+        dict(zip(names, problems[what].T, strict=True))
+        for names, what in ((fit.targets, "weights"), (fit.domains, "caps"))
+    )
     return mj.optimal_mixtures(fit, N=problems["N"], D=problems["D"], weights=weights, caps=caps)
 
 
@@ -61,7 +73,7 @@ def start_worker(fit_file: str, cpus: Any) -> None:
         os.sched_setaffinity(0, {cpus.get()})
     import jax
 
-    from mixjax.mixture import Problem, WeightedLoss, make_problem
+    from mixjax.mixture.optimum import Problem, WeightedLoss, make_problem
 
     jax.config.update("jax_enable_x64", True)
     fit = mj.load_fit(fit_file)
@@ -127,7 +139,9 @@ def main() -> None:
     import tempfile
     from pathlib import Path
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--problems", type=int, default=10_000)
     parser.add_argument("--theirs", type=int, default=300, help="problems that SLSQP solves")
     parser.add_argument("--rounds", type=int, default=5)
@@ -136,7 +150,10 @@ def main() -> None:
     fit = mj.fit(runs, law="joint")
     problems = make_problems(fit, options.problems, seed=0)
     first = min(options.theirs, options.problems)
-    lists = [(problems["weights"][i], problems["N"][i], problems["D"][i], problems["caps"][i]) for i in range(first)]
+    lists = [
+        (problems["weights"][i], problems["N"][i], problems["D"][i], problems["caps"][i])
+        for i in range(first)
+    ]
     with tempfile.TemporaryDirectory() as folder:
         fit.save(str(Path(folder) / "fit.json"))
         began = time.perf_counter()
@@ -158,13 +175,31 @@ def main() -> None:
     result = {
         "runs": source,
         "problems": options.problems,
-        "theirs": {"problems": first, "seconds": their_seconds, "evaluations": float(np.mean([n for _, n in their]))},
-        "ours": {"seconds": our_seconds, "first_call": cold, "compilation": cold - float(np.median(our_seconds))},
-        "per_problem_ms": {"ours": 1e3 * float(np.median(our_seconds)) / options.problems, "slsqp": 1e3 * float(np.median(their_seconds)) / first},
-        "ratio": {"median": float(np.median(scaled) / np.median(our_seconds)), "each": [float(t / o) for t, o in zip(scaled, our_seconds, strict=True)]},
+        "theirs": {
+            "problems": first,
+            "seconds": their_seconds,
+            "evaluations": float(np.mean([n for _, n in their])),
+        },
+        "ours": {
+            "seconds": our_seconds,
+            "first_call": cold,
+            "compilation": cold - float(np.median(our_seconds)),
+        },
+        "per_problem_ms": {
+            "ours": 1e3 * float(np.median(our_seconds)) / options.problems,
+            "slsqp": 1e3 * float(np.median(their_seconds)) / first,
+        },
+        "ratio": {
+            "median": float(np.median(scaled) / np.median(our_seconds)),
+            "each": [float(t / o) for t, o in zip(scaled, our_seconds, strict=True)],
+        },
         "gap": {"largest": float(found.gap.max()), "median": float(np.median(found.gap))},
         "convex": int(found.convex.sum()),
-        "objective_above_slsqp": {"largest": float(excess.max()), "median": float(np.median(excess)), "lowest": float(excess.min())},
+        "objective_above_slsqp": {
+            "largest": float(excess.max()),
+            "median": float(np.median(excess)),
+            "lowest": float(excess.min()),
+        },
         "slsqp_higher_by_1e-7": int((excess < -1e-7).sum()),
         "all_starts_agree": float(np.mean(found.agreeing == found.starts)),
     }
@@ -172,13 +207,20 @@ def main() -> None:
     rows = [
         ["problems", str(options.problems), f"{first}, scaled"],
         ["seconds", f"{np.median(our_seconds):.2f}", f"{np.median(scaled):.1f}"],
-        ["per problem", f"{result['per_problem_ms']['ours']:.3f} ms", f"{result['per_problem_ms']['slsqp']:.3f} ms"],
+        [
+            "per problem",
+            f"{result['per_problem_ms']['ours']:.3f} ms",
+            f"{result['per_problem_ms']['slsqp']:.3f} ms",
+        ],
         ["compilation", f"{result['ours']['compilation']:.1f} s", "not counted"],
         ["largest gap", f"{result['gap']['largest']:.1e}", ""],
         ["objective above the other's, at most", f"{excess.max():.1e}", f"{-excess.min():.1e}"],
     ]
     print(markdown(["", "mixjax", "SLSQP"], rows))
-    print(f"\n{result['ratio']['median']:.1f} times sooner (rounds: {', '.join(f'{r:.1f}' for r in result['ratio']['each'])}); {path}")
+    print(
+        f"\n{result['ratio']['median']:.1f} times sooner (rounds: "
+        f"{', '.join(f'{r:.1f}' for r in result['ratio']['each'])}); {path}"
+    )
 
 
 if __name__ == "__main__":

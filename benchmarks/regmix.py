@@ -1,13 +1,16 @@
-"""Claim: on RegMix a mixture law ranks unseen mixtures at least as well as the LightGBM regression of the RegMix paper.
+"""Claim: on RegMix a mixture law ranks unseen mixtures at least as well as the LightGBM regression
+of the RegMix paper.
 
     python -m benchmarks.regmix
 
-512 models of 1M parameters, 17 domains, 13 targets; Spearman's rank correlation of predicted and measured losses on the 256
-test mixtures. Every law of h at one (N, D) is fitted to the 512 rows; the law and the options of its fit are chosen by
-5-fold cross-validation on these rows, one choice for all targets, before a test row is read. 45 percent of the shares are exactly 0.
+512 models of 1M parameters, 17 domains, 13 targets; Spearman's rank correlation of predicted and
+measured losses on the 256 test mixtures. Every law of h at one (N, D) is fitted to the 512 rows;
+the law and the options of its fit are chosen by 5-fold cross-validation on these rows, one choice
+for all targets, before a test row is read. 45 percent of the shares are exactly 0.
 
-LightGBM has the settings of Liu et al. 2024 (arXiv 2407.01492, their published notebook): 1000 rounds, learning rate 0.01, the rest by
-default. Their notebook stops early by the rows that it is judged on; both are reported, with and without that.
+LightGBM has the settings of Liu et al. 2024 (arXiv 2407.01492, their published notebook): 1000
+rounds, learning rate 0.01, the rest by default. Their notebook stops early by the rows that it is
+judged on; both are reported, with and without that.
 
 Writes results/regmix.json and results/regmix.md. Needs the extra `bench`.
 """
@@ -23,8 +26,8 @@ from numpy.typing import NDArray
 
 import mixjax as mj
 from benchmarks.common import RESULTS, data, markdown, write_result
-from mixjax.runs import Runs
-from mixjax.score import rank_correlation
+from mixjax.data.runs import Runs
+from mixjax.fitting.score import rank_correlation
 
 Floats = NDArray[np.float64]
 
@@ -42,14 +45,23 @@ class Option(NamedTuple):
         return f"{self.law}, {self.residual}, delta {self.delta:g}"
 
 
-# At one (N, D) the terms in N and D of the simple law are constants. The joint law's run off to infinity: benchmarks/NOTES.md, "RegMix".
+# At one (N, D) the terms in N and D of the simple law are constants. The joint law's run off to
+# infinity: benchmarks/NOTES.md, "RegMix".
 LAWS = ("additive_fixed_nd", "ye_m1", "ye_m2", "ye_m3", "ye_m4", "ge24", "simple")
 # Other residuals for the two laws that cross-validation ranks highest as they are.
 VARIED = (("loss", 1e-1), ("log", 1e-3), ("log", 1e-2))
 FINALISTS = 2
 FOLDS = 5
 SEARCH: dict[str, Any] = {"starts": 12, "hops": 0}
-LIGHTGBM = {"boosting": "gbdt", "objective": "regression", "metric": ["l1", "l2"], "seed": 42, "learning_rate": 1e-2, "verbosity": -1, "num_threads": 1}
+LIGHTGBM = {
+    "boosting": "gbdt",
+    "objective": "regression",
+    "metric": ["l1", "l2"],
+    "seed": 42,
+    "learning_rate": 1e-2,
+    "verbosity": -1,
+    "num_threads": 1,
+}
 ROUNDS, PATIENCE = 1000, 3
 
 
@@ -68,8 +80,17 @@ def mean(values: dict[str, float]) -> float:
 
 
 def held_out(runs: Runs, option: Option) -> dict[str, float]:
-    """Rank correlations of the predictions that the folds' fits make of the rows they have not seen."""
-    found = mj.cross_validate(runs, option.law, "mixture", folds=FOLDS, residual=option.residual, delta=option.delta, **SEARCH)
+    """Rank correlations of the predictions that the folds' fits make of the rows they have not
+    seen."""
+    found = mj.cross_validate(
+        runs,
+        option.law,
+        "mixture",
+        folds=FOLDS,
+        residual=option.residual,
+        delta=option.delta,
+        **SEARCH,
+    )
     return ranked(dict(found.predicted), runs)
 
 
@@ -81,14 +102,19 @@ def on_test(train: Runs, test: Runs, option: Option) -> tuple[dict[str, float], 
 
 
 def lightgbm(train: Runs, test: Runs, early: bool) -> dict[str, float]:
-    """Rank correlations of LightGBM on the test mixtures; early: it stops where the error on these very rows rises."""
+    """Rank correlations of LightGBM on the test mixtures; early: it stops where the error on these
+    very rows rises."""
     import lightgbm as lgb  # pyright: ignore[reportMissingImports]  (the bench extra)
 
     predicted = {}
     for t in train.targets:
         rows = lgb.Dataset(train.h, train.loss(t))
         judge = lgb.Dataset(test.h, test.loss(t), reference=rows)
-        stop: dict[str, Any] = {"valid_sets": [judge], "callbacks": [lgb.early_stopping(PATIENCE, verbose=False)]} if early else {}
+        stop: dict[str, Any] = (
+            {"valid_sets": [judge], "callbacks": [lgb.early_stopping(PATIENCE, verbose=False)]}
+            if early
+            else {}
+        )
         predicted[t] = np.asarray(lgb.train(LIGHTGBM, rows, ROUNDS, **stop).predict(test.h))
     return ranked(predicted, test)
 
@@ -97,7 +123,7 @@ def held_out_lightgbm(train: Runs) -> dict[str, float]:
     """LightGBM on the same folds as the laws."""
     import lightgbm as lgb  # pyright: ignore[reportMissingImports]  (the bench extra)
 
-    from mixjax.splits import make_folds
+    from mixjax.data.splits import make_folds
 
     predicted = {t: np.full(len(train), np.nan) for t in train.targets}
     for fold in make_folds(train, "mixture", FOLDS):
@@ -108,7 +134,8 @@ def held_out_lightgbm(train: Runs) -> dict[str, float]:
 
 
 def choose(train: Runs) -> dict[Option, dict[str, float]]:
-    """Cross-validated rank correlations: every law as it is, then other residuals for the best of them."""
+    """Cross-validated rank correlations: every law as it is, then other residuals for the best of
+    them."""
     found: dict[Option, dict[str, float]] = {}
 
     def add(option: Option) -> None:
@@ -118,7 +145,13 @@ def choose(train: Runs) -> dict[Option, dict[str, float]]:
         except mj.UserError as error:  # a law may run off to infinity
             print(f"{option.label}: {error}", flush=True)
             return
-        print(f"{option.label}: {mean(found[option]):.5f} cross-validated, {time.perf_counter() - began:.0f} s", flush=True)
+        print(
+            (
+                f"{option.label}: {mean(found[option]):.5f} cross-validated, "
+                f"{time.perf_counter() - began:.0f} s"
+            ),
+            flush=True,
+        )
 
     for law in LAWS:
         add(Option(law))
@@ -131,8 +164,14 @@ def choose(train: Runs) -> dict[Option, dict[str, float]]:
 def main() -> None:
     """Measure, print, write."""
     warnings.simplefilter("ignore", mj.MixjaxWarning)
-    train, test = mj.read_runs(data("regmix_1m_train.csv")), mj.read_runs(data("regmix_1m_test.csv"))
-    boosted = {"LightGBM": lightgbm(train, test, early=False), "LightGBM, stopped by the test rows": lightgbm(train, test, early=True)}
+    train, test = (
+        mj.read_runs(data("regmix_1m_train.csv")),
+        mj.read_runs(data("regmix_1m_test.csv")),
+    )
+    boosted = {
+        "LightGBM": lightgbm(train, test, early=False),
+        "LightGBM, stopped by the test rows": lightgbm(train, test, early=True),
+    }
     boosted_held_out = held_out_lightgbm(train)
     for name, ranks in boosted.items():
         print(f"{name}: {mean(ranks):.5f} on the test mixtures", flush=True)
@@ -144,14 +183,24 @@ def main() -> None:
     best = tested[chosen]
     columns = {"chosen law": best, **boosted}
     rows = [[t, *(f"{c[t]:.4f}" for c in columns.values())] for t in train.targets]
-    per_target = markdown(["target", *columns], [*rows, ["**mean**", *(f"**{mean(c):.4f}**" for c in columns.values())]])
+    per_target = markdown(
+        ["target", *columns],
+        [*rows, ["**mean**", *(f"**{mean(c):.4f}**" for c in columns.values())]],
+    )
     per_law = markdown(
         ["law, residual, delta", "cross-validated on the 512", "256 test mixtures"],
-        [[o.label, f"{mean(cross[o]):.4f}", f"{mean(tested[o]):.4f}" if o in tested else ""] for o in sorted(cross, key=lambda o: -mean(cross[o]))]
+        [
+            [o.label, f"{mean(cross[o]):.4f}", f"{mean(tested[o]):.4f}" if o in tested else ""]
+            for o in sorted(cross, key=lambda o: -mean(cross[o]))
+        ]
         + [["LightGBM", f"{mean(boosted_held_out):.4f}", f"{mean(boosted['LightGBM']):.4f}"]],
     )
     holds = mean(best) >= max(mean(ranks) for ranks in boosted.values())
-    verdict = f"Chosen by cross-validation: {chosen.label}. At least as high as LightGBM, both ways: {'yes' if holds else 'NO'}."
+    verdict = (
+        f"Chosen by cross-validation: {chosen.label}. At least as high as LightGBM, "
+        "both ways: "
+        f"{'yes' if holds else 'NO'}."
+    )
     text = "\n\n".join([verdict, per_target, per_law])
     by_label = {o.label: r for o, r in cross.items()} | {"LightGBM": boosted_held_out}
     on_the_test = {o.label: r for o, r in tested.items()} | boosted

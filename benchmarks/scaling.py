@@ -1,7 +1,8 @@
 """How a fit grows with k, rows, targets and starts, and one large fit: python -m benchmarks.scaling
 
-Joint law on simulated runs; one round of 16 starts a target without hops, and microseconds an evaluation over all cores, the second
-of two runs (the first compiles). Memory is the largest of the process so far. Lanes up to 16384 on an accelerator.
+Joint law on simulated runs; one round of 16 starts a target without hops, and microseconds an
+evaluation over all cores, the second of two runs (the first compiles). Memory is the largest of the
+process so far. Lanes up to 16384 on an accelerator.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import jax
 from benchmarks.common import RESULTS, markdown, write_result
 from benchmarks.tasks import simulated
 from mixjax.engine import batch
+from mixjax.fitting.problem import make_problem
+from mixjax.fitting.search import Stop, make_budget, plan_for
+from mixjax.fitting.starts import draw_starts
 from mixjax.law import find_law
-from mixjax.problem import make_problem
-from mixjax.search import Stop, make_budget, plan_for
-from mixjax.starts import draw_starts
 
 _STARTS, _STEPS = 16, 200
 CASES = {
@@ -30,10 +31,15 @@ CASES = {
 }
 
 
-def measure(k: int = 7, rows: int = 1374, targets: int = 4, starts: int = _STARTS) -> dict[str, Any]:
+def measure(
+    k: int = 7, rows: int = 1374, targets: int = 4, starts: int = _STARTS
+) -> dict[str, Any]:
     problem = make_problem(simulated(k, targets, rows), find_law("joint"), None, 1e-3, "loss", None)
     z, keys = draw_starts(problem, starts, 0)
-    budget, descent = make_budget(0, Stop(_STEPS, 0.0, 20)), plan_for(problem.objective, z.shape[-1]).descent
+    budget, descent = (
+        make_budget(0, Stop(_STEPS, 0.0, 20)),
+        plan_for(problem.objective, z.shape[-1]).descent,
+    )
     times, evaluations = [], 0
     for _ in range(2):
         began = time.perf_counter()
@@ -42,10 +48,17 @@ def measure(k: int = 7, rows: int = 1374, targets: int = 4, starts: int = _START
         evaluations = int(found.evaluations.sum())
     seconds = times[1]
     return {
-        "k": k, "rows": rows, "targets": targets, "starts": starts, "parameters": int(z.shape[-1]), "cells": int(problem.data.losses[0].size),
-        "seconds": seconds, "compile": max(0.0, times[0] - seconds), "microseconds an evaluation": 1e6 * seconds / evaluations,
+        "k": k,
+        "rows": rows,
+        "targets": targets,
+        "starts": starts,
+        "parameters": int(z.shape[-1]),
+        "cells": int(problem.data.losses[0].size),
+        "seconds": seconds,
+        "compile": max(0.0, times[0] - seconds),
+        "microseconds an evaluation": 1e6 * seconds / evaluations,
         "largest memory, MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -57,8 +70,23 @@ def main() -> None:
         for case in cases:
             found[axis].append(measure(**case))
             print(axis, found[axis][-1], flush=True)
-    columns = ("k", "rows", "targets", "starts", "parameters", "cells", "compile", "microseconds an evaluation", "largest memory, MiB")
-    print(markdown(["", *columns], [[axis, *(f"{r[c]:.4g}" for c in columns)] for axis, rs in found.items() for r in rs]))
+    columns = (
+        "k",
+        "rows",
+        "targets",
+        "starts",
+        "parameters",
+        "cells",
+        "compile",
+        "microseconds an evaluation",
+        "largest memory, MiB",
+    )
+    print(
+        markdown(
+            ["", *columns],
+            [[axis, *(f"{r[c]:.4g}" for c in columns)] for axis, rs in found.items() for r in rs],
+        )
+    )
     figure(found)
     write_result("scaling", {"steps": _STEPS, "axes": found})
 

@@ -1,8 +1,10 @@
-"""Seconds until a joint-law fit is within 3, 1 and 0.3 percent of the best known: python -m benchmarks.time_to_target
+"""Seconds until a joint-law fit is within 3, 1 and 0.3 percent of the best known: python -m
+benchmarks.time_to_target
 
-Every contestant of `contestants.py` minimises each of 8 targets from the same starts with all cores, and stops at the last goal
-or at the limit. Medians over seeds, geometric means over targets; a miss counts as the limit and is marked with >.
-Compilation is apart; --limit 600 is the default, and takes hours where contestants miss.
+Every contestant of `contestants.py` minimises each of 8 targets from the same starts with all
+cores, and stops at the last goal or at the limit. Medians over seeds, geometric means over targets;
+a miss counts as the limit and is marked with >. Compilation is apart; --limit 600 is the default,
+and takes hours where contestants miss.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ GOALS = ("3 %", "1 %", "0.3 %")
 
 
 def best_known(runs: Any, name: str) -> dict[str, float]:
-    """The objectives to reach: the records, or on simulated runs those of a fit with four times the default starts."""
+    """The objectives to reach: the records, or on simulated runs those of a fit with four times the
+    default starts."""
     found = records("joint") if name == "slimpajama" else {}
     if not found:
         import mixjax as mj
@@ -43,11 +46,17 @@ def measure(task: Task, contestant: str, seeds: int, limit: float) -> dict[str, 
 
 
 def summary(targets: dict[str, Any], limit: float) -> dict[str, Any]:
-    """Geometric means over targets of the medians over seeds, and which targets a contestant missed."""
-    compilation = max(r["compile"] for r in targets.values())  # mixjax compiles once for all targets of a table
+    """Geometric means over targets of the medians over seeds, and which targets a contestant
+    missed."""
+    compilation = max(
+        r["compile"] for r in targets.values()
+    )  # mixjax compiles once for all targets of a table
     result: dict[str, Any] = {}
     for i, goal in enumerate(GOALS):
-        medians = {t: float(np.median([limit if s is None else s for s in r["seconds"][i]])) for t, r in targets.items()}
+        medians = {
+            t: float(np.median([limit if s is None else s for s in r["seconds"][i]]))
+            for t, r in targets.items()
+        }
         compiling = {t: m + compilation for t, m in medians.items()}
         result[goal] = {
             "seconds": float(np.exp(np.mean(np.log(list(medians.values()))))),
@@ -63,23 +72,43 @@ def row(name: str, found: dict[str, Any], ours: dict[str, Any]) -> list[str]:
 
     ratio = found["1 %"]["seconds"] / ours["1 %"]["seconds"]
     missed = ", ".join(found["1 %"]["missed"]) or "none"
-    return [name, *(cell(goal, "seconds") for goal in GOALS), cell("1 %", "with compilation"), f"{ratio:.1f}", missed]
+    return [
+        name,
+        *(cell(goal, "seconds") for goal in GOALS),
+        cell("1 %", "with compilation"),
+        f"{ratio:.1f}",
+        missed,
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--limit", type=float, default=600.0, help="seconds for one target and seed")
+    parser.add_argument(
+        "--limit", type=float, default=600.0, help="seconds for one target and seed"
+    )
     parser.add_argument("--only", nargs="*", help="contestants, by the start of their names")
     parser.add_argument("--name", default="time_to_target", help="of the result file")
-    parser.add_argument("--show", action="store_true", help="print the table of the result file again, measure nothing")
+    parser.add_argument(
+        "--show",
+        action="store_true",
+        help="print the table of the result file again, measure nothing",
+    )
     args = parser.parse_args()
     if args.show:
         show(json.loads((RESULTS / f"{args.name}.json").read_text()), args.name)
         return
     runs, name = experiment()
     best = best_known(runs, name)
-    result: dict[str, Any] = {"data": name, "limit": args.limit, "seeds": args.seeds, "goals": list(GOALS), "contestants": {}}
+    result: dict[str, Any] = {
+        "data": name,
+        "limit": args.limit,
+        "seeds": args.seeds,
+        "goals": list(GOALS),
+        "contestants": {},
+    }
     path = RESULTS / f"{args.name}.json"
     if args.only and path.exists():  # the others' rows stay, if they were measured in the same way
         before = json.loads(path.read_text())
@@ -93,7 +122,9 @@ def main() -> None:
             continue
         targets: dict[str, Any] = {}
         for t in SLIMPAJAMA:
-            targets[t] = measure(make_task(runs, t, coordinates, best[t]), contestant, args.seeds, args.limit)
+            targets[t] = measure(
+                make_task(runs, t, coordinates, best[t]), contestant, args.seeds, args.limit
+            )
             print(f"{contestant}, {t}: {targets[t]}", flush=True)
         result["contestants"][contestant] = {"targets": targets}
         write_result(args.name, result)
@@ -102,15 +133,24 @@ def main() -> None:
 
 def show(result: dict[str, Any], file: str) -> None:
     """The table and the figure."""
-    found = {name: summary(r["targets"], result["limit"]) for name, r in result["contestants"].items()}
+    found = {
+        name: summary(r["targets"], result["limit"]) for name, r in result["contestants"].items()
+    }
     if "mixjax" in found:
-        head = ["contestant", *(f"{goal}, s" for goal in GOALS), "1 %, compiled too, s", "times mixjax", "missed 1 %"]
+        head = [
+            "contestant",
+            *(f"{goal}, s" for goal in GOALS),
+            "1 %, compiled too, s",
+            "times mixjax",
+            "missed 1 %",
+        ]
         print(markdown(head, [row(c, r, found["mixjax"]) for c, r in found.items()]))
     figure(result, found, file)
 
 
 def figure(result: dict[str, Any], found: dict[str, Any], file: str) -> None:
-    """One line of dots a contestant: seconds to 1 percent, a dot a target, missed ones hollow at the limit."""
+    """One line of dots a contestant: seconds to 1 percent, a dot a target, missed ones hollow at
+    the limit."""
     from matplotlib.figure import Figure
 
     names = list(result["contestants"])
@@ -120,9 +160,24 @@ def figure(result: dict[str, Any], found: dict[str, Any], file: str) -> None:
         for r in result["contestants"][name]["targets"].values():
             seconds = [result["limit"] if s is None else s for s in r["seconds"][1]]
             reached = np.median(seconds) < result["limit"]
-            axes.plot(np.median(seconds), y, "o", color="C0" if name == "mixjax" else "0.35", fillstyle="full" if reached else "none", markersize=6)
-        axes.plot(found[name]["1 %"]["seconds"], y, "|", color="C3", markersize=16, markeredgewidth=2)
-    axes.set(xscale="log", xlabel="seconds to within 1 percent of the best known (a dot a target, hollow: missed; bar: geometric mean)")
+            axes.plot(
+                np.median(seconds),
+                y,
+                "o",
+                color="C0" if name == "mixjax" else "0.35",
+                fillstyle="full" if reached else "none",
+                markersize=6,
+            )
+        axes.plot(
+            found[name]["1 %"]["seconds"], y, "|", color="C3", markersize=16, markeredgewidth=2
+        )
+    axes.set(
+        xscale="log",
+        xlabel=(
+            "seconds to within 1 percent of the best known (a dot a target, hollow: missed; "
+            "bar: geometric mean)"
+        ),
+    )
     axes.set_yticks(range(len(names)), list(reversed(names)))
     axes.grid(axis="x", color="0.9")
     axes.spines[["top", "right"]].set_visible(False)

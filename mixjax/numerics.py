@@ -1,4 +1,5 @@
-"""Mathematics that every step shares: powers guarded at h = 0, and a dot product that batches well."""
+"""Mathematics that every step shares: powers guarded at h = 0, and a dot product that batches
+well."""
 
 from __future__ import annotations
 
@@ -11,19 +12,22 @@ import numpy as np
 HUGE = 1e100
 HUGE_FLOAT32 = 1e12
 
-# Below this |s| a power mean is its series to second order: error and cancellation are both about 1e-11.
+# Below this |s| a power mean is its series to second order: error and cancellation are both about
+# 1e-11.
 POWER_MEAN_SERIES = 1e-5
 
 
 def power(h: jax.Array, gamma: jax.Array) -> jax.Array:
-    """h^gamma for h >= 0, with 0^gamma = 0, 1, huge for gamma >, =, < 0; never above `HUGE` (`HUGE_FLOAT32` in single precision).
+    """h^gamma for h >= 0, with 0^gamma = 0, 1, huge for gamma >, =, < 0; never above `HUGE`
+    (`HUGE_FLOAT32` in single precision).
 
     Shapes broadcast. Derivatives in gamma are finite everywhere; the derivative in h is taken as 0
     at h = 0 (the true one is infinite for 0 < gamma < 1).
     """
     positive = h > 0
     huge = HUGE if jnp.result_type(h, gamma) == jnp.float64 else HUGE_FLOAT32
-    # The barrier keeps XLA from computing the logarithm anew in every lane of a batch that shares h.
+    # The barrier keeps XLA from computing the logarithm anew in every lane of a batch that shares
+    # h.
     log_h = jax.lax.optimization_barrier(jnp.log(jnp.where(positive, h, 1.0)))
     at_zero = jnp.where(gamma > 0, 0.0, jnp.where(gamma < 0, huge, 1.0))
     return jnp.where(positive, jnp.exp(jnp.minimum(gamma * log_h, float(np.log(huge)))), at_zero)
@@ -35,7 +39,8 @@ def positive_power(base: jax.Array, exponent: jax.Array) -> jax.Array:
 
 
 def log_power_mean(h: jax.Array, log_values: jax.Array, s: jax.Array) -> jax.Array:
-    """log of (sum_i h_i v_i^s)^(1/s), the power mean () of v = exp(log_values) (k,) with weights h (k,).
+    """log of (sum_i h_i v_i^s)^(1/s), the power mean () of v = exp(log_values) (k,) with weights h
+    (k,).
 
     Smooth in s through 0, where it is the weighted geometric mean. Source: Hardy, Littlewood and
     Polya, Inequalities, section 2.2.
@@ -47,12 +52,18 @@ def log_power_mean(h: jax.Array, log_values: jax.Array, s: jax.Array) -> jax.Arr
     mean = jnp.dot(h, x)
     series = mean + 0.5 * s * (jnp.dot(h, x * x) - mean * mean)
     more = jnp.dot(h, jnp.expm1(safe * x))
-    # Near a corner the sum may be far below 1: taken as it is, where 1 + more would have no digits left.
+    # Near a corner the sum may be far below 1: taken as it is, where 1 + more would have no digits
+    # left.
     little = more < -0.5
     sum_ = jnp.where(little, jnp.dot(h, jnp.exp(safe * x)), 1.0)
-    return shift + jnp.where(near_zero, series, jnp.where(little, jnp.log(sum_), jnp.log1p(jnp.where(little, 0.0, more))) / safe)
+    return shift + jnp.where(
+        near_zero,
+        series,
+        jnp.where(little, jnp.log(sum_), jnp.log1p(jnp.where(little, 0.0, more))) / safe,
+    )
 
 
 def dot(a: jax.Array, b: jax.Array) -> jax.Array:
-    """sum_i a_i b_i of two vectors (q,), written so that lanes batched along the last axis stay there."""
+    """sum_i a_i b_i of two vectors (q,), written so that lanes batched along the last axis stay
+    there."""
     return jnp.sum(a * b)

@@ -14,7 +14,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
 
-# A compiled search takes some 400 memory mappings, of which Linux gives a process 65530: beyond, XLA crashes.
+# A compiled search takes some 400 memory mappings, of which Linux gives a process 65530: beyond,
+# XLA crashes.
 _MAPPINGS = 20_000
 
 

@@ -9,9 +9,14 @@ import pytest
 
 
 def reference_data(name: str) -> Path:
-    """A table of the reference data, from the folder MIXJAX_DATA or ../shared/data beside the checkout; skips the test where absent."""
+    """A table of the reference data, from the folder MIXJAX_DATA or ../shared/data beside the
+    checkout; skips the test where absent."""
     folder = os.environ.get("MIXJAX_DATA")
-    path = Path(folder) / name if folder else Path(__file__).resolve().parents[2] / "shared" / "data" / name
+    path = (
+        Path(folder) / name
+        if folder
+        else Path(__file__).resolve().parents[2] / "shared" / "data" / name
+    )
     if not path.exists():
         pytest.skip(f"no {path} ({'MIXJAX_DATA' if folder else 'MIXJAX_DATA is not set'})")
     return path

@@ -13,7 +13,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Smooth:
-    """An objective for the engine from a plain function of (z, data); hashable, differentiated automatically."""
+    """An objective for the engine from a plain function of (z, data); hashable, differentiated
+    automatically."""
 
     function: Callable[[jax.Array, Any], jax.Array]
 
@@ -23,7 +24,8 @@ class Smooth:
 
 @dataclass(frozen=True)
 class Problem:
-    """A function of z (q,), its lowest value, the box of its starts, and how near a search must come (absolute)."""
+    """A function of z (q,), its lowest value, the box of its starts, and how near a search must
+    come (absolute)."""
 
     name: str
     function: Callable[[jax.Array, Any], jax.Array]
@@ -64,10 +66,19 @@ def egg_box(z, data):
     return jnp.sum(z**2 - 3.0 * jnp.cos(2 * jnp.pi * z) + 3.0) + data
 
 
-# Tolerances: f is resolved to about 1e-16 of its scale; the stopping rule (1e-10 over 20 steps) leaves the rest.
+# Tolerances: f is resolved to about 1e-16 of its scale; the stopping rule (1e-10 over 20 steps)
+# leaves the rest.
 PROBLEMS = (
     Problem("rosenbrock", rosenbrock, 8, 0.0, (-0.5, 1.5), 1e-8, "Rosenbrock 1960"),
     Problem("beale", beale, 2, 0.0, (0.0, 3.0), 1e-8, "Beale 1958"),
     Problem("badly_scaled", badly_scaled, 12, 0.0, (-2.0, 2.0), 1e-8, "quadratic of condition 1e6"),
-    Problem("huber_valley", huber_valley, 6, 0.0, (-2.0, 2.0), 1e-9, "Huber loss of a linear model, delta 1e-3"),
+    Problem(
+        "huber_valley",
+        huber_valley,
+        6,
+        0.0,
+        (-2.0, 2.0),
+        1e-9,
+        "Huber loss of a linear model, delta 1e-3",
+    ),
 )

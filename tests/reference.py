@@ -1,15 +1,16 @@
-"""The slow twin: every formula of the paper in plain NumPy, one row at a time, never imported by mixjax.
+"""The slow twin: every formula of the paper in plain NumPy, one row at a time, never imported by
+mixjax.
 
-Written from shared/paper/equations.md, not from the package. A law is (params, h (k,), N, D) -> loss, with
-N and D as counts. Complex parameters and weights are welcome: see `gradient`.
+Written from shared/paper/equations.md, not from the package. A law is (params, h (k,), N, D) ->
+loss, with N and D as counts. Complex parameters and weights are welcome: see `gradient`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-# The full law has no form that is free of units (alpha depends on h): mixjax states it for N in billions of
-# parameters and D in tens of billions of tokens.
+# The full law has no form that is free of units (alpha depends on h): mixjax states it for N in
+# billions of parameters and D in tens of billions of tokens.
 FULL_UNITS = (1e9, 1e10)
 
 
@@ -20,12 +21,22 @@ def chinchilla(p, h, N, D):
 
 def simple(p, h, N, D):
     """Equation (9): A and alpha go with D, B and beta with N, as printed."""
-    return p["E"] + np.sum(p["C"] * h) ** p["gamma"] + p["A"] / D ** p["alpha"] + p["B"] / N ** p["beta"]
+    return (
+        p["E"]
+        + np.sum(p["C"] * h) ** p["gamma"]
+        + p["A"] / D ** p["alpha"]
+        + p["B"] / N ** p["beta"]
+    )
 
 
 def additive(p, h, N, D):
     """Equation (4)."""
-    return p["E"] + 1 / np.sum(p["C"] * h ** p["gamma"]) + p["A"] / N ** p["alpha"] + p["B"] / D ** p["beta"]
+    return (
+        p["E"]
+        + 1 / np.sum(p["C"] * h ** p["gamma"])
+        + p["A"] / N ** p["alpha"]
+        + p["B"] / D ** p["beta"]
+    )
 
 
 def joint(p, h, N, D):
@@ -37,7 +48,10 @@ def joint(p, h, N, D):
 
 def powers(p, h, N, D):
     """The joint law with its mixture term in the place of A, and no floor."""
-    return 1 / np.sum(p["C"] * h ** p["gamma"]) / N ** p["alpha"] + np.sum(p["C_B"] * h) ** p["gamma_B"] / D ** p["beta"]
+    return (
+        1 / np.sum(p["C"] * h ** p["gamma"]) / N ** p["alpha"]
+        + np.sum(p["C_B"] * h) ** p["gamma_B"] / D ** p["beta"]
+    )
 
 
 def full(p, h, N, D):
@@ -46,7 +60,12 @@ def full(p, h, N, D):
     B = np.sum(p["C_B"] * h) ** p["gamma_B"]
     alpha = np.sum(p["C_alpha"] * h) ** p["gamma_alpha"]
     beta = np.sum(p["C_beta"] * h) ** p["gamma_beta"]
-    return p["E"] + 1 / np.sum(p["C"] * h ** p["gamma"]) + A / (N / FULL_UNITS[0]) ** alpha + B / (D / FULL_UNITS[1]) ** beta
+    return (
+        p["E"]
+        + 1 / np.sum(p["C"] * h ** p["gamma"])
+        + A / (N / FULL_UNITS[0]) ** alpha
+        + B / (D / FULL_UNITS[1]) ** beta
+    )
 
 
 def additive_fixed_nd(p, h, N, D):
@@ -84,7 +103,24 @@ def ge24(p, h, N, D):
     return (p["B"] / D ** p["beta"] + p["E"]) * p["C"] / h[0] ** p["gamma"]
 
 
-LAWS = {law.__name__: law for law in (chinchilla, simple, additive, joint, full, powers, additive_fixed_nd, additive_fixed_n, ye_m1, ye_m2, ye_m3, ye_m4, ge24)}
+LAWS = {
+    law.__name__: law
+    for law in (
+        chinchilla,
+        simple,
+        additive,
+        joint,
+        full,
+        powers,
+        additive_fixed_nd,
+        additive_fixed_n,
+        ye_m1,
+        ye_m2,
+        ye_m3,
+        ye_m4,
+        ge24,
+    )
+}
 
 # Number of parameters with k domains, for k = 3, 4, 7, 8, written out from the paper's counts.
 COUNTS = {
@@ -122,7 +158,8 @@ READS = {
 
 
 def loss(law, params, h, N, D):
-    """Loss of one row, IEEE rules at h = 0: 0^gamma is 0, 1, inf for gamma >, =, < 0, and 1 / inf = 0."""
+    """Loss of one row, IEEE rules at h = 0: 0^gamma is 0, 1, inf for gamma >, =, < 0, and 1 / inf =
+    0."""
     with np.errstate(divide="ignore"):
         return LAWS[law](params, np.asarray(h), np.float64(N), np.float64(D))
 
@@ -147,12 +184,18 @@ def gradient(f, x):
 
 
 def log_power_mean(h, log_values, s):
-    """log (sum_i h_i v_i^s)^(1/s), accurate for small s because the h_i sum to 1; s = 0: the geometric mean."""
-    return np.dot(h, log_values) if s == 0 else np.log1p(np.dot(h, np.expm1(s * np.asarray(log_values)))) / s
+    """log (sum_i h_i v_i^s)^(1/s), accurate for small s because the h_i sum to 1; s = 0: the
+    geometric mean."""
+    return (
+        np.dot(h, log_values)
+        if s == 0
+        else np.log1p(np.dot(h, np.expm1(s * np.asarray(log_values)))) / s
+    )
 
 
 def central_differences(f, x, step):
-    """Gradient (n,) of f at x (n,) to fourth order, for functions that complex numbers do not pass through."""
+    """Gradient (n,) of f at x (n,) to fourth order, for functions that complex numbers do not pass
+    through."""
     slopes = []
     for e in step * np.eye(len(x)):
         slopes.append((8 * (f(x + e) - f(x - e)) - (f(x + 2 * e) - f(x - 2 * e))) / (12 * step))
@@ -165,13 +208,18 @@ def huber(x, delta):
 
 
 def objective(law, params, h, N, D, observed, delta=1e-3, residual="loss"):
-    """Mean Huber loss (6) over the rows with a measured loss; residual "log" as in Hoffmann et al."""
+    """Mean Huber loss (6) over the rows with a measured loss; residual "log" as in Hoffmann et
+    al."""
     terms = []
     for j in range(len(observed)):
         if np.isnan(observed[j]):
             continue
         predicted = loss(law, params, h[j], N[j], D[j])
-        x = np.log(observed[j]) - np.log(predicted) if residual == "log" else observed[j] - predicted
+        x = (
+            np.log(observed[j]) - np.log(predicted)
+            if residual == "log"
+            else observed[j] - predicted
+        )
         terms.append(huber(x, delta))
     return sum(terms) / len(terms)
 

@@ -1,4 +1,5 @@
-"""The worst target made best and losses within limits: against SciPy on the same problems, closed forms, and their own certificates."""
+"""The worst target made best and losses within limits: against SciPy on the same problems, closed
+forms, and their own certificates."""
 
 from __future__ import annotations
 
@@ -8,10 +9,10 @@ import scipy.optimize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixjax.decision.balance import limited_mixture, worst_target
-from mixjax.decision.goal import Goal
 from mixjax.errors import UserError
-from mixjax.simulate import known_fit
+from mixjax.fitting.simulate import known_fit
+from mixjax.mixture.balance import limited_mixture, worst_target
+from mixjax.mixture.question import Goal
 from tests.test_decision import AT, DOMAINS, additive, joint
 
 BOUNDS = [(1e-9, 1.0)] * 4
@@ -24,7 +25,8 @@ def goal(seed=0, **changes):
 
 
 def losses(at, h, targets):
-    """Losses (targets,) with h scaled to sum to 1: additive laws in NumPy, value and gradient by h (targets, k)."""
+    """Losses (targets,) with h scaled to sum to 1: additive laws in NumPy, value and gradient by h
+    (targets, k)."""
     h = np.maximum(h, 1e-12)
     values, slopes = [], []
     for t in targets:
@@ -44,33 +46,53 @@ def least_worst_by_scipy(at, references, bounds=BOUNDS):
         return 100 * (x[4] - weights * (losses(at, x[:4], targets)[0] / level - 1))
 
     def room_slope(x):
-        return 100 * np.hstack([-(weights / level)[:, None] * losses(at, x[:4], targets)[1], np.ones((len(level), 1))])
+        return 100 * np.hstack(
+            [-(weights / level)[:, None] * losses(at, x[:4], targets)[1], np.ones((len(level), 1))]
+        )
 
     rules = [
-        {"type": "eq", "fun": lambda x: x[:4].sum() - 1, "jac": lambda x: np.array([1.0, 1, 1, 1, 0])},
+        {
+            "type": "eq",
+            "fun": lambda x: x[:4].sum() - 1,
+            "jac": lambda x: np.array([1.0, 1, 1, 1, 0]),
+        },
         {"type": "ineq", "fun": room, "jac": room_slope},
     ]
     found = []
     for start in np.random.default_rng(0).dirichlet(np.ones(4), 4):
         x = np.append(start, 1.0)
         ended = scipy.optimize.minimize(
-            lambda x: x[4], x, jac=lambda x: np.eye(5)[4], bounds=[*bounds, (-1, 2)], constraints=rules, method="SLSQP", options=OPTIONS
+            lambda x: x[4],
+            x,
+            jac=lambda x: np.eye(5)[4],
+            bounds=[*bounds, (-1, 2)],
+            constraints=rules,
+            method="SLSQP",
+            options=OPTIONS,
         )
         met = np.all(room(ended.x) >= -1e-8) and abs(ended.x[:4].sum() - 1) < 1e-10
         found += [ended.fun] if met else []
     return min(found)
 
 
-WEIGHTED = [{"weights": {"a": 1.0, "b": 2.0, "t": 0.5}}, {"weights": {"a": 1.0, "b": 0.1, "t": 1.0}}]
+WEIGHTED = [
+    {"weights": {"a": 1.0, "b": 2.0, "t": 0.5}},
+    {"weights": {"a": 1.0, "b": 0.1, "t": 1.0}},
+]
 
 
-@pytest.mark.parametrize(("seed", "changes"), [(0, {}), (1, {}), (2, LIMITED), (3, WEIGHTED[0]), (4, WEIGHTED[1])])
+@pytest.mark.parametrize(
+    ("seed", "changes"), [(0, {}), (1, {}), (2, LIMITED), (3, WEIGHTED[0]), (4, WEIGHTED[1])]
+)
 def test_the_worst_target_is_as_good_as_scipy_makes_it(seed, changes):
     at = goal(seed, **changes)
     found = worst_target(at)
     for t, reference in found.references.items():
         assert reference == pytest.approx(at.best(weights={t: 1.0}).losses[t], rel=1e-12)
-    low, high = (np.array([(changes.get(side) or {}).get(d, default) for d in DOMAINS]) for side, default in (("floors", 1e-9), ("caps", 1.0)))
+    low, high = (
+        np.array([(changes.get(side) or {}).get(d, default) for d in DOMAINS])
+        for side, default in (("floors", 1e-9), ("caps", 1.0))
+    )
     other = least_worst_by_scipy(at, found.references, list(zip(low, high, strict=True)))
     assert found.objective == pytest.approx(other, abs=1e-8)
     assert 0 <= found.gap < 1e-10
@@ -81,26 +103,39 @@ def test_the_worst_target_is_as_good_as_scipy_makes_it(seed, changes):
 
 
 def test_multipliers_certify_the_worst_target():
-    """No mixture gets the weighted sum of excesses, by the multipliers, below the largest excess less the gap."""
+    """No mixture gets the weighted sum of excesses, by the multipliers, below the largest excess
+    less the gap."""
     at = goal(2)
     found = worst_target(at)
     assert sum(found.pressing.values()) == pytest.approx(1)
     level = found.references
-    least = at.best(weights={t: q / level[t] for t, q in found.pressing.items()}).objective - sum(found.pressing.values())
+    least = at.best(weights={t: q / level[t] for t, q in found.pressing.items()}).objective - sum(
+        found.pressing.values()
+    )
     assert found.objective == pytest.approx(least, abs=1e-9)
     for t, q in found.pressing.items():  # complementary slackness
         assert q < 1e-6 or found.excess[t] == pytest.approx(found.objective, abs=1e-9)
 
 
 def test_alike_targets_end_level():
-    """Three domains and targets that are permutations of each other, and a domain alike for all: shares and excesses are level."""
+    """Three domains and targets that are permutations of each other, and a domain alike for all:
+    shares and excesses are level."""
     params = {}
     for i, t in enumerate("abt"):
-        params[t] = {"E": 1.5, "C": np.where(np.arange(4) == i, 4.0, 1.0), "gamma": np.full(4, 0.5), "A": 400.0, "alpha": 0.34, "B": 2000.0, "beta": 0.37}
+        params[t] = {
+            "E": 1.5,
+            "C": np.where(np.arange(4) == i, 4.0, 1.0),
+            "gamma": np.full(4, 0.5),
+            "A": 400.0,
+            "alpha": 0.34,
+            "B": 2000.0,
+            "beta": 0.37,
+        }
     found = worst_target(Goal(known_fit("additive", DOMAINS, params), **AT))
     shares = np.array(list(found.weights.values()))
     np.testing.assert_allclose(shares[:3], shares[0], atol=1e-7)
-    # sum_i sqrt(h_i) C_i with C = (4, 1, 1, 1): stationary where (4 + 1 + 1) / 3 / sqrt(h) = 1 / sqrt(h_d)
+    # sum_i sqrt(h_i) C_i with C = (4, 1, 1, 1): stationary where (4 + 1 + 1) / 3 / sqrt(h) = 1 /
+    # sqrt(h_d)
     np.testing.assert_allclose(shares[3], 1 / 13, rtol=1e-6)
     np.testing.assert_allclose(list(found.pressing.values()), 1 / 3, atol=1e-6)
     np.testing.assert_allclose(list(found.excess.values()), found.objective, rtol=1e-8)
@@ -113,7 +148,9 @@ def test_relative_to_a_mixture_all_targets_gain_alike():
     found = worst_target(at, before)
     assert found.references == before
     assert found.objective < -1e-3
-    assert max(found.losses[t] / before[t] - 1 for t in before) == pytest.approx(found.objective, abs=1e-12)
+    assert max(found.losses[t] / before[t] - 1 for t in before) == pytest.approx(
+        found.objective, abs=1e-12
+    )
     assert found.objective == pytest.approx(least_worst_by_scipy(at, before), abs=1e-8)
 
 
@@ -125,7 +162,9 @@ def test_the_worst_target_of_a_law_that_is_not_convex():
     h = at.array(found.weights)
     rng = np.random.default_rng(0)
     near = h * np.exp(0.02 * rng.standard_normal((300, 4)))
-    others = np.vstack([rng.dirichlet(np.full(4, 0.7), 2000), near / near.sum(axis=1, keepdims=True)])
+    others = np.vstack(
+        [rng.dirichlet(np.full(4, 0.7), 2000), near / near.sum(axis=1, keepdims=True)]
+    )
     each = np.stack([at.losses(others)[t] / r - 1 for t, r in found.references.items()])
     assert found.objective <= each.max(axis=0).min() + 1e-9
     assert found.gap < 1e-9
@@ -140,7 +179,11 @@ def limited_by_scipy(at, limits, start):
     level = np.array(list(limits.values()))
     rules = [
         {"type": "eq", "fun": lambda h: h.sum() - 1, "jac": lambda h: np.ones(4)},
-        {"type": "ineq", "fun": lambda h: 10 * (level - losses(at, h, named)[0]), "jac": lambda h: -10 * losses(at, h, named)[1]},
+        {
+            "type": "ineq",
+            "fun": lambda h: 10 * (level - losses(at, h, named)[0]),
+            "jac": lambda h: -10 * losses(at, h, named)[1],
+        },
     ]
     found = []
     for x in (start, *np.random.default_rng(0).dirichlet(np.ones(4), 4)):
@@ -171,7 +214,9 @@ def test_limits_cost_what_they_cost_scipy(seed, weights, above):
     at = goal(seed, weights=weights)
     found = limited_mixture(at, above)
     for t, x in above.items():
-        assert found.limits[t] == pytest.approx((1 + x) * at.best(weights={t: 1.0}).losses[t], rel=1e-12)
+        assert found.limits[t] == pytest.approx(
+            (1 + x) * at.best(weights={t: 1.0}).losses[t], rel=1e-12
+        )
         assert found.losses[t] <= found.limits[t] * (1 + 1e-9)
     other = limited_by_scipy(at, found.limits, at.array(found.weights))
     assert found.objective == pytest.approx(other, rel=1e-8)
@@ -185,8 +230,15 @@ def test_prices_are_what_loosening_brings():
     above, step = {"b": 0.002, "t": 0.003}, 1e-6
     found = limited_mixture(at, above)
     for t in above:
-        looser, tighter = (limited_mixture(at, at_most=found.limits | {t: found.limits[t] * (1 + sign * step)}).objective for sign in (1, -1))
-        np.testing.assert_allclose(found.prices[t], 0.01 * (tighter - looser) / (2 * step), rtol=1e-3)
+        looser, tighter = (
+            limited_mixture(
+                at, at_most=found.limits | {t: found.limits[t] * (1 + sign * step)}
+            ).objective
+            for sign in (1, -1)
+        )
+        np.testing.assert_allclose(
+            found.prices[t], 0.01 * (tighter - looser) / (2 * step), rtol=1e-3
+        )
         assert found.prices[t] > 0
 
 
@@ -265,7 +317,10 @@ def test_references_that_are_none():
 
 def test_results_are_told():
     at = goal(0, weights={"a": 1.0})
-    text, content = str(limited_mixture(at, {"b": 0.002})), limited_mixture(at, {"b": 0.002}).to_dict()
+    text, content = (
+        str(limited_mixture(at, {"b": 0.002})),
+        limited_mixture(at, {"b": 0.002}).to_dict(),
+    )
     assert "price of 1 %" in text
     assert content["free"]["objective"] < content["objective"]
     found = worst_target(goal())

@@ -1,4 +1,5 @@
-"""The choice of a law: the criterion is the likelihood it says it is, and the law behind a table is found without the eval rows."""
+"""The choice of a law: the criterion is the likelihood it says it is, and the law behind a table is
+found without the eval rows."""
 
 from __future__ import annotations
 
@@ -9,12 +10,12 @@ import numpy as np
 import pytest
 
 import mixjax as mj
+from mixjax.data.runs import Runs
 from mixjax.errors import UserError
-from mixjax.runs import Runs
-from mixjax.score import huber
-from mixjax.simulate import random_truth, simulate_runs
-from mixjax.validate.choice import Choice, Option, _behind, _ranked, choose_law
-from mixjax.validate.criterion import effective_rows, log_likelihood, schwarz
+from mixjax.fitting.score import huber
+from mixjax.fitting.simulate import random_truth, simulate_runs
+from mixjax.trust.choice import Choice, Option, _behind, _ranked, choose_law
+from mixjax.trust.criterion import effective_rows, log_likelihood, schwarz
 
 FEW: dict[str, Any] = {"starts": 6}
 TARGETS = ("d0", "d1")
@@ -22,8 +23,13 @@ TARGETS = ("d0", "d1")
 
 def experiment(law: str = "additive", noise: float = 0.002) -> Runs:
     h = np.random.default_rng(1).dirichlet(np.full(3, 2.0), 12)
-    m, N, D = (x.ravel() for x in np.meshgrid(np.arange(12), [2e8, 5e8, 1e9, 2e9], [5e9, 1e10, 2e10], indexing="ij"))
-    return mj.read_runs(simulate_runs(random_truth(law, 3, TARGETS, seed=3), h[m], N, D, noise=noise, seed=5))
+    m, N, D = (
+        x.ravel()
+        for x in np.meshgrid(np.arange(12), [2e8, 5e8, 1e9, 2e9], [5e9, 1e10, 2e10], indexing="ij")
+    )
+    return mj.read_runs(
+        simulate_runs(random_truth(law, 3, TARGETS, seed=3), h[m], N, D, noise=noise, seed=5)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +99,9 @@ def test_the_law_behind_the_table_is_chosen(found, runs):
     assert first.error < 0.5 * second.error  # type: ignore[operator]
     assert second.behind > 2
     assert first.total < second.total
-    assert found.reason.startswith("chosen: additive (delta 0.001, residual of the loss); it predicts rows left out best")
+    assert found.reason.startswith(
+        "chosen: additive (delta 0.001, residual of the loss); it predicts rows left out best"
+    )
     assert all(20 < n <= len(runs) for n in found.effective.values())
 
 
@@ -104,7 +112,15 @@ def test_errors_are_those_of_a_validation(runs, found):
 
 
 def test_options_of_the_fit_are_chosen_too(runs):
-    found = choose_law(runs, "additive", deltas=(1e-3, 1e-2), residuals=("loss", "log"), by=("mixture",), targets=["d0"], **FEW)
+    found = choose_law(
+        runs,
+        "additive",
+        deltas=(1e-3, 1e-2),
+        residuals=("loss", "log"),
+        by=("mixture",),
+        targets=["d0"],
+        **FEW,
+    )
     assert len(found.options) == 4
     first = found.options[0]
     assert (found.fit.delta, found.fit.residual) == (first.delta, first.residual)
@@ -119,7 +135,13 @@ def test_a_fit_at_hand_is_taken(found, known):
 
 def test_a_table_that_cannot_be_split_is_chosen_for_by_the_criterion():
     rng = np.random.default_rng(0)
-    table = simulate_runs(random_truth("chinchilla", 0, ["t"], seed=1), None, np.full(40, 1e9), rng.choice([1e10, 4e10], 40), noise=0.001)
+    table = simulate_runs(
+        random_truth("chinchilla", 0, ["t"], seed=1),
+        None,
+        np.full(40, 1e9),
+        rng.choice([1e10, 4e10], 40),
+        noise=0.001,
+    )
     found = choose_law(mj.read_runs(table), ["chinchilla"], starts=4)
     assert found.options[0].error is None
     assert "decides alone" in found.reason
@@ -134,9 +156,21 @@ def option(law: str, error: float, bic: float, behind: float) -> Option:
 @pytest.mark.parametrize(
     ("options", "chosen", "words"),
     [
-        ([option("a", 1.0, 50, 0), option("b", 2.0, 10, 3)], "a", "predicts rows left out best, 1.000 percent, before b"),
-        ([option("a", 1.0, 50, 0), option("b", 1.1, 10, 0.5)], "b", "within one standard error of the lowest, 1.000 of a"),
-        ([option("a", 1.1, 50, 0.5), option("b", 1.0, 10, 0)], "b", "its information criterion is the lowest"),
+        (
+            [option("a", 1.0, 50, 0), option("b", 2.0, 10, 3)],
+            "a",
+            "predicts rows left out best, 1.000 percent, before b",
+        ),
+        (
+            [option("a", 1.0, 50, 0), option("b", 1.1, 10, 0.5)],
+            "b",
+            "within one standard error of the lowest, 1.000 of a",
+        ),
+        (
+            [option("a", 1.1, 50, 0.5), option("b", 1.0, 10, 0)],
+            "b",
+            "its information criterion is the lowest",
+        ),
         ([option("a", 1.0, 50, 0)], "a", "best, 1.000 percent."),
     ],
 )
@@ -159,7 +193,17 @@ def test_standard_errors_are_paired_over_mixtures():
 def test_content(found):
     content = found.to_dict()
     assert set(content) == {"law", "delta", "residual", "reason", "options", "effective_rows"}
-    assert {"law", "delta", "residual", "parameters", "errors", "criterion", "behind", "error", "bic"} == set(content["options"][0])
+    assert {
+        "law",
+        "delta",
+        "residual",
+        "parameters",
+        "errors",
+        "criterion",
+        "behind",
+        "error",
+        "bic",
+    } == set(content["options"][0])
 
 
 @pytest.mark.parametrize(

@@ -10,20 +10,28 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mixjax import choose
-from mixjax.choose import Comparison, compare
+from mixjax.data.runs import read_runs
 from mixjax.errors import MixjaxWarning, UserError
+from mixjax.fitting.simulate import random_truth, simulate_runs
 from mixjax.law import Coefficients, Law, Parameter, laws
-from mixjax.runs import read_runs
-from mixjax.simulate import random_truth, simulate_runs
+from mixjax.trust import compare as choose
+from mixjax.trust.compare import Comparison, compare
 
 QUICK = {"starts": 4, "hops": 1}
 
 
 def table(sizes=(1e8, 4e8, 1e9), noise=0.002):
     """Runs of a simple law: 6 mixtures of 2 domains, one target that is no domain."""
-    share, N, D = (x.ravel() for x in np.meshgrid(np.linspace(0.1, 0.9, 6), sizes, [2e9, 8e9, 3e10]))
-    return simulate_runs(random_truth("simple", 2, ["d0", "other"], seed=4), np.stack([share, 1 - share], axis=1), N, D, noise=noise)
+    share, N, D = (
+        x.ravel() for x in np.meshgrid(np.linspace(0.1, 0.9, 6), sizes, [2e9, 8e9, 3e10])
+    )
+    return simulate_runs(
+        random_truth("simple", 2, ["d0", "other"], seed=4),
+        np.stack([share, 1 - share], axis=1),
+        N,
+        D,
+        noise=noise,
+    )
 
 
 @cache
@@ -35,8 +43,13 @@ def test_errors_are_those_of_the_scores():
     got = compared()
     for law in ("chinchilla", "simple"):
         for errors, rows in ((got.train, table()), (got.eval, table(sizes=(3e9,)))):
-            assert errors[law] == {target: score.mre for target, score in got.fits[law].score(read_runs(rows)).items()}
-    assert got.parameters == {"chinchilla": laws()["chinchilla"].count(2), "simple": laws()["simple"].count(2)}
+            assert errors[law] == {
+                target: score.mre for target, score in got.fits[law].score(read_runs(rows)).items()
+            }
+    assert got.parameters == {
+        "chinchilla": laws()["chinchilla"].count(2),
+        "simple": laws()["simple"].count(2),
+    }
     assert got.objective["simple"] == got.fits["simple"].objective
 
 
@@ -53,7 +66,9 @@ def test_content_is_exactly_the_contracts():
         assert list(parts) == ["train", "eval"]
         for errors in parts.values():
             assert list(errors) == ["d0", "other", "mean"]
-            np.testing.assert_allclose(errors["mean"], (errors["d0"] + errors["other"]) / 2, rtol=1e-15)
+            np.testing.assert_allclose(
+                errors["mean"], (errors["d0"] + errors["other"]) / 2, rtol=1e-15
+            )
     assert json.loads(json.dumps(content, allow_nan=False)) == content
 
 
@@ -61,7 +76,11 @@ def test_printed_as_one_line_per_law():
     lines = str(compared()).splitlines()
     assert lines[0] == "mean relative error, percent"
     assert lines[1].split("  ") != []
-    assert [word for word in ("law", "parameters", "train mean", "eval mean", "eval d0", "eval other") if word not in lines[1]] == []
+    assert [
+        word
+        for word in ("law", "parameters", "train mean", "eval mean", "eval d0", "eval other")
+        if word not in lines[1]
+    ] == []
     assert [line.split()[0] for line in lines[3:]] == ["chinchilla", "simple"]
     assert lines[4].split()[1] == "8"
     assert lines[4].split()[2] == f"{compared().to_dict()['laws']['simple']['train']['mean']:.3f}"
@@ -86,7 +105,16 @@ def test_without_eval_rows_there_is_no_eval():
 
 
 def test_options_reach_the_fit():
-    got = compare(table(), ["chinchilla"], targets=["other"], starts=3, hops=0, seed=7, delta=0.1, residual="log").fits["chinchilla"]
+    got = compare(
+        table(),
+        ["chinchilla"],
+        targets=["other"],
+        starts=3,
+        hops=0,
+        seed=7,
+        delta=0.1,
+        residual="log",
+    ).fits["chinchilla"]
     assert (got.targets, got.delta, got.residual) == (("other",), 0.1, "log")
     assert (got.made["starts"], got.made["hops"], got.made["seed"]) == (3, 0, 7)
 
@@ -106,7 +134,9 @@ def test_an_own_domain_law_is_scored_on_its_targets_only():
 
 
 def test_a_law_of_ones_own():
-    law = Law("mine", (Parameter("E"), Parameter("a")), lambda p, h: Coefficients(p["E"] + p["a"] * h[0]))
+    law = Law(
+        "mine", (Parameter("E"), Parameter("a")), lambda p, h: Coefficients(p["E"] + p["a"] * h[0])
+    )
     got = compare(table(), [law, "chinchilla"], **QUICK)
     assert got.laws == ("mine", "chinchilla")
     assert got.parameters["mine"] == 2
@@ -125,10 +155,25 @@ def test_infinite_errors_are_null_in_json():
         (["joint", "joint"], None, {}, "laws: 'joint' is given twice"),
         (["additive", laws()["additive"]], None, {}, "laws: 'additive' is given twice"),
         (["joint", "jiont"], None, {}, "no law 'jiont'; did you mean 'joint'"),
-        (["chinchilla", "ge24"], None, {"targets": ["other"]}, "law 'ge24' on .*target 'other' is not a training domain"),
+        (
+            ["chinchilla", "ge24"],
+            None,
+            {"targets": ["other"]},
+            "law 'ge24' on .*target 'other' is not a training domain",
+        ),
         (["simple", "joint"], None, {"targets": ["nothing"]}, "no target 'nothing'"),
-        (["chinchilla"], lambda t: t.drop(columns="loss_other").rename(columns={"loss_d0": "loss_x"}), {}, "none of the targets d0, other has a loss column"),
-        (["chinchilla"], lambda t: t.rename(columns={"h_d1": "h_d9"}), {}, "no weights of domain 'd1'"),
+        (
+            ["chinchilla"],
+            lambda t: t.drop(columns="loss_other").rename(columns={"loss_d0": "loss_x"}),
+            {},
+            "none of the targets d0, other has a loss column",
+        ),
+        (
+            ["chinchilla"],
+            lambda t: t.rename(columns={"h_d1": "h_d9"}),
+            {},
+            "no weights of domain 'd1'",
+        ),
     ],
 )
 def test_mistakes_are_told_before_any_fit(monkeypatch, names, eval_rows, options, message):
@@ -171,7 +216,10 @@ def test_an_interruption_after_the_first_minima_stops_the_comparison(monkeypatch
 
     def interrupted(runs, law, **options):
         begun.append(law.name)
-        search = {t: s.__class__(**(s.__dict__ | {"status": "interrupted"})) for t, s in fitted.search.items()}
+        search = {
+            t: s.__class__(**(s.__dict__ | {"status": "interrupted"}))
+            for t, s in fitted.search.items()
+        }
         return fitted.__class__(**(fitted.__dict__ | {"search": search}))
 
     monkeypatch.setattr(choose, "fit", interrupted)
@@ -181,5 +229,7 @@ def test_an_interruption_after_the_first_minima_stops_the_comparison(monkeypatch
 
 
 def test_tables_may_be_read_already():
-    assert compare(read_runs(table()), ["chinchilla"], read_runs(table(sizes=(3e9,))), **QUICK).eval == {"chinchilla": compared().eval["chinchilla"]}
+    assert compare(
+        read_runs(table()), ["chinchilla"], read_runs(table(sizes=(3e9,))), **QUICK
+    ).eval == {"chinchilla": compared().eval["chinchilla"]}
     assert isinstance(table(), pd.DataFrame)

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from mixjax.cli import main
-from mixjax.plan import design_mixtures
-from mixjax.simulate import random_truth, simulate_runs
+from mixjax.data.design import design_mixtures
+from mixjax.fitting.simulate import random_truth, simulate_runs
 
 SCALE = ["-N", "7e9", "-D", "1.5e11"]
 
@@ -47,21 +47,36 @@ def run(capsys):
 
 
 def test_dirichlet_designs(run):
-    code, out, err = run("design", "--domains", "a,b,c", "--n", "3", "--dirichlet", "0.5", "--min", "0.1")
+    code, out, err = run(
+        "design", "--domains", "a,b,c", "--n", "3", "--dirichlet", "0.5", "--min", "0.1"
+    )
     assert (code, err) == (0, "")
     expected = design_mixtures(["a", "b", "c"], 3, 0.1, concentration=0.5).to_csv(index=False)
     assert out == expected
 
 
 def test_next_runs_as_a_table_and_as_json(folder, run, tmp_path):
-    command = ["next", folder / "fit.json", folder / "runs.csv", "--n", "2", *SCALE, "--size", "3e8:2e10", "-o", tmp_path / "next.csv"]
+    command = [
+        "next",
+        folder / "fit.json",
+        folder / "runs.csv",
+        "--n",
+        "2",
+        *SCALE,
+        "--size",
+        "3e8:2e10",
+        "-o",
+        tmp_path / "next.csv",
+    ]
     code, out, err = run(*command)
     assert (code, err) == (0, "")
     assert "2 runs to train next, aim: best mixture, 7.2e+19 FLOP in all" in out
     code, out, err = run(*command, "--json")
     assert (code, err) == (0, "")
     found = json.loads(out, parse_constant=pytest.fail)
-    assert [(r["N"], r["D"], r["flops"]) for r in found["runs"]] == [(3e8, 2e10, 6 * 3e8 * 2e10)] * 2
+    assert [(r["N"], r["D"], r["flops"]) for r in found["runs"]] == [
+        (3e8, 2e10, 6 * 3e8 * 2e10)
+    ] * 2
     assert found["runs"][1]["share_sd"] < found["runs"][0]["share_sd"] < found["share_sd"]
     table = pd.read_csv(tmp_path / "next.csv")
     assert list(table) == ["N", "D", "h_d0", "h_d1"]
@@ -69,7 +84,20 @@ def test_next_runs_as_a_table_and_as_json(folder, run, tmp_path):
 
 
 def test_next_puts_points_in_order(folder, run):
-    argv = ["next", folder / "fit.json", folder / "runs.csv", *SCALE, "--points", folder / "mixtures.csv", "--size", "1e8:5e9", "--n", 4, "--aim", "regret"]
+    argv = [
+        "next",
+        folder / "fit.json",
+        folder / "runs.csv",
+        *SCALE,
+        "--points",
+        folder / "mixtures.csv",
+        "--size",
+        "1e8:5e9",
+        "--n",
+        4,
+        "--aim",
+        "regret",
+    ]
     code, out, err = run(*argv, "--json")
     assert (code, err) == (0, "")
     shares = [r["weights"]["d0"] for r in json.loads(out)["runs"]]
@@ -77,7 +105,18 @@ def test_next_puts_points_in_order(folder, run):
 
 
 def test_enough_as_a_table_as_json_and_as_a_figure(folder, run, tmp_path):
-    command = ["enough", folder / "runs.csv", "--laws", "additive", "--counts", "3,4", "--repeats", "2", "--starts", "3"]
+    command = [
+        "enough",
+        folder / "runs.csv",
+        "--laws",
+        "additive",
+        "--counts",
+        "3,4",
+        "--repeats",
+        "2",
+        "--starts",
+        "3",
+    ]
     code, out, err = run(*command, "--figure", tmp_path / "f.png")
     assert (code, err) == (0, "")
     assert "mixtures that no choice of a repeat has" in out
@@ -101,10 +140,27 @@ def test_enough_as_a_table_as_json_and_as_a_figure(folder, run, tmp_path):
         (["design", "--domains", "a,b", "--n", "3", "--dirichlet", "0"], "--dirichlet"),
         (["next", "fit.json", "runs.csv", "-N", "7e9"], "D is missing"),
         (["next", "fit.json", "runs.csv", *SCALE, "--size", "3e8"], "'3e8' is not N:D"),
-        (["next", "fit.json", "runs.csv", *SCALE, "--size", "3e8:x"], "'x' is not a positive number"),
+        (
+            ["next", "fit.json", "runs.csv", *SCALE, "--size", "3e8:x"],
+            "'x' is not a positive number",
+        ),
         (["next", "fit.json", "runs.csv", *SCALE, "--aim", "a"], "--aim"),
         (["next", "fit.json", "runs.csv", *SCALE, "--n", "0"], "--n"),
-        (["next", "fit.json", "runs.csv", *SCALE, "--n", "9", "--points", "mixtures.csv", "--size", "1e8:5e9"], "9 runs of 4 candidates"),
+        (
+            [
+                "next",
+                "fit.json",
+                "runs.csv",
+                *SCALE,
+                "--n",
+                "9",
+                "--points",
+                "mixtures.csv",
+                "--size",
+                "1e8:5e9",
+            ],
+            "9 runs of 4 candidates",
+        ),
         (["next", "fit.json", "runs.csv", *SCALE, "-o", "runs.csv"], "is also read"),
         (["next", "fit.json", "runs.csv", *SCALE, "--weights", "x=1"], "no target 'x'"),
         (["next", "chinchilla.json", "runs.csv", *SCALE], "it has no domains"),

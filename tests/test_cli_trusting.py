@@ -1,4 +1,5 @@
-"""validate, intervals and identify on the command line: tables, JSON, one line for every mistake."""
+"""validate, intervals and identify on the command line: tables, JSON, one line for every
+mistake."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ import pandas as pd
 import pytest
 
 from mixjax.cli import main
-from mixjax.plan import design_mixtures
-from mixjax.simulate import random_truth, simulate_runs
+from mixjax.data.design import design_mixtures
+from mixjax.fitting.simulate import random_truth, simulate_runs
 
 QUICK = ["--starts", "8", "--hops", "0"]
 TRAIN = ["--where", "split == 'train'"]
@@ -32,8 +33,25 @@ def folder(tmp_path_factory):
     table = simulate_runs(random_truth("additive", 2, ["d0", "t"], seed=1), h[m], N, D, noise=0.001)
     table.insert(0, "split", np.where(N < 3e9, "train", "eval"))
     table.to_csv(place / "runs.csv", index=False)
-    (place / "points.csv").write_text("id,N,D,h_d0,h_d1\n007,1e9,2e10,0.5,0.5\n008,7e9,1.5e11,0.99,0.01\n")
-    assert main(["fit", str(place / "runs.csv"), "-o", str(place / "fit.json"), "--law", "additive", "--no-cache", *TRAIN, *QUICK]) == 0
+    (place / "points.csv").write_text(
+        "id,N,D,h_d0,h_d1\n007,1e9,2e10,0.5,0.5\n008,7e9,1.5e11,0.99,0.01\n"
+    )
+    assert (
+        main(
+            [
+                "fit",
+                str(place / "runs.csv"),
+                "-o",
+                str(place / "fit.json"),
+                "--law",
+                "additive",
+                "--no-cache",
+                *TRAIN,
+                *QUICK,
+            ]
+        )
+        == 0
+    )
     return place
 
 
@@ -65,27 +83,59 @@ def test_validate_by_size_and_by_mixture(folder, run):
     assert found["folds"] == [{"name": "N >= 3e+09", "rows": 12}]
     assert set(found["targets"]) == {"d0", "t"}
     assert found["targets"]["d0"]["n"] == 12
-    code, out, _ = run("validate", folder / "runs.csv", "--law", "additive", "--by", "mixture", "--folds", "2", *TRAIN, *QUICK)
+    code, out, _ = run(
+        "validate",
+        folder / "runs.csv",
+        "--law",
+        "additive",
+        "--by",
+        "mixture",
+        "--folds",
+        "2",
+        *TRAIN,
+        *QUICK,
+    )
     assert code == 0
     assert "2 folds by mixture" in out
     assert "regret" in out
 
 
 def test_intervals_at_points(folder, run, tmp_path):
-    command = ["intervals", folder / "fit.json", folder / "runs.csv", folder / "points.csv", *TRAIN, "--resamples", "20"]
+    command = [
+        "intervals",
+        folder / "fit.json",
+        folder / "runs.csv",
+        folder / "points.csv",
+        *TRAIN,
+        "--resamples",
+        "20",
+    ]
     code, _, err = run(*command, "-o", tmp_path / "out.csv")
     assert (code, err) == (0, "")
     table = pd.read_csv(tmp_path / "out.csv", dtype={"id": str})
     assert table["id"].tolist() == ["007", "008"]
     for t in ("d0", "t"):
-        assert ((table[f"low_{t}"] < table[f"loss_{t}"]) & (table[f"loss_{t}"] < table[f"high_{t}"])).all()
+        assert (
+            (table[f"low_{t}"] < table[f"loss_{t}"]) & (table[f"loss_{t}"] < table[f"high_{t}"])
+        ).all()
     found = as_json(run(*command, "--json", "--level", "0.5"))
     assert found["level"] == 0.5
     assert found["targets"]["t"]["low"][0] > table["low_t"][0]
 
 
 def test_intervals_of_the_best_mixture(folder, run):
-    command = ["intervals", folder / "fit.json", folder / "runs.csv", "-N", "7e9", "-D", "1.5e11", *TRAIN, "--resamples", "20"]
+    command = [
+        "intervals",
+        folder / "fit.json",
+        folder / "runs.csv",
+        "-N",
+        "7e9",
+        "-D",
+        "1.5e11",
+        *TRAIN,
+        "--resamples",
+        "20",
+    ]
     found = as_json(run(*command, "--json"))
     for share in found["weights"].values():
         assert 0 <= share["low"] <= share["high"] <= 1
@@ -96,7 +146,17 @@ def test_intervals_of_the_best_mixture(folder, run):
 
 
 def test_identify_names_points_outside(folder, run):
-    found = as_json(run("identify", folder / "fit.json", folder / "runs.csv", *TRAIN, "--points", folder / "points.csv", "--json"))
+    found = as_json(
+        run(
+            "identify",
+            folder / "fit.json",
+            folder / "runs.csv",
+            *TRAIN,
+            "--points",
+            folder / "points.csv",
+            "--json",
+        )
+    )
     assert [o["row"] for o in found["outside"]] == [3]
     assert found["targets"]["t"]["parameters"] == 9
     code, out, _ = run("identify", folder / "fit.json", folder / "runs.csv", *TRAIN)
@@ -115,12 +175,24 @@ def test_other_rows_than_the_fitted_are_warned_of(folder, run):
     [
         (["validate", "runs.csv", "--by", "size"], "'size'"),
         (["validate", "runs.csv", "--by", "N", "--folds", "3"], "folds go with mixture or run"),
-        (["validate", "runs.csv", "--by", "mixture", "--folds", "99", "--law", "additive"], "give 2 to 6"),
+        (
+            ["validate", "runs.csv", "--by", "mixture", "--folds", "99", "--law", "additive"],
+            "give 2 to 6",
+        ),
         (["intervals", "fit.json", "runs.csv", *TRAIN, "-N", "7e9"], "D is missing"),
-        (["intervals", "fit.json", "runs.csv", "points.csv", *TRAIN, "-N", "7e9"], "goes with the best mixture"),
+        (
+            ["intervals", "fit.json", "runs.csv", "points.csv", *TRAIN, "-N", "7e9"],
+            "goes with the best mixture",
+        ),
         (["intervals", "fit.json", "runs.csv", "points.csv", *TRAIN, "--level", "1"], "--level"),
-        (["intervals", "fit.json", "runs.csv", "points.csv", *TRAIN, "-o", "runs.csv"], "is also read"),
-        (["intervals", "fit.json", "runs.csv", "points.csv", *TRAIN, "--resamples", "3"], "--resamples"),
+        (
+            ["intervals", "fit.json", "runs.csv", "points.csv", *TRAIN, "-o", "runs.csv"],
+            "is also read",
+        ),
+        (
+            ["intervals", "fit.json", "runs.csv", "points.csv", *TRAIN, "--resamples", "3"],
+            "--resamples",
+        ),
         (["identify", "fit.json", "none.csv"], "none.csv"),
     ],
 )
@@ -134,8 +206,29 @@ def test_mistakes_are_told_in_one_line(folder, run, monkeypatch, argv, words):
 
 
 def test_compare_chooses_and_says_why(folder, run, tmp_path):
-    command = ["compare", folder / "runs.csv", "--laws", "chinchilla,additive", *TRAIN, "--eval-where", "split == 'eval'", *QUICK]
-    found = as_json(run(*command, "--choose", "--by", "N,mixture", "--deltas", "1e-3,1e-2", "-o", tmp_path / "chosen.json", "--json"))
+    command = [
+        "compare",
+        folder / "runs.csv",
+        "--laws",
+        "chinchilla,additive",
+        *TRAIN,
+        "--eval-where",
+        "split == 'eval'",
+        *QUICK,
+    ]
+    found = as_json(
+        run(
+            *command,
+            "--choose",
+            "--by",
+            "N,mixture",
+            "--deltas",
+            "1e-3,1e-2",
+            "-o",
+            tmp_path / "chosen.json",
+            "--json",
+        )
+    )
     assert set(found["laws"]["additive"]) == {"train", "eval"}
     assert found["choice"]["law"] == "additive"
     assert len(found["choice"]["options"]) == 4
@@ -159,7 +252,9 @@ def test_compare_chooses_and_says_why(folder, run, tmp_path):
 )
 def test_mistakes_of_a_choice_are_told_in_one_line(folder, run, monkeypatch, argv, words):
     monkeypatch.chdir(folder)
-    code, out, err = run("compare", "runs.csv", "--laws", "chinchilla", "--starts", "2", *TRAIN, *argv)
+    code, out, err = run(
+        "compare", "runs.csv", "--laws", "chinchilla", "--starts", "2", *TRAIN, *argv
+    )
     assert (code, out) == (2, "")
     (line,) = [line for line in err.splitlines() if "warning" not in line]
     assert line.startswith("mixjax: error: ")

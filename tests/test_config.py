@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mixjax.config import DEMO, find_data, read_config
+from mixjax.cli.config import DEMO, find_data, read_config
 from mixjax.errors import UserError
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
@@ -56,16 +56,42 @@ compare: [additive, joint]
     )
     assert config.data == (str(tmp_path / "mixtures.csv"), str(tmp_path / "losses.csv"))
     assert config.eval_data == (str(tmp_path / "test.csv"),)
-    assert config.read == {"on": ("run",), "where": "split == 'train'", "columns": {"h": "weight_{}", "loss": "{}_loss", "N": "model_size"}}
+    assert config.read == {
+        "on": ("run",),
+        "where": "split == 'train'",
+        "columns": {"h": "weight_{}", "loss": "{}_loss", "N": "model_size"},
+    }
     assert config.law == f"{tmp_path / 'own.py'}:LAW"
-    assert config.fit == {"targets": ("a", "b"), "starts": 16, "hops": 0, "delta": 1e-3, "residual": "log", "seed": 3}
-    assert config.mixes == ({"N": 7e9, "D": 1.5e11, "weights": {"a": 1.0, "b": 2.0}, "caps": {"no": 0.5}, "floors": {"no": 0.1}}, {"N": 1e9, "D": 1.5e11})
+    assert config.fit == {
+        "targets": ("a", "b"),
+        "starts": 16,
+        "hops": 0,
+        "delta": 1e-3,
+        "residual": "log",
+        "seed": 3,
+    }
+    assert config.mixes == (
+        {
+            "N": 7e9,
+            "D": 1.5e11,
+            "weights": {"a": 1.0, "b": 2.0},
+            "caps": {"no": 0.5},
+            "floors": {"no": 0.1},
+        },
+        {"N": 1e9, "D": 1.5e11},
+    )
     assert config.compare == ("additive", "joint")
 
 
 def test_only_data_and_law_are_needed(write):
     config = read_config(write("data: builtin:demo\nlaw: joint\nmix:\nwhere:\n"))
-    assert (config.data, config.law, config.mixes, config.read, config.fit) == ((DEMO,), "joint", (), {}, {})
+    assert (config.data, config.law, config.mixes, config.read, config.fit) == (
+        (DEMO,),
+        "joint",
+        (),
+        {},
+        {},
+    )
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -103,7 +129,10 @@ def test_our_own_configs_are_read(path):
         ("data: a.csv\n\tlaw: joint\n", ("line 2", "is not YAML")),
         ("? [a]\n: 1\n", ("a key is not a word",)),
         ("a: &x [1, 1]\nb: &y [*x, *x]\ndata: *y\n", ("line 2", "alias *x")),
-        ("data: !!python/object/apply:os.system [echo]\nlaw: joint\n", ("line 1", "tag ", "os.system")),
+        (
+            "data: !!python/object/apply:os.system [echo]\nlaw: joint\n",
+            ("line 1", "tag ", "os.system"),
+        ),
         ("data: a.csv\nlaw: " + "[" * 5000, ("nested too deeply",)),
         ("data: a.csv\n" + "#" * 300_000, ("larger than",)),
         ("--- a\n--- b\n", ("is not YAML",)),
@@ -145,9 +174,18 @@ def test_data_is_found_where_it_is_named_or_in_a_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ("data: builtin:demo\nlaw: jiont\n", "config.yaml, line 2: no law 'jiont'; did you mean 'joint'?"),
-        ("data: builtin:demo\nlaw: joint\ncompare: additive,joitn\n", "config.yaml, line 3: no law 'joitn'; did you mean 'joint'?"),
-        ("data: builtin:demo\nlaw: joint\nmix:\n  N: 7e9\n  D: 1e11\n  caps: {cdoe: 0.1}\n", "config.yaml, line 6: no domain 'cdoe'; did you mean 'code'?"),
+        (
+            "data: builtin:demo\nlaw: jiont\n",
+            "config.yaml, line 2: no law 'jiont'; did you mean 'joint'?",
+        ),
+        (
+            "data: builtin:demo\nlaw: joint\ncompare: additive,joitn\n",
+            "config.yaml, line 3: no law 'joitn'; did you mean 'joint'?",
+        ),
+        (
+            "data: builtin:demo\nlaw: joint\nmix:\n  N: 7e9\n  D: 1e11\n  caps: {cdoe: 0.1}\n",
+            "config.yaml, line 6: no domain 'cdoe'; did you mean 'code'?",
+        ),
     ],
 )
 def test_names_in_values_are_told_with_their_line(tmp_path, capsys, lines, said):

@@ -1,4 +1,5 @@
-"""Gauss-Newton curvature from the structure of the laws, against the Jacobian of all cells, row by row."""
+"""Gauss-Newton curvature from the structure of the laws, against the Jacobian of all cells, row by
+row."""
 
 from __future__ import annotations
 
@@ -8,23 +9,26 @@ import numpy as np
 import pytest
 
 import mixjax as mj
-from mixjax.curvature import dependence
+from mixjax.fitting.curvature import dependence
+from mixjax.fitting.objective import Reweighted
+from mixjax.fitting.problem import make_problem, reweighted
+from mixjax.fitting.simulate import random_truth, simulate_runs
+from mixjax.fitting.starts import draw_starts
 from mixjax.law import Coefficients, Law, Parameter, find_law
 from mixjax.law.base import searched
-from mixjax.objective import Reweighted
-from mixjax.problem import make_problem, reweighted
-from mixjax.simulate import random_truth, simulate_runs
-from mixjax.starts import draw_starts
 
 GRID = [n for n in mj.laws() if find_law(n).coefficients is not None]
 
 
 def table(law, ragged=False, seed=0):
-    """Simulated rows of a law: 12 mixtures at 6 scales, each row at a scale of its own where ragged."""
+    """Simulated rows of a law: 12 mixtures at 6 scales, each row at a scale of its own where
+    ragged."""
     truth = random_truth(law, 3, ["d0", "d1"], seed)
     rng = np.random.default_rng(seed)
     h = np.repeat(rng.dirichlet(np.full(3, 3.0), 12), 6, axis=0)
-    N, D = np.tile([[2e8, 4e9], [2e8, 8e9], [4e8, 8e9], [4e8, 2e10], [1e9, 2e10], [1e9, 4e10]], (12, 1)).T
+    N, D = np.tile(
+        [[2e8, 4e9], [2e8, 8e9], [4e8, 8e9], [4e8, 2e10], [1e9, 2e10], [1e9, 4e10]], (12, 1)
+    ).T
     stretch = np.exp(0.1 * rng.random(len(N))) if ragged else 1.0
     return mj.read_runs(simulate_runs(truth, h, N * stretch, D * stretch, noise=0.003, seed=seed))
 
@@ -32,15 +36,22 @@ def table(law, ragged=False, seed=0):
 def by_rows(objective, z, data):
     """Gradient and curvature from the Jacobian of every cell."""
     slopes = jax.jacfwd(lambda z: objective.cells(z, data).reshape(-1))(z)
-    r, w = ((data.losses - objective.cells(z, data)).reshape(-1), jnp.asarray(data.weights).reshape(-1))
+    r, w = (
+        (data.losses - objective.cells(z, data)).reshape(-1),
+        jnp.asarray(data.weights).reshape(-1),
+    )
     bend = w * jnp.minimum(1.0, data.delta / jnp.maximum(jnp.abs(r), 1e-300))
-    return -slopes.T @ (w * jnp.clip(r, -data.delta, data.delta)), slopes.T @ (bend[:, None] * slopes)
+    return -slopes.T @ (w * jnp.clip(r, -data.delta, data.delta)), slopes.T @ (
+        bend[:, None] * slopes
+    )
 
 
 @pytest.mark.parametrize("residual", ["loss", "log"])
 @pytest.mark.parametrize("law", GRID)
 def test_curvature_is_that_of_the_rows(law, residual):
-    problem = make_problem(table(law, ragged=residual == "log"), find_law(law), ["d0"], 1e-2, residual, None)
+    problem = make_problem(
+        table(law, ragged=residual == "log"), find_law(law), ["d0"], 1e-2, residual, None
+    )
     data = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), problem.data)
     for z in map(jnp.asarray, draw_starts(problem, 3, 0)[0][0]):
         value, grad, curvature = problem.objective.curved(z, data)
@@ -50,16 +61,28 @@ def test_curvature_is_that_of_the_rows(law, residual):
         scale = float(jnp.abs(expected_grad).max())
         np.testing.assert_allclose(grad, expected_grad, rtol=1e-9, atol=1e-12 * scale)
         np.testing.assert_allclose(grad, by_hand, rtol=1e-9, atol=1e-12 * scale)
-        np.testing.assert_allclose(curvature, expected, rtol=1e-9, atol=1e-12 * float(jnp.abs(expected).max()))
-        assert float(np.linalg.eigvalsh(np.asarray(curvature)).min()) > -1e-12 * float(jnp.abs(expected).max())
+        np.testing.assert_allclose(
+            curvature, expected, rtol=1e-9, atol=1e-12 * float(jnp.abs(expected).max())
+        )
+        assert float(np.linalg.eigvalsh(np.asarray(curvature)).min()) > -1e-12 * float(
+            jnp.abs(expected).max()
+        )
 
 
 def test_parameters_that_coefficients_share_are_added_up():
     def shared(params, h):
         size = jnp.exp(jnp.dot(params["t"], h))
-        return Coefficients(params["E"] + size, params["A"] * size, params["alpha"], params["A"], params["alpha"])
+        return Coefficients(
+            params["E"] + size, params["A"] * size, params["alpha"], params["A"], params["alpha"]
+        )
 
-    names = (Parameter("t", ("k",), "real"), Parameter("alpha"), Parameter("E"), Parameter("A"), Parameter("unread"))
+    names = (
+        Parameter("t", ("k",), "real"),
+        Parameter("alpha"),
+        Parameter("E"),
+        Parameter("A"),
+        Parameter("unread"),
+    )
     law = Law("shared", names, shared)
     assert dependence(searched(law), 3)["A"] == (("t", "A"), True)
     problem = make_problem(table("joint"), law, ["d0"], 1e-2, "loss", None)
@@ -80,7 +103,9 @@ def test_a_resample_has_the_curvature_of_its_weights():
     alone = make_problem(runs, find_law("additive"), ["d0"], 1e-2, "loss", weights[1])
     z = jnp.asarray(draw_starts(problem, 1, 0)[0][0, 0])
     value, grad, curvature = Reweighted(problem.objective).curved(jnp.append(z, 1.0), data)
-    expected = problem.objective.curved(z, jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), alone.data))
+    expected = problem.objective.curved(
+        z, jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), alone.data)
+    )
     for found, whole in zip((value, grad[:-1], curvature[:-1, :-1]), expected, strict=True):
         np.testing.assert_allclose(found, whole, rtol=1e-9, atol=1e-15)
     assert float(grad[-1]) == 0.0

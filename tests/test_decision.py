@@ -10,21 +10,21 @@ import scipy.optimize
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixjax.decision.budget import compute_optimal
-from mixjax.decision.compare import compare_mixtures, equivalent
-from mixjax.decision.goal import Goal
-from mixjax.decision.hull import distance_to_hull
-from mixjax.decision.margin import marginal_values, price_limits
-from mixjax.decision.moves import Start, trust_path
-from mixjax.decision.reach import smallest_move
-from mixjax.decision.region import flat_region
-from mixjax.decision.robust import members, regrets, robust_mixture, tail_mean
-from mixjax.decision.roots import Bracket, find_roots
-from mixjax.decision.scaling import budget_path, growth_laws
-from mixjax.decision.targets import corners, jensen_shannon, simplex_grid, target_map
 from mixjax.errors import UserError
-from mixjax.prior import kl
-from mixjax.simulate import known_fit, random_truth
+from mixjax.fitting.simulate import known_fit, random_truth
+from mixjax.mixture.budget import compute_optimal
+from mixjax.mixture.flat import flat_region
+from mixjax.mixture.hull import distance_to_hull
+from mixjax.mixture.judge import compare_mixtures, equivalent
+from mixjax.mixture.margin import marginal_values, price_limits
+from mixjax.mixture.move import Start, trust_path
+from mixjax.mixture.paths import budget_path, growth_laws
+from mixjax.mixture.prior import kl
+from mixjax.mixture.question import Goal
+from mixjax.mixture.reach import smallest_move
+from mixjax.mixture.robust import members, regrets, robust_mixture, tail_mean
+from mixjax.mixture.roots import Bracket, find_roots
+from mixjax.mixture.targets import corners, jensen_shannon, simplex_grid, target_map
 
 AT = {"N": 7e9, "D": 150e9}
 DOMAINS = ("a", "b", "c", "d")
@@ -35,7 +35,16 @@ def additive(seed=0, targets=("a", "b", "t")):
     """A convex additive fit of four domains."""
     rng = np.random.default_rng(seed)
     params = {
-        t: {"E": 1.5, "C": rng.uniform(0.3, 6.0, 4), "gamma": rng.uniform(0.2, 0.9, 4), "A": 400.0, "alpha": 0.34, "B": 2000.0, "beta": 0.37} for t in targets
+        t: {
+            "E": 1.5,
+            "C": rng.uniform(0.3, 6.0, 4),
+            "gamma": rng.uniform(0.2, 0.9, 4),
+            "A": 400.0,
+            "alpha": 0.34,
+            "B": 2000.0,
+            "beta": 0.37,
+        }
+        for t in targets
     }
     return known_fit("additive", DOMAINS, params)
 
@@ -52,9 +61,19 @@ def goal(**changes):
 
 def constrained(minimised, start, *limits, bounds=None):
     """SciPy's SLSQP over the simplex with limits g(h) >= 0."""
-    rules = [{"type": "eq", "fun": lambda h: h.sum() - 1}, *({"type": "ineq", "fun": g} for g in limits)]
+    rules = [
+        {"type": "eq", "fun": lambda h: h.sum() - 1},
+        *({"type": "ineq", "fun": g} for g in limits),
+    ]
     options = {"ftol": 1e-13, "maxiter": 500}
-    return scipy.optimize.minimize(minimised, start, bounds=bounds or [(1e-9, 1)] * len(start), constraints=rules, method="SLSQP", options=options)
+    return scipy.optimize.minimize(
+        minimised,
+        start,
+        bounds=bounds or [(1e-9, 1)] * len(start),
+        constraints=rules,
+        method="SLSQP",
+        options=options,
+    )
 
 
 def value(at):
@@ -64,7 +83,11 @@ def value(at):
 # --- Roots and hulls -----------------------------------------------------------------------------
 
 
-@given(st.lists(st.tuples(st.floats(-5, 5), st.floats(0.01, 3), st.integers(1, 5)), min_size=1, max_size=8))
+@given(
+    st.lists(
+        st.tuples(st.floats(-5, 5), st.floats(0.01, 3), st.integers(1, 5)), min_size=1, max_size=8
+    )
+)
 def test_roots_of_many_functions_at_once(cases):
     root, scale, power = (np.array(x) for x in zip(*cases, strict=True))
 
@@ -79,7 +102,11 @@ def test_roots_of_many_functions_at_once(cases):
 
 
 def test_roots_beside_an_infinite_end():
-    found = find_roots(lambda x, _: np.where(x > 2, np.inf, x - 1.25), Bracket(*(np.array([v]) for v in (0.0, 3.0, -1.25, np.inf))), 1e-9)
+    found = find_roots(
+        lambda x, _: np.where(x > 2, np.inf, x - 1.25),
+        Bracket(*(np.array([v]) for v in (0.0, 3.0, -1.25, np.inf))),
+        1e-9,
+    )
     np.testing.assert_allclose(found, 1.25, atol=1e-8)
 
 
@@ -89,14 +116,18 @@ def test_distance_to_a_hull(seed):
     points, h = rng.dirichlet(np.ones(5), 30), rng.dirichlet(np.full(5, 0.3))
     heavy = 1e5  # non-negative least squares with the sum as a heavy row
     shares, _ = scipy.optimize.nnls(np.vstack([points.T, np.full(30, heavy)]), np.append(h, heavy))
-    np.testing.assert_allclose(distance_to_hull(h, points), 0.5 * np.abs(points.T @ shares - h).sum(), atol=1e-6)
+    np.testing.assert_allclose(
+        distance_to_hull(h, points), 0.5 * np.abs(points.T @ shares - h).sum(), atol=1e-6
+    )
 
 
 def test_mixtures_inside_a_hull_are_at_no_distance():
     points = np.random.default_rng(0).dirichlet(np.ones(4), 20)
     assert distance_to_hull(points[3], points) == 0
     assert distance_to_hull(points.mean(axis=0), points) == 0
-    np.testing.assert_allclose(distance_to_hull(np.array([0.0, 1.0]), np.array([[1.0, 0], [0.5, 0.5]])), 0.5, rtol=1e-12)
+    np.testing.assert_allclose(
+        distance_to_hull(np.array([0.0, 1.0]), np.array([[1.0, 0], [0.5, 0.5]])), 0.5, rtol=1e-12
+    )
 
 
 # --- Own mixtures --------------------------------------------------------------------------------
@@ -112,10 +143,14 @@ def test_token_equivalents_have_the_closed_form():
     left = p["B"] / AT["D"] ** p["beta"] - diff
     expected = math.inf if left <= 0 else (p["B"] / left) ** (1 / p["beta"]) / AT["D"]
     assert math.isfinite(expected)
-    np.testing.assert_allclose(equivalent(at, base, float(at.value(best)), "D"), expected, rtol=1e-9)
+    np.testing.assert_allclose(
+        equivalent(at, base, float(at.value(best)), "D"), expected, rtol=1e-9
+    )
     left = p["A"] / AT["N"] ** p["alpha"] - diff
     expected = math.inf if left <= 0 else (p["A"] / left) ** (1 / p["alpha"]) / AT["N"]
-    np.testing.assert_allclose(equivalent(at, base, float(at.value(best)), "N"), expected, rtol=1e-9)
+    np.testing.assert_allclose(
+        equivalent(at, base, float(at.value(best)), "N"), expected, rtol=1e-9
+    )
 
 
 def test_own_mixtures_stand_beside_the_optimum():
@@ -158,14 +193,21 @@ def test_flat_region_is_that_of_scipy(seed):
     bounds = [(1e-9, 0.6), *[(1e-9, 1)] * 3]
     for i, (d, interval) in enumerate(region.intervals.items()):
         for sign, end in ((1, interval.low), (-1, interval.high)):
-            other = constrained(lambda h, i=i, sign=sign: sign * h[i], best, lambda h: 1e3 * (ceiling - value(at)(h)), bounds=bounds)
+            other = constrained(
+                lambda h, i=i, sign=sign: sign * h[i],
+                best,
+                lambda h: 1e3 * (ceiling - value(at)(h)),
+                bounds=bounds,
+            )
             np.testing.assert_allclose(end, other.x[i], atol=2e-4, err_msg=f"{d} {sign}")
         for mixture in (interval.at_low, interval.at_high):
             assert value(at)(at.array(mixture)) <= ceiling * (1 + 1e-6)
 
 
 def test_flat_region_grows_with_eps_and_ends_at_the_limits():
-    small, large, all_of_it = (flat_region(goal(caps={"a": 0.5}), eps).intervals for eps in (1e-4, 1e-2, 10.0))
+    small, large, all_of_it = (
+        flat_region(goal(caps={"a": 0.5}), eps).intervals for eps in (1e-4, 1e-2, 10.0)
+    )
     for d in DOMAINS:
         assert large[d].low <= small[d].low <= small[d].best <= small[d].high <= large[d].high
         assert all_of_it[d].low == 0
@@ -178,11 +220,14 @@ def test_flat_region_grows_with_eps_and_ends_at_the_limits():
 
 
 def test_compute_optimal_size_has_the_closed_form():
-    """One target, additive law: N = G (C / 6)^(beta / (alpha + beta)), G = (alpha A / (beta B))^(1 / (alpha + beta)). Hoffmann et al. 2022."""
+    """One target, additive law: N = G (C / 6)^(beta / (alpha + beta)), G = (alpha A / (beta B))^(1
+    / (alpha + beta)). Hoffmann et al. 2022."""
     fit = additive(targets=("a",))
     p = fit.params["a"]
     total = p["alpha"] + p["beta"]
-    N = (p["alpha"] * p["A"] / (p["beta"] * p["B"])) ** (1 / total) * (1e22 / 6) ** (p["beta"] / total)
+    N = (p["alpha"] * p["A"] / (p["beta"] * p["B"])) ** (1 / total) * (1e22 / 6) ** (
+        p["beta"] / total
+    )
     found = compute_optimal(Goal(fit), 1e22)
     np.testing.assert_allclose([found.mixture.N, found.mixture.D], [N, 1e22 / 6 / N], rtol=1e-4)
     assert not found.at_edge
@@ -194,7 +239,9 @@ def test_compute_optimal_heeds_supply():
     tokens = dict.fromkeys(DOMAINS, 1e10)
     free, short = compute_optimal(at, 1e22), compute_optimal(at, 1e22, tokens, epochs=2)
     assert short.mixture.D <= 8e10 * (1 + 1e-9)
-    assert all(share * short.mixture.D <= 2e10 * (1 + 1e-9) for share in short.mixture.weights.values())
+    assert all(
+        share * short.mixture.D <= 2e10 * (1 + 1e-9) for share in short.mixture.weights.values()
+    )
     assert short.mixture.objective >= free.mixture.objective
 
 
@@ -210,10 +257,22 @@ def test_marginal_values_are_finite_differences(fit):
         ends = []
         for step in (1e-5, -1e-5):
             tokens = h * AT["D"] * np.exp(step * (np.arange(4) == i))
-            ends.append([float(at.value(tokens / tokens.sum(), D=tokens.sum())), float(at.value(tokens / tokens.sum()))])
-        np.testing.assert_allclose([found.added[d], found.swapped[d]], (np.array(ends[0]) - ends[1]) / 2e-5, rtol=1e-5, atol=1e-8)
+            ends.append(
+                [
+                    float(at.value(tokens / tokens.sum(), D=tokens.sum())),
+                    float(at.value(tokens / tokens.sum())),
+                ]
+            )
+        np.testing.assert_allclose(
+            [found.added[d], found.swapped[d]],
+            (np.array(ends[0]) - ends[1]) / 2e-5,
+            rtol=1e-5,
+            atol=1e-8,
+        )
     np.testing.assert_allclose(sum(found.swapped.values()), 0, atol=1e-12)
-    np.testing.assert_allclose(sum(w * found.targets[t]["a"] for t, w in at.shares.items()), found.added["a"], rtol=1e-12)
+    np.testing.assert_allclose(
+        sum(w * found.targets[t]["a"] for t, w in at.shares.items()), found.added["a"], rtol=1e-12
+    )
 
 
 def test_at_the_optimum_nothing_is_worth_swapping():
@@ -231,9 +290,13 @@ def test_prices_are_what_a_limit_costs():
     assert found.cost > 0
     step = 1e-4
     looser = at.best(caps={most: 0.5 * free[most] + step}).objective
-    np.testing.assert_allclose(found.prices[most], (found.feasible.objective - looser) / step, rtol=1e-2)
+    np.testing.assert_allclose(
+        found.prices[most], (found.feasible.objective - looser) / step, rtol=1e-2
+    )
     looser = at.best(floors={least: free[least] + 0.1 - step}).objective
-    np.testing.assert_allclose(found.prices[least], (found.feasible.objective - looser) / step, rtol=1e-2)
+    np.testing.assert_allclose(
+        found.prices[least], (found.feasible.objective - looser) / step, rtol=1e-2
+    )
     assert price_limits(goal()).prices == {}
 
 
@@ -243,8 +306,12 @@ def test_prices_are_what_a_limit_costs():
 def test_growth_ends_where_it_tends_to():
     paths = growth_laws(Goal(joint(2), N=1e9, D=2e10), times=1e12, points=4)
     for name in ("N alone", "D alone", "D ~ N"):
-        np.testing.assert_allclose(paths[name].shares[-1], list(paths[name].end.values()), atol=5e-3, err_msg=name)
-    ends = [list(paths[name].end.values()) for name in ("D ~ N", "D ~ sqrt N", "D ~ log N", "N ~ log D")]
+        np.testing.assert_allclose(
+            paths[name].shares[-1], list(paths[name].end.values()), atol=5e-3, err_msg=name
+        )
+    ends = [
+        list(paths[name].end.values()) for name in ("D ~ N", "D ~ sqrt N", "D ~ log N", "N ~ log D")
+    ]
     np.testing.assert_array_equal(ends, [ends[0]] * 4)
     assert np.abs(np.subtract(list(paths["N alone"].end.values()), ends[0])).max() > 1e-3
     np.testing.assert_allclose(paths["D ~ sqrt N"].D[-1], 2e10 * 1e6)
@@ -268,7 +335,15 @@ def test_corners_want_their_own_domain():
     params = {}
     for i, t in enumerate("ab"):
         helps = np.where(np.arange(4) == i, 5.0, rng.uniform(0.1, 0.3, 4))
-        params[t] = {"E": 1.5, "C": helps, "gamma": np.full(4, 0.9), "A": 400.0, "alpha": 0.34, "B": 2000.0, "beta": 0.37}
+        params[t] = {
+            "E": 1.5,
+            "C": helps,
+            "gamma": np.full(4, 0.9),
+            "A": 400.0,
+            "alpha": 0.34,
+            "B": 2000.0,
+            "beta": 0.37,
+        }
     found = corners(Goal(known_fit("additive", DOMAINS, params), **AT))
     assert list(found) == ["a", "b"]
     assert all(found[t].weights[t] > 0.95 for t in "ab")
@@ -278,7 +353,15 @@ def symmetric():
     """Three domains that are alike: the centre is a fixed point."""
     params = {}
     for i, t in enumerate("abc"):
-        params[t] = {"E": 1.5, "C": np.where(np.arange(3) == i, 4.0, 1.0), "gamma": np.full(3, 0.5), "A": 400.0, "alpha": 0.34, "B": 2000.0, "beta": 0.37}
+        params[t] = {
+            "E": 1.5,
+            "C": np.where(np.arange(3) == i, 4.0, 1.0),
+            "gamma": np.full(3, 0.5),
+            "A": 400.0,
+            "alpha": 0.34,
+            "B": 2000.0,
+            "beta": 0.37,
+        }
     return known_fit("additive", ("a", "b", "c"), params)
 
 
@@ -305,7 +388,9 @@ def test_a_trust_path_is_that_of_scipy():
     np.testing.assert_allclose(list(path.steps[-1].weights.values()), best, atol=1e-9)
     gains = [s.gain for s in path.steps]
     assert gains == sorted(gains)
-    np.testing.assert_allclose([s.kl for s in path.steps], kl(best, base) * np.linspace(0, 1, 6) ** 2, rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(
+        [s.kl for s in path.steps], kl(best, base) * np.linspace(0, 1, 6) ** 2, rtol=1e-4, atol=1e-9
+    )
     for step in path.steps[1:-1]:
         other = constrained(value(at), base, lambda h, r=step.kl: 10 * (r - kl(h / h.sum(), base)))
         assert step.objective <= other.fun + 1e-7
@@ -315,14 +400,21 @@ def test_a_trust_path_is_that_of_scipy():
     assert all(s.outside == 0 for s in path.steps)
 
 
-@pytest.mark.parametrize("limits", [{}, {"caps": {"a": 0.75, "c": 0.2}, "floors": {"d": 0.05}}], ids=["free", "limited"])
+@pytest.mark.parametrize(
+    "limits", [{}, {"caps": {"a": 0.75, "c": 0.2}, "floors": {"d": 0.05}}], ids=["free", "limited"]
+)
 def test_a_path_by_share_moved_is_that_of_scipy(limits):
     at = goal(**limits)
     path = trust_path(at, Start(BASE), steps=4, region="l1")
     base, best = at.array(BASE), at.array(at.best().weights)
     far = 0.5 * np.abs(best - base).sum()
-    np.testing.assert_allclose([s.moved for s in path.steps], far * np.linspace(0, 1, 5), rtol=1e-4, atol=1e-6)
-    floors, caps = (np.array([limits.get(what, {}).get(d, default) for d in DOMAINS]) for what, default in (("floors", 1e-9), ("caps", 1.0)))
+    np.testing.assert_allclose(
+        [s.moved for s in path.steps], far * np.linspace(0, 1, 5), rtol=1e-4, atol=1e-6
+    )
+    floors, caps = (
+        np.array([limits.get(what, {}).get(d, default) for d in DOMAINS])
+        for what, default in (("floors", 1e-9), ("caps", 1.0))
+    )
     for step in path.steps[1:-1]:  # in SciPy with what leaves and what comes as variables
         rules = [
             {"type": "eq", "fun": lambda x: x[:4].sum() - x[4:].sum()},
@@ -330,13 +422,25 @@ def test_a_path_by_share_moved_is_that_of_scipy(limits):
             {"type": "ineq", "fun": lambda x: caps - (base - x[:4] + x[4:])},
             {"type": "ineq", "fun": lambda x: (base - x[:4] + x[4:]) - floors},
         ]
-        start = np.concatenate([np.maximum(base - best, 0), np.maximum(best - base, 0)]) * step.moved / far
+        start = (
+            np.concatenate([np.maximum(base - best, 0), np.maximum(best - base, 0)])
+            * step.moved
+            / far
+        )
         options = {"ftol": 1e-13, "maxiter": 500}
         other = scipy.optimize.minimize(
-            lambda x: value(at)(base - x[:4] + x[4:]), start, bounds=[(0, b) for b in base] + [(0, 1)] * 4, constraints=rules, method="SLSQP", options=options
+            lambda x: value(at)(base - x[:4] + x[4:]),
+            start,
+            bounds=[(0, b) for b in base] + [(0, 1)] * 4,
+            constraints=rules,
+            method="SLSQP",
+            options=options,
         )
         assert step.objective <= other.fun + 1e-6
-        assert all(f - 1e-9 <= w <= c + 1e-9 for w, f, c in zip(step.weights.values(), floors, caps, strict=True))
+        assert all(
+            f - 1e-9 <= w <= c + 1e-9
+            for w, f, c in zip(step.weights.values(), floors, caps, strict=True)
+        )
 
 
 def test_a_base_that_leaves_a_domain_out():
@@ -347,7 +451,8 @@ def test_a_base_that_leaves_a_domain_out():
 
 @pytest.mark.parametrize("asked", ["t", "b", "ta", "ba", "abt"])
 def test_the_smallest_move_is_that_of_scipy(asked):
-    """Asked for as much as a mixture somewhere between the base and the best of these targets has."""
+    """Asked for as much as a mixture somewhere between the base and the best of these targets
+    has."""
     at = goal()
     base, best = at.array(BASE), at.array(at.best(weights=dict.fromkeys(asked, 1)).weights)
     before, there = at.losses(base), at.losses(0.6 * base + 0.4 * best)
@@ -358,7 +463,11 @@ def test_the_smallest_move_is_that_of_scipy(asked):
         h = np.maximum(h, 0) / np.maximum(h, 0).sum()
         return 1e2 * ((1 - improve[t]) * float(before[t]) - float(at.losses(h)[t]))
 
-    other = constrained(lambda h: kl(np.maximum(h, 1e-12), base), 0.6 * base + 0.4 * best, *(lambda h, t=t: left(h, t) for t in asked))
+    other = constrained(
+        lambda h: kl(np.maximum(h, 1e-12), base),
+        0.6 * base + 0.4 * best,
+        *(lambda h, t=t: left(h, t) for t in asked),
+    )
     assert other.success
     np.testing.assert_allclose(found.kl, other.fun, rtol=1e-3, atol=1e-7)
     for t, x in improve.items():
@@ -371,7 +480,12 @@ def test_a_goal_already_met_asks_for_no_move():
 
 @pytest.mark.parametrize(
     ("improve", "said"),
-    [({"t": 0.9}, "the most that any mixture gives"), ({"x": 0.1}, "no target 'x'"), ({}, "not improvements"), ({"t": 2.0}, "not improvements")],
+    [
+        ({"t": 0.9}, "the most that any mixture gives"),
+        ({"x": 0.1}, "no target 'x'"),
+        ({}, "not improvements"),
+        ({"t": 2.0}, "not improvements"),
+    ],
 )
 def test_moves_that_cannot_be(improve, said):
     with pytest.raises(UserError, match=said):
@@ -395,7 +509,9 @@ def test_tail_mean_lies_between_mean_and_worst(values, level):
     tail = tail_mean(values, level)
     assert values.mean() - 1e-9 <= tail <= values.max() + 1e-9
     cap = 1 / ((1 - level) * len(values))  # the definition by Rockafellar and Uryasev, at its kinks
-    assert tail == pytest.approx(min(t + np.maximum(values - t, 0).sum() * cap for t in values), abs=1e-9)
+    assert tail == pytest.approx(
+        min(t + np.maximum(values - t, 0).sum() * cap for t in values), abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("level", [0.0, 0.5, 0.9])
@@ -406,7 +522,12 @@ def test_the_robust_mixture_has_the_least_tail(level):
     best = found.mixtures["robust"]
     others = np.random.default_rng(0).dirichlet(np.full(4, 1.0), 300)
     near = 0.97 * at.array(best.weights) + 0.03 * others
-    each = np.stack([Goal(f, **AT).value(np.vstack([others, near])) / Goal(f, **AT).best().objective - 1 for f in fits])
+    each = np.stack(
+        [
+            Goal(f, **AT).value(np.vstack([others, near])) / Goal(f, **AT).best().objective - 1
+            for f in fits
+        ]
+    )
     tails = np.array([tail_mean(column, level) for column in each.T])
     assert best.tail <= tails.min() + 1e-9
     assert found.gap < 1e-5
@@ -417,16 +538,31 @@ def test_least_mean_is_the_optimum_of_the_mean():
     fits = [additive(0), additive(1)]
     found = robust_mixture(Goal(fits[0], **AT), fits, 0.0)
     scales = [Goal(f, **AT).best().objective for f in fits]
-    merged = known_fit("additive", DOMAINS, {f"{t}{i}": f.params[t] for i, f in enumerate(fits) for t in f.targets})
-    best = Goal(merged, **AT, weights={f"{t}{i}": 1 / s for i, (f, s) in enumerate(zip(fits, scales, strict=True)) for t in f.targets}).best()
-    np.testing.assert_allclose(list(found.mixtures["robust"].weights.values()), list(best.weights.values()), atol=1e-5)
+    merged = known_fit(
+        "additive", DOMAINS, {f"{t}{i}": f.params[t] for i, f in enumerate(fits) for t in f.targets}
+    )
+    best = Goal(
+        merged,
+        **AT,
+        weights={
+            f"{t}{i}": 1 / s
+            for i, (f, s) in enumerate(zip(fits, scales, strict=True))
+            for t in f.targets
+        },
+    ).best()
+    np.testing.assert_allclose(
+        list(found.mixtures["robust"].weights.values()), list(best.weights.values()), atol=1e-5
+    )
 
 
 def test_fits_of_different_laws_and_one_fit_twice():
     at = Goal(additive(), **AT)
     mixed = robust_mixture(at, [joint(3), additive(), joint(4)], 0.9)
     assert len(mixed.mixtures["robust"].each) == 3
-    assert mixed.mixtures["robust"].worst <= min(r.worst for name, r in mixed.mixtures.items() if name != "robust") + mixed.gap
+    assert (
+        mixed.mixtures["robust"].worst
+        <= min(r.worst for name, r in mixed.mixtures.items() if name != "robust") + mixed.gap
+    )
     same = robust_mixture(at, [additive(), additive()], 0.9)
     assert same.mixtures["robust"].worst < 2e-6
     assert regrets(at, [additive()], BASE).mean > 0
@@ -434,7 +570,10 @@ def test_fits_of_different_laws_and_one_fit_twice():
 
 def test_parameter_arrays_are_fits():
     fits = [additive(seed) for seed in range(3)]
-    stacked = {t: {name: np.stack([f.params[t][name] for f in fits]) for name in fits[0].params[t]} for t in fits[0].targets}
+    stacked = {
+        t: {name: np.stack([f.params[t][name] for f in fits]) for name in fits[0].params[t]}
+        for t in fits[0].targets
+    }
     found = members(fits[0], stacked)
     assert len(found) == 3
     h = [0.1, 0.2, 0.3, 0.4]
@@ -454,7 +593,9 @@ def test_laws_that_are_not_convex_or_end_at_corners(law):
     for interval in flat_region(at).intervals.values():
         assert interval.low <= interval.best <= interval.high
     for region in ("kl", "l1"):
-        steps = trust_path(at, Start({"d0": 0.6, "d1": 0.3, "d2": 0.1}), steps=3, region=region).steps
+        steps = trust_path(
+            at, Start({"d0": 0.6, "d1": 0.3, "d2": 0.1}), steps=3, region=region
+        ).steps
         assert np.all(np.diff([s.gain for s in steps]) > 0)
         assert max(s.gap for s in steps) < 1e-8
     found = robust_mixture(at, [fit, random_truth(law, 3, ("d0", "d1", "d2"), seed=2)], 0.5)
@@ -474,7 +615,10 @@ def test_laws_that_are_not_convex_or_end_at_corners(law):
         (lambda: compare_mixtures(goal(), {"mine": {"a": -1, "b": 2}}), "not those of a mixture"),
         (lambda: flat_region(goal(), 0.0), "not above 0"),
         (lambda: compute_optimal(goal(), 1.0), "is below"),
-        (lambda: compute_optimal(Goal(random_truth("ye_m4", 3, ("t",))), 1e22), "does not read both"),
+        (
+            lambda: compute_optimal(Goal(random_truth("ye_m4", 3, ("t",))), 1e22),
+            "does not read both",
+        ),
         (lambda: compute_optimal(goal(), 1e22, {"x": 1e9}), "no domain 'x'"),
         (lambda: budget_path(goal(), [1e9, 2e9], [1e9, 2e9, 3e9]), "do not go together"),
         (lambda: growth_laws(goal(), laws=("D",)), "no growth law 'D'"),

@@ -34,19 +34,29 @@ def zeros(groups=1):
 def test_minimises(problem):
     found = batch.run(Smooth(problem.function), zeros(), problem.starts(12), keys(1, 12), budget())
     assert found.finished
-    # Rosenbrock in 8 dimensions has one more local minimum (about 3.99), Beale's far slopes are flat: not all starts must arrive.
+    # Rosenbrock in 8 dimensions has one more local minimum (about 3.99), Beale's far slopes are
+    # flat: not all starts must arrive.
     assert np.sum(found.f[0] - problem.minimum <= problem.tolerance) >= 6
     assert np.all(found.f[0] >= problem.minimum - 1e-14)
 
 
-@pytest.mark.parametrize("problem", [p for p in PROBLEMS if p.name != "huber_valley"], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "problem", [p for p in PROBLEMS if p.name != "huber_valley"], ids=lambda p: p.name
+)
 def test_as_low_as_scipy_from_the_same_starts(problem):
     starts = problem.starts(8, seed=3)
     ours = batch.run(Smooth(problem.function), zeros(), starts, keys(1, 8), budget()).f[0]
     function = jax.jit(jax.value_and_grad(problem.function))
     options = {"maxiter": 3000, "ftol": 1e-14, "gtol": 1e-10, "maxcor": 30}
     theirs = [
-        scipy.optimize.minimize(lambda z: [np.asarray(x) for x in function(z, 0.0)], z, jac=True, method="L-BFGS-B", options=options).fun for z in starts[0]
+        scipy.optimize.minimize(
+            lambda z: [np.asarray(x) for x in function(z, 0.0)],
+            z,
+            jac=True,
+            method="L-BFGS-B",
+            options=options,
+        ).fun
+        for z in starts[0]
     ]
     assert np.median(ours - np.array(theirs)) <= problem.tolerance
     assert ours.min() <= min(theirs) + problem.tolerance
@@ -70,13 +80,16 @@ def test_as_low_as_the_libraries_from_the_same_starts(library):
             def step(_, carry):
                 z, state = carry
                 value, grad = optax.value_and_grad_from_state(function)(z, state=state)
-                update, state = solver.update(grad, state, z, value=value, grad=grad, value_fn=function)
+                update, state = solver.update(
+                    grad, state, z, value=value, grad=grad, value_fn=function
+                )
                 return optax.apply_updates(z, update), state
 
             return function(jax.lax.fori_loop(0, 300, step, (z, solver.init(z)))[0])
 
         theirs = np.array([solve(jnp.asarray(z)) for z in starts[0]])
-    # Basins may differ from start to start; each side must find the lowest, and neither the other by more.
+    # Basins may differ from start to start; each side must find the lowest, and neither the other
+    # by more.
     assert ours.min() <= theirs.min() + 1e-8
     assert np.median(ours) <= np.median(theirs) + 1e-8
 
@@ -115,14 +128,24 @@ def test_groups_have_data_of_their_own():
 def test_the_width_of_a_chunk_does_not_matter(width):
     starts = np.random.default_rng(1).uniform(-3, 3, (3, 11, 4))
     shifts = np.arange(3.0)
-    plain = batch.run(Smooth(egg_box), shifts, starts, keys(3, 11), budget(hops=3), width=batch.Width(1, 8))
-    wide = batch.run(Smooth(egg_box), shifts, starts, keys(3, 11), budget(hops=3), width=batch.Width(*width))
+    plain = batch.run(
+        Smooth(egg_box), shifts, starts, keys(3, 11), budget(hops=3), width=batch.Width(1, 8)
+    )
+    wide = batch.run(
+        Smooth(egg_box), shifts, starts, keys(3, 11), budget(hops=3), width=batch.Width(*width)
+    )
     np.testing.assert_array_equal(wide.hops, plain.hops)
     np.testing.assert_allclose(wide.f, plain.f, rtol=1e-9, atol=1e-9)
 
 
 def test_single_precision_stays_single_and_comes_near():
-    found = batch.run(Smooth(PROBLEMS[2].function), zeros(), PROBLEMS[2].starts(8).astype(np.float32), keys(1, 8), budget(decrease=1e-6))
+    found = batch.run(
+        Smooth(PROBLEMS[2].function),
+        zeros(),
+        PROBLEMS[2].starts(8).astype(np.float32),
+        keys(1, 8),
+        budget(decrease=1e-6),
+    )
     assert found.z.dtype == found.f.dtype == np.float32
     np.testing.assert_allclose(found.z[0, np.argmin(found.f[0])][6:], 1.0, atol=1e-2)
     assert found.f.min() < 1e-4
@@ -144,7 +167,10 @@ def test_an_accelerator_takes_all_groups_at_once_and_no_more_than_its_memory(mon
 
 def test_same_seed_same_answer_and_other_seed_another_way():
     starts = PROBLEMS[0].starts(4)
-    first, again, other = (batch.run(Smooth(rosenbrock), zeros(), starts, keys(1, 4, s), budget(hops=3)) for s in (0, 0, 1))
+    first, again, other = (
+        batch.run(Smooth(rosenbrock), zeros(), starts, keys(1, 4, s), budget(hops=3))
+        for s in (0, 0, 1)
+    )
     np.testing.assert_array_equal(first.z, again.z)
     assert not np.array_equal(first.evaluations, other.evaluations)
 
@@ -152,8 +178,18 @@ def test_same_seed_same_answer_and_other_seed_another_way():
 def test_one_compilation_for_all_numbers_of_starts_groups_and_budgets():
     objective = Smooth(lambda z, data: rosenbrock(z, data))
     before = batch._block._cache_size()
-    for n, groups, b in ((3, 1, budget()), (40, 2, budget(hops=1)), (100, 3, budget(decrease=1e-2))):
-        batch.run(objective, zeros(groups), np.repeat(PROBLEMS[0].starts(n), groups, axis=0), keys(groups, n), b)
+    for n, groups, b in (
+        (3, 1, budget()),
+        (40, 2, budget(hops=1)),
+        (100, 3, budget(decrease=1e-2)),
+    ):
+        batch.run(
+            objective,
+            zeros(groups),
+            np.repeat(PROBLEMS[0].starts(n), groups, axis=0),
+            keys(groups, n),
+            b,
+        )
     assert batch._block._cache_size() == before + 1
 
 
@@ -176,7 +212,9 @@ def test_a_step_into_nonsense_is_shortened():
     def walled(z, data):
         return jnp.where(z[0] < 1e-3, jnp.inf, z[0] - jnp.log(z[0]) + 1e3 * z[1] ** 2) + data
 
-    found = batch.run(Smooth(walled), zeros(), np.array([[[5.0, 1.0], [0.01, -1.0]]]), keys(1, 2), budget())
+    found = batch.run(
+        Smooth(walled), zeros(), np.array([[[5.0, 1.0], [0.01, -1.0]]]), keys(1, 2), budget()
+    )
     np.testing.assert_allclose(found.f[0], 1.0, atol=1e-8)
 
 
@@ -185,7 +223,14 @@ def test_interruption_keeps_what_was_found():
         if np.isfinite(search.f).any():
             raise KeyboardInterrupt
 
-    found = batch.run(Smooth(egg_box), zeros(), np.ones((1, 64, 3)) * 3.3, keys(1, 64), budget(hops=100_000), watch)
+    found = batch.run(
+        Smooth(egg_box),
+        zeros(),
+        np.ones((1, 64, 3)) * 3.3,
+        keys(1, 64),
+        budget(hops=100_000),
+        watch,
+    )
     assert not found.finished
     assert np.isfinite(found.f).any()
 
@@ -202,7 +247,8 @@ def test_an_error_in_watch_is_raised():
 
 
 def moves(q, n, seed=0):
-    """n moves along a random quadratic, as a lane would make them, and the matrix of the quadratic."""
+    """n moves along a random quadratic, as a lane would make them, and the matrix of the
+    quadratic."""
     rng = np.random.default_rng(seed)
     root = rng.normal(size=(q, q))
     A = root @ root.T + np.eye(q)
@@ -210,7 +256,8 @@ def moves(q, n, seed=0):
 
 
 def bfgs_reference(steps, A, start, first_length):
-    """The inverse Hessian after these steps, by the formula as printed (Nocedal and Wright, eq. 6.17, 6.20)."""
+    """The inverse Hessian after these steps, by the formula as printed (Nocedal and Wright, eq.
+    6.17, 6.20)."""
     q, z = len(start), start
     H = first_length / np.linalg.norm(A @ start) * np.eye(q)
     for i, s in enumerate(steps):
@@ -228,12 +275,32 @@ def drive(memory, steps, A, start):
     """The direction that a memory gives after a fresh begin and these steps."""
     z, grad = start, A @ start
     common = {"first_length": jnp.asarray(0.1)}
-    move = Move(jnp.asarray(0), grad, 0 * grad, 0 * grad, 0 * grad, jnp.array(True), jnp.array(True), jnp.array(True), **common)
+    move = Move(
+        jnp.asarray(0),
+        grad,
+        0 * grad,
+        0 * grad,
+        0 * grad,
+        jnp.array(True),
+        jnp.array(True),
+        jnp.array(True),
+        **common,
+    )
     memory, d = direction.advance(memory, move)
     for i, s in enumerate(steps):
         last, z = grad, z + s
         grad = A @ z
-        move = Move(jnp.asarray(i + 1), grad, last, d, s, jnp.array(True), jnp.array(False), jnp.array(i == 0), **common)
+        move = Move(
+            jnp.asarray(i + 1),
+            grad,
+            last,
+            d,
+            s,
+            jnp.array(True),
+            jnp.array(False),
+            jnp.array(i == 0),
+            **common,
+        )
         memory, d = direction.advance(memory, move)
     return d
 
@@ -245,12 +312,18 @@ def test_direction_is_the_textbook_one(kind, n):
     A, steps = moves(q, n)
     start = np.linspace(-1, 2, q)
     empty = jnp.zeros((direction.HISTORY, q))
-    memory = Dense(jnp.eye(q)) if kind == "dense" else Pairs(empty, empty, jnp.zeros(direction.HISTORY), jnp.ones(()))
-    # The pairs scale the identity by the newest pair, the dense matrix by the first: the same for n <= 1, and for
-    # the pairs the reference starts from the newest scale.
+    memory = (
+        Dense(jnp.eye(q))
+        if kind == "dense"
+        else Pairs(empty, empty, jnp.zeros(direction.HISTORY), jnp.ones(()))
+    )
+    # The pairs scale the identity by the newest pair, the dense matrix by the first: the same for n
+    # <= 1, and for the pairs the reference starts from the newest scale.
     ours = drive(memory, steps, A, start)
     if kind == "dense" or n <= 1:
-        np.testing.assert_allclose(ours, bfgs_reference(steps, A, start, 0.1), rtol=1e-8, atol=1e-12)
+        np.testing.assert_allclose(
+            ours, bfgs_reference(steps, A, start, 0.1), rtol=1e-8, atol=1e-12
+        )
     else:
         np.testing.assert_allclose(ours, two_loops(steps, A, start), rtol=1e-8, atol=1e-12)
 
@@ -274,9 +347,29 @@ def test_pairs_without_positive_curvature_are_left_out():
     q = 4
     grad = jnp.arange(1.0, q + 1)
     memory, d = direction.advance(
-        Dense(jnp.eye(q)), Move(jnp.asarray(0), grad, 0 * grad, 0 * grad, 0 * grad, *map(jnp.array, (True, True, True)), jnp.asarray(0.1))
+        Dense(jnp.eye(q)),
+        Move(
+            jnp.asarray(0),
+            grad,
+            0 * grad,
+            0 * grad,
+            0 * grad,
+            *map(jnp.array, (True, True, True)),
+            jnp.asarray(0.1),
+        ),
     )
-    after, _ = direction.advance(memory, Move(jnp.asarray(1), grad - d, grad, d, d, *map(jnp.array, (True, False, True)), jnp.asarray(0.1)))
+    after, _ = direction.advance(
+        memory,
+        Move(
+            jnp.asarray(1),
+            grad - d,
+            grad,
+            d,
+            d,
+            *map(jnp.array, (True, False, True)),
+            jnp.asarray(0.1),
+        ),
+    )
     curvature = float(jnp.sum(d * -d))
     assert curvature < 0
     np.testing.assert_allclose(after.inverse_hessian, memory.inverse_hessian)
@@ -286,7 +379,9 @@ def test_large_problems_take_pairs_and_minimise():
     q = direction.DENSE_LIMIT + 20
     assert isinstance(direction.make_memory(q, jnp.float64), Pairs)
     assert isinstance(direction.make_memory(q - 20, jnp.float64), Dense)
-    found = batch.run(Smooth(rosenbrock), zeros(), np.full((1, 2, q), 0.8), keys(1, 2), budget(steps=4000))
+    found = batch.run(
+        Smooth(rosenbrock), zeros(), np.full((1, 2, q), 0.8), keys(1, 2), budget(steps=4000)
+    )
     assert found.f.min() < 1e-6
 
 
@@ -327,8 +422,12 @@ def test_line_search_brackets():
 
 
 def test_metropolis():
-    luck, noise = jax.vmap(lambda key: hop.draw(key, 3, jnp.float64))(jax.random.split(jax.random.PRNGKey(0), 4000))
-    many = jax.vmap(hop.accept, in_axes=(0, None, None))(luck, jnp.asarray(1.0 + hop.TEMPERATURE), jnp.asarray(1.0))
+    luck, noise = jax.vmap(lambda key: hop.draw(key, 3, jnp.float64))(
+        jax.random.split(jax.random.PRNGKey(0), 4000)
+    )
+    many = jax.vmap(hop.accept, in_axes=(0, None, None))(
+        luck, jnp.asarray(1.0 + hop.TEMPERATURE), jnp.asarray(1.0)
+    )
     # Accepted with probability 1/e; 4000 draws have a standard error of 0.008.
     assert abs(float(many.mean()) - np.exp(-1)) < 0.03
     np.testing.assert_allclose(noise.mean(axis=0), 0.0, atol=0.06)

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 import mixjax as mj
-from mixjax.decision.figures import enough_figure
+from mixjax.data.runs import Runs
 from mixjax.errors import UserError
+from mixjax.fitting.problem import losses_at, make_problem, to_paper
+from mixjax.fitting.simulate import random_truth, simulate_runs
+from mixjax.fitting.starts import draw_starts
 from mixjax.law import find_law
 from mixjax.law.evaluate import predict
-from mixjax.problem import losses_at, make_problem, to_paper
-from mixjax.runs import Runs
-from mixjax.simulate import random_truth, simulate_runs
-from mixjax.starts import draw_starts
-from mixjax.validate.enough import Enough, enough_runs
+from mixjax.report.figures import enough_figure
+from mixjax.trust.enough import Enough, enough_runs
 
 FEW: dict[str, Any] = {"starts": 6}
 TARGETS = ("d0", "d1")
@@ -25,8 +25,12 @@ TARGETS = ("d0", "d1")
 
 def experiment(mixtures: int = 30, noise: float = 0.001, sizes=(2e8, 5e8, 1e9)) -> Runs:
     h = np.random.default_rng(1).dirichlet(np.full(3, 2.0), mixtures)
-    m, N, D = (x.ravel() for x in np.meshgrid(np.arange(mixtures), sizes, [5e9, 1e10, 2e10], indexing="ij"))
-    return mj.read_runs(simulate_runs(random_truth("additive", 3, TARGETS, seed=3), h[m], N, D, noise=noise, seed=5))
+    m, N, D = (
+        x.ravel() for x in np.meshgrid(np.arange(mixtures), sizes, [5e9, 1e10, 2e10], indexing="ij")
+    )
+    return mj.read_runs(
+        simulate_runs(random_truth("additive", 3, TARGETS, seed=3), h[m], N, D, noise=noise, seed=5)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +55,13 @@ def test_errors_are_those_of_fits_to_the_choice_alone(runs):
     found = enough_runs(runs, "additive", [20], 2, seed=3, starts=12, targets=["d0"])
     order = np.random.default_rng((3, 0)).permutation(30)
     of = np.repeat(np.arange(30), 9)
-    fit = mj.fit(runs.select(np.isin(of, order[:20])), "additive", starts=12, hops=0, targets=["d0"])
+    fit = mj.fit(
+        runs.select(np.isin(of, order[:20])), "additive", starts=12, hops=0, targets=["d0"]
+    )
     held = runs.select(np.isin(of, order[20:]))
-    np.testing.assert_allclose(found.errors["additive"]["d0"][0, 0], fit.score(held)["d0"].mre, rtol=0.02)
+    np.testing.assert_allclose(
+        found.errors["additive"]["d0"][0, 0], fit.score(held)["d0"].mre, rtol=0.02
+    )
 
 
 def test_scored_losses_change_no_fit(runs, found):
@@ -78,12 +86,21 @@ def test_other_rows_may_be_scored(runs):
 
 
 def test_same_seed_same_errors(runs):
-    one, two = (enough_runs(runs, "additive", [5, 10], 2, seed=7, targets=["d1"], **FEW) for _ in range(2))
+    one, two = (
+        enough_runs(runs, "additive", [5, 10], 2, seed=7, targets=["d1"], **FEW) for _ in range(2)
+    )
     np.testing.assert_array_equal(one.errors["additive"]["d1"], two.errors["additive"]["d1"])
 
 
 def test_default_counts_leave_a_fifth_for_scoring(runs):
-    assert enough_runs(runs, "additive", repeats=2, targets=["d0"], starts=2).counts == (3, 5, 7, 10, 16, 24)
+    assert enough_runs(runs, "additive", repeats=2, targets=["d0"], starts=2).counts == (
+        3,
+        5,
+        7,
+        10,
+        16,
+        24,
+    )
 
 
 def made(*medians: float) -> Enough:
@@ -98,13 +115,22 @@ def test_losses_in_the_coordinates_of_the_search_are_the_laws(runs, law):
     got = losses_at(problem, 0, z[0], runs)
     for one, losses in zip(z[0], got, strict=True):
         assert runs.N is not None
-        expected = predict(problem.law, runs.domains, {"d1": to_paper(problem, 0, one)}, runs.N, runs.D, runs.h)["d1"]
+        expected = predict(
+            problem.law, runs.domains, {"d1": to_paper(problem, 0, one)}, runs.N, runs.D, runs.h
+        )["d1"]
         np.testing.assert_allclose(losses, expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize(
     ("medians", "expected"),
-    [((3.0, 1.04, 1.0), 2), ((1.0, 1.2, 1.0), None), ((3.0, 2.0, 1.0), None), ((0.5, 0.9, 1.0), 1), ((np.inf, 1.0, 1.0), 2), ((np.inf, np.inf), None)],
+    [
+        ((3.0, 1.04, 1.0), 2),
+        ((1.0, 1.2, 1.0), None),
+        ((3.0, 2.0, 1.0), None),
+        ((0.5, 0.9, 1.0), 1),
+        ((np.inf, 1.0, 1.0), 2),
+        ((np.inf, np.inf), None),
+    ],
 )
 def test_enough_is_where_the_error_stays(medians, expected):
     found = made(*medians)
@@ -116,7 +142,10 @@ def test_content_and_figure(found):
     content = found.to_dict()
     assert set(content) == {"counts", "mixtures", "scored", "within", "laws"}
     law = content["laws"]["joint"]
-    assert all(low <= middle <= high for low, middle, high in zip(law["low"], law["median"], law["high"], strict=True))
+    assert all(
+        low <= middle <= high
+        for low, middle, high in zip(law["low"], law["median"], law["high"], strict=True)
+    )
     assert set(law["targets"]) == set(TARGETS)
     assert made(np.inf, 1.0).to_dict()["laws"]["additive"]["median"][0] is None
     (axes,) = enough_figure(found).axes

@@ -12,20 +12,26 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixjax.decision.supply import caps_from_tokens, epochs_of
 from mixjax.errors import UserError
-from mixjax.export import FORMS, allocate, export_mixture, rounded
+from mixjax.mixture.supply import caps_from_tokens, epochs_of
+from mixjax.report.export import FORMS, allocate, export_mixture, rounded
 
 MIX = {"web": 0.6251234567, "code": 0.25, "books": 0.1248765433, "wiki": 0.0}
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=40).filter(lambda w: sum(w) > 1e-3), st.integers(1, 10**15))
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=40).filter(lambda w: sum(w) > 1e-3),
+    st.integers(1, 10**15),
+)
 def test_tokens_sum_exactly_and_stay_within_one(parts, total):
     weights = {f"d{i}": w / math.fsum(parts) for i, w in enumerate(parts)}
     tokens = allocate(weights, float(total))
     assert sum(tokens.values()) == total
     scale = math.fsum(weights.values())
-    assert all(n >= 0 and abs(n - weights[d] / scale * total) <= 1 + 1e-12 * total for d, n in tokens.items())
+    assert all(
+        n >= 0 and abs(n - weights[d] / scale * total) <= 1 + 1e-12 * total
+        for d, n in tokens.items()
+    )
 
 
 def test_the_largest_remainders_get_what_is_left():
@@ -58,7 +64,9 @@ def read(form: str, text: str) -> dict[str, float]:
         "olmo-core": lambda: {s["source_name"]: s["target_ratio"] for s in content["sources"]},
         "levanter": lambda: content["train_weights"],
         "mosaic": lambda: {d: s["proportion"] for d, s in content["streams"].items()},
-        "huggingface": lambda: dict(zip(content["datasets"], content["probabilities"], strict=True)),
+        "huggingface": lambda: dict(
+            zip(content["datasets"], content["probabilities"], strict=True)
+        ),
     }[form]()
 
 
@@ -76,7 +84,12 @@ def test_forms_name_data():
     paths = {"web": "/data/web_text_document", "code": "s3://bucket/code"}
     assert "0.25000000 s3://bucket/code\n" in export_mixture(MIX, "megatron", paths=paths)
     olmo = yaml.safe_load(export_mixture(MIX, "olmo-core", paths=paths, epochs=4))["sources"]
-    assert olmo[0] == {"source_name": "web", "target_ratio": pytest.approx(0.6251234567), "paths": ["/data/web_text_document"], "max_repetition_ratio": 4.0}
+    assert olmo[0] == {
+        "source_name": "web",
+        "target_ratio": pytest.approx(0.6251234567),
+        "paths": ["/data/web_text_document"],
+        "max_repetition_ratio": 4.0,
+    }
     streams = yaml.safe_load(export_mixture(MIX, "mosaic", paths=paths))["streams"]
     assert streams["code"] == {"remote": "s3://bucket/code", "proportion": 0.25}
     assert streams["books"]["local"] == "books"
@@ -114,8 +127,12 @@ def test_caps_follow_supply():
     caps = caps_from_tokens({"wiki": 4e9}, 150e9, ("web", "wiki"), epochs=4, caps={"web": 0.95})
     assert caps == {"web": 0.95, "wiki": pytest.approx(16 / 150)}
     assert caps_from_tokens({"wiki": 4e9}, 1e9, ("web", "wiki")) == {"wiki": 1.0}
-    assert caps_from_tokens({"wiki": 3e9, "web": 9e9}, 10e9, ("web", "wiki"), epochs={"wiki": 2}) == {"wiki": pytest.approx(0.6), "web": pytest.approx(0.9)}
-    assert epochs_of({"wiki": 0.1, "web": 0.9}, {"wiki": 5e9}, 150e9) == {"wiki": pytest.approx(3.0)}
+    assert caps_from_tokens(
+        {"wiki": 3e9, "web": 9e9}, 10e9, ("web", "wiki"), epochs={"wiki": 2}
+    ) == {"wiki": pytest.approx(0.6), "web": pytest.approx(0.9)}
+    assert epochs_of({"wiki": 0.1, "web": 0.9}, {"wiki": 5e9}, 150e9) == {
+        "wiki": pytest.approx(3.0)
+    }
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,13 @@ import pytest
 
 import mixjax as mj
 from mixjax.cli import main
+from mixjax.data.design import design_mixtures
+from mixjax.data.runs import Runs
 from mixjax.errors import UserError
+from mixjax.fitting.simulate import known_fit, random_truth, simulate_runs
 from mixjax.law import find_law, lagged
 from mixjax.law.base import row_loss
-from mixjax.plan import design_mixtures
-from mixjax.runs import Runs
-from mixjax.simulate import known_fit, random_truth, simulate_runs
-from mixjax.validate.extrapolate import make_backtests
+from mixjax.trust.extrapolate import make_backtests
 from tests import reference
 
 LAG = 2e9
@@ -32,7 +32,9 @@ def truth(lag: float) -> mj.Fit:
 def table(lag: float = LAG, noise: float = 5e-4):
     fit = truth(lag)
     h = design_mixtures(fit.domains, 8, minimum=0.05).to_numpy()
-    grid = np.meshgrid(np.arange(8), [2e8, 4e8, 8e8, 1.6e9, 6e9], [4e9, 8e9, 1.6e10, 3.2e10, 1e11], indexing="ij")
+    grid = np.meshgrid(
+        np.arange(8), [2e8, 4e8, 8e8, 1.6e9, 6e9], [4e9, 8e9, 1.6e10, 3.2e10, 1e11], indexing="ij"
+    )
     m, N, D = (x.ravel() for x in grid)
     small = (N < 6e9) & (D < 1e11)
     out = simulate_runs(fit, h[m], N, D, noise=noise, seed=1)
@@ -65,7 +67,11 @@ def test_a_lagged_law_is_the_law_of_fewer_tokens():
 
 def test_powers_falls_to_nothing_and_is_found():
     fit = random_truth("powers", 3, ("t",), seed=0)
-    assert fit.predict(1e9, 1e10, [1 / 3] * 3)["t"] > fit.predict(1e12, 1e13, [1 / 3] * 3)["t"] > fit.predict(1e40, 1e60, [1 / 3] * 3)["t"]
+    assert (
+        fit.predict(1e9, 1e10, [1 / 3] * 3)["t"]
+        > fit.predict(1e12, 1e13, [1 / 3] * 3)["t"]
+        > fit.predict(1e40, 1e60, [1 / 3] * 3)["t"]
+    )
 
 
 def test_the_rule_finds_the_law_and_the_lag(found, runs):
@@ -74,7 +80,9 @@ def test_the_rule_finds_the_law_and_the_lag(found, runs):
     assert set(found.candidates[0].errors) == {"N", "two N", "D", "N and D"}
     assert found.fit.law == found.law
     assert "chosen: additive@2e9" in str(found)
-    best, plain = (next(c for c in found.candidates if c.law == law) for law in ("additive@2e9", "additive"))
+    best, plain = (
+        next(c for c in found.candidates if c.law == law) for law in ("additive@2e9", "additive")
+    )
     assert best.error < 0.5 * plain.error
 
 
@@ -99,17 +107,27 @@ def test_a_lagged_fit_is_saved_and_refuses_too_few_tokens(found, tmp_path):
 
 def test_losses_that_are_held_out_change_no_fit(runs):
     def errors(losses):
-        found = mj.extrapolate(replace(runs, losses=losses), laws=("additive",), lags=(LAG,), targets=("t",), starts=4, hops=0)
+        found = mj.extrapolate(
+            replace(runs, losses=losses),
+            laws=("additive",),
+            lags=(LAG,),
+            targets=("t",),
+            starts=4,
+            hops=0,
+        )
         return found.candidates[0].errors
 
     (test,) = (t for t in make_backtests(runs, 9) if t.name == "N")
     losses = runs.losses.copy()
-    # Twice as bad where half as low; the middle of all losses, which is the search's unit, does not move.
+    # Twice as bad where half as low; the middle of all losses, which is the search's unit, does not
+    # move.
     worse = test.scored & (losses[:, 1] < np.median(losses[:, 1]))
     losses[worse, 1] *= 0.5
     before, after = errors(runs.losses), errors(losses)
     share = worse.sum() / test.scored.sum()
-    assert after["N"]["t"] == pytest.approx(100 * share, abs=1.0)  # the prediction is still the old loss: 100 percent off
+    assert after["N"]["t"] == pytest.approx(
+        100 * share, abs=1.0
+    )  # the prediction is still the old loss: 100 percent off
     assert after["two N"]["t"] == pytest.approx(100 * share, abs=1.0)
     assert before["N"]["t"] < 1.0
 
@@ -160,7 +178,18 @@ def test_a_table_of_one_scale_is_refused():
 def test_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MIXJAX_CACHE", "off")
     table().to_csv(tmp_path / "runs.csv", index=False)
-    words = ["extrapolate", str(tmp_path / "runs.csv"), "--where", "split == 'train'", "--laws", "additive", "--starts", "8", "--hops", "0"]
+    words = [
+        "extrapolate",
+        str(tmp_path / "runs.csv"),
+        "--where",
+        "split == 'train'",
+        "--laws",
+        "additive",
+        "--starts",
+        "8",
+        "--hops",
+        "0",
+    ]
     assert main([*words, "--lags", "0,2e9", "-o", str(tmp_path / "fit.json"), "--json"]) == 0
     out = json.loads(capsys.readouterr().out)
     assert out["law"] == "additive@2e9"

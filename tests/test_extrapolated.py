@@ -1,4 +1,5 @@
-"""What lies far from the fitted rows is told: once, in one line, with what to do; what lies near them is not."""
+"""What lies far from the fitted rows is told: once, in one line, with what to do; what lies near
+them is not."""
 
 from __future__ import annotations
 
@@ -10,13 +11,19 @@ import pytest
 
 import mixjax as mj
 from mixjax.cli import main
-from mixjax.simulate import demo_truth
+from mixjax.fitting.simulate import demo_truth
 
 TRUTH = demo_truth()
 AT = {"N": 7e9, "D": 1.5e11}
-# As a fit of runs of up to 1e9 parameters would say; every share from 0 to 1 but where a test says other.
+# As a fit of runs of up to 1e9 parameters would say; every share from 0 to 1 but where a test says
+# other.
 ROWS = {t: replace(s, rows=500) for t, s in TRUTH.search.items()}
-FIT = replace(TRUTH, search=ROWS, ranges={"N": (1e8, 1e9), "D": (1e9, 5e10)}, share_ranges=dict.fromkeys(TRUTH.domains, (0.0, 1.0)))
+FIT = replace(
+    TRUTH,
+    search=ROWS,
+    ranges={"N": (1e8, 1e9), "D": (1e9, 5e10)},
+    share_ranges=dict.fromkeys(TRUTH.domains, (0.0, 1.0)),
+)
 
 
 def told(fit, **asked) -> list[str]:
@@ -36,8 +43,20 @@ def test_ordinary_extrapolation_in_scale_is_silent():
 @pytest.mark.parametrize(
     ("asked", "line"),
     [
-        ({"N": 7e10}, "mixture: N = 7e+10 is 70 times above the 1e+08 to 1e+09 of the fitted rows; are all in parameters, not in millions or billions?"),
-        ({"D": 1e7}, "mixture: D = 1e+07 is 1e+02 times below the 1e+09 to 5e+10 of the fitted rows; are all in tokens"),
+        (
+            {"N": 7e10},
+            (
+                "mixture: N = 7e+10 is 70 times above the 1e+08 to 1e+09 of the fitted rows; "
+                "are all in parameters, not in millions or billions?"
+            ),
+        ),
+        (
+            {"D": 1e7},
+            (
+                "mixture: D = 1e+07 is 1e+02 times below the 1e+09 to 5e+10 of the fitted "
+                "rows; are all in tokens"
+            ),
+        ),
     ],
 )
 def test_a_scale_far_from_the_runs_is_told(asked, line):
@@ -51,9 +70,14 @@ def test_wrong_units_are_told():
 
 def test_a_share_outside_the_trained_ones_is_told_with_its_cap():
     share = mj.optimal_mixture(FIT, **AT).weights["web"]
-    found = told(replace(FIT, share_ranges=FIT.share_ranges | {"web": (0.02, share - 0.1), "code": (0.9, 0.95)}))
+    found = told(
+        replace(
+            FIT, share_ranges=FIT.share_ranges | {"web": (0.02, share - 0.1), "code": (0.9, 0.95)}
+        )
+    )
     assert found[0] == (
-        f"mixture: share of 'web' is {share:.3g}, trained between 0.02 and {share - 0.1:.3g}: the law is extrapolated there; "
+        f"mixture: share of 'web' is {share:.3g}, trained between 0.02 and "
+        f"{share - 0.1:.3g}: the law is extrapolated there; "
         f"--cap web={share - 0.1:.3g}, or mixjax intervals says how far to trust it"
     )
     assert found[1].startswith("mixture: share of 'code' is ")
@@ -66,9 +90,20 @@ def test_a_domain_that_no_run_used_is_told():
 
 
 def test_a_fit_of_one_row_is_told():
-    found = told(replace(FIT, search={t: replace(s, rows=1) for t, s in ROWS.items()}, share_ranges=dict.fromkeys(FIT.domains, (0.2, 0.2))))
-    assert found[0] == "mixture: all fitted rows have one mixture, the fit knows nothing of others; fit runs of several mixtures (mixjax design)"
-    assert found[1].endswith("fitted to 1 rows, the joint law has 25 parameters; add runs or take a smaller law")
+    found = told(
+        replace(
+            FIT,
+            search={t: replace(s, rows=1) for t, s in ROWS.items()},
+            share_ranges=dict.fromkeys(FIT.domains, (0.2, 0.2)),
+        )
+    )
+    assert found[0] == (
+        "mixture: all fitted rows have one mixture, the fit knows nothing of others; fit "
+        "runs of several mixtures (mixjax design)"
+    )
+    assert found[1].endswith(
+        "fitted to 1 rows, the joint law has 25 parameters; add runs or take a smaller law"
+    )
     assert len(found) == 2
 
 
@@ -79,7 +114,9 @@ def test_parameters_at_a_limit_are_told_of_targets_that_count():
 
 
 def test_many_mixtures_at_once_are_silent():
-    narrow = replace(FIT, share_ranges=dict.fromkeys(FIT.domains, (0.0, 0.01)), ranges={"N": (1.0, 2.0)})
+    narrow = replace(
+        FIT, share_ranges=dict.fromkeys(FIT.domains, (0.0, 0.01)), ranges={"N": (1.0, 2.0)}
+    )
     mj.optimal_mixtures(narrow, N=np.array([1e9, 7e9]), D=1.5e11)
     mj.Goal(narrow, **AT).best()
 
@@ -87,11 +124,21 @@ def test_many_mixtures_at_once_are_silent():
 def test_fit_keeps_the_ranges_of_shares_and_tells_of_a_domain_that_none_uses():
     h = np.array([[0.5, 0.5, 0.0], [0.2, 0.8, 0.0], [0.7, 0.3, 0.0]])
     truth = mj.simulate_runs
-    table = truth(replace(TRUTH), np.pad(h, ((0, 0), (0, 2))).repeat(4, axis=0), 1e9, np.tile([1e9, 2e9, 4e9, 8e9], 3))
+    table = truth(
+        replace(TRUTH),
+        np.pad(h, ((0, 0), (0, 2))).repeat(4, axis=0),
+        1e9,
+        np.tile([1e9, 2e9, 4e9, 8e9], 3),
+    )
     table = table.drop(columns=["h_wiki", "h_papers"])
     with pytest.warns(mj.MixjaxWarning) as caught:
         fit = mj.fit(table, "additive", targets=["web"], starts=4, hops=0)
-    assert any(str(w.message).startswith("DataFrame: column of 'books' (h_books): the weight is 0 in every fitted row") for w in caught)
+    assert any(
+        str(w.message).startswith(
+            "DataFrame: column of 'books' (h_books): the weight is 0 in every fitted row"
+        )
+        for w in caught
+    )
     assert fit.share_ranges == {"web": (0.2, 0.7), "code": (0.3, 0.8), "books": (0.0, 0.0)}
 
 

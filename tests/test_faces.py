@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mixjax as mj
-from mixjax.simulate import known_fit, random_truth
+from mixjax.fitting.simulate import known_fit, random_truth
 
 AT = {"N": 3e9, "D": 5e10}
 # Where a descent stalls, leaving domains out may cost this, relatively: `mixture.RISE`.
@@ -22,7 +22,13 @@ def fits_with_exponents_of_both_signs(law, k, count, lowest):
     for seed in range(count):
         rng = np.random.default_rng(seed)
         fit = random_truth(law, k, ("a", "b", "c"), seed=seed)
-        fits.append(known_fit(law, fit.domains, {t: {**fit.params[t], "gamma": rng.uniform(lowest, 1.0, k)} for t in fit.targets}))
+        fits.append(
+            known_fit(
+                law,
+                fit.domains,
+                {t: {**fit.params[t], "gamma": rng.uniform(lowest, 1.0, k)} for t in fit.targets},
+            )
+        )
         weights.append(rng.uniform(0.1, 1.0, 3))
     return fits, dict(zip("abc", np.transpose(weights), strict=True))
 
@@ -31,7 +37,9 @@ def on_faces(fits, weights):
     """{which domains may have a share: the optima}, by caps of 0."""
     domains = fits[0].domains
     return {
-        face: mj.optimal_mixtures(fits, **AT, weights=weights, caps=dict(zip(domains, map(float, face), strict=True)))
+        face: mj.optimal_mixtures(
+            fits, **AT, weights=weights, caps=dict(zip(domains, map(float, face), strict=True))
+        )
         for face in itertools.product((0, 1), repeat=len(domains))
         if any(face)
     }
@@ -50,20 +58,37 @@ def test_no_face_is_lower(law, k, lowest):
     for i in range(0, 40, 4):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", mj.MixjaxWarning)
-            alone = mj.optimal_mixture(fits[i], **AT, weights={t: float(w[i]) for t, w in weights.items()})
+            alone = mj.optimal_mixture(
+                fits[i], **AT, weights={t: float(w[i]) for t, w in weights.items()}
+            )
         np.testing.assert_allclose(free.objective[i], alone.objective, rtol=SLACK)
 
 
 def a_law_that_jumps():
-    """Exponents of d0 and d2 just below 0 in target a: its mixture term is nothing where one of them is, and only there."""
+    """Exponents of d0 and d2 just below 0 in target a: its mixture term is nothing where one of
+    them is, and only there."""
     params = {"E": 1.5, "A": 400.0, "alpha": 0.34, "B": 2000.0, "beta": 0.37}
-    laws = {"a": ([2.4, 0.5, 1.3], [-0.0095, 0.98, -0.02]), "b": ([0.4, 0.4, 1.5], [0.68, 0.8, 0.09]), "c": ([0.5, 0.3, 0.5], [0.16, 0.06, -0.34])}
-    return known_fit("additive", ("d0", "d1", "d2"), {t: params | {"C": np.array(C), "gamma": np.array(gamma)} for t, (C, gamma) in laws.items()})
+    laws = {
+        "a": ([2.4, 0.5, 1.3], [-0.0095, 0.98, -0.02]),
+        "b": ([0.4, 0.4, 1.5], [0.68, 0.8, 0.09]),
+        "c": ([0.5, 0.3, 0.5], [0.16, 0.06, -0.34]),
+    }
+    return known_fit(
+        "additive",
+        ("d0", "d1", "d2"),
+        {
+            t: params | {"C": np.array(C), "gamma": np.array(gamma)}
+            for t, (C, gamma) in laws.items()
+        },
+    )
 
 
 def test_a_domain_held_at_zero_is_told():
     fit = a_law_that_jumps()
-    with pytest.warns(mj.MixjaxWarning, match="promises 2.4 percent less with d0 at exactly 0, where an exponent is negative"):
+    with pytest.warns(
+        mj.MixjaxWarning,
+        match="promises 2.4 percent less with d0 at exactly 0, where an exponent is negative",
+    ):
         best = mj.optimal_mixture(fit, **AT)
     assert best.weights["d0"] == 0
     assert best.gap < 1e-8
@@ -71,7 +96,11 @@ def test_a_domain_held_at_zero_is_told():
     np.testing.assert_allclose(best.objective, without.objective, rtol=1e-12)
     many = mj.optimal_mixtures(fit, **AT, floors={"d0": [0.0, 0.01]})
     assert many.held.tolist() == [[True, False, False], [False, False, False]]
-    np.testing.assert_allclose(many.objective, [best.objective, mj.optimal_mixture(fit, **AT, floors={"d0": 0.01}).objective], rtol=1e-9)
+    np.testing.assert_allclose(
+        many.objective,
+        [best.objective, mj.optimal_mixture(fit, **AT, floors={"d0": 0.01}).objective],
+        rtol=1e-9,
+    )
 
 
 def test_a_limit_that_needs_the_domain_keeps_it():

@@ -10,12 +10,12 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from mixjax.cli.exploring import PARTS, Request
-from mixjax.decision.figures import map_figure, robust_figure
-from mixjax.decision.goal import Goal
-from mixjax.decision.robust import robust_mixture
-from mixjax.decision.style import COLOURS, line_of
-from mixjax.decision.targets import target_map
-from mixjax.simulate import known_fit, random_truth
+from mixjax.fitting.simulate import known_fit, random_truth
+from mixjax.mixture.question import Goal
+from mixjax.mixture.robust import robust_mixture
+from mixjax.mixture.targets import target_map
+from mixjax.report.figures import map_figure, robust_figure
+from mixjax.report.style import COLOURS, line_of
 
 NAMES = ("a", "b", "c", "d")
 
@@ -27,12 +27,24 @@ def fit(law):
 @pytest.fixture(scope="module")
 def request_of_all():
     goal = Goal(fit("joint"), N=7e9, D=150e9)
-    return Request(goal, goal, goal.but(fit=fit("additive")), {"a": 0.7, "b": 0.1, "c": 0.1, "d": 0.1}, None, None, {})
+    return Request(
+        goal,
+        goal,
+        goal.but(fit=fit("additive")),
+        {"a": 0.7, "b": 0.1, "c": 0.1, "d": 0.1},
+        None,
+        None,
+        {},
+    )
 
 
 def panels(figure):
     """Panels with axes; colour bars have a label of their own."""
-    return [axes for axes in figure.axes if axes.axison and axes.get_visible() and axes.get_label() != "<colorbar>"]
+    return [
+        axes
+        for axes in figure.axes
+        if axes.axison and axes.get_visible() and axes.get_label() != "<colorbar>"
+    ]
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -42,7 +54,9 @@ def test_every_panel_is_labelled(request_of_all, part):
     for axes in panels(figure):
         assert axes.get_xlabel()
         shared = len(axes.get_shared_y_axes().get_siblings(axes)) > 1
-        assert axes.get_ylabel() or shared or part == "flat", axes.get_title()  # of domains the names say what they are
+        assert axes.get_ylabel() or shared or part == "flat", (
+            axes.get_title()
+        )  # of domains the names say what they are
         for line in axes.lines:
             assert np.isfinite(np.asarray(line.get_ydata(), dtype=np.float64)).all()
     assert "matplotlib.pyplot" not in sys.modules

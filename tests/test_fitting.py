@@ -1,6 +1,7 @@
 """Fits of simulated runs: every law recovers its truth, and what a fit depends on, and what not.
 
-Tables of one shape share one compiled program, so nearly all tests reuse the two tables `experiment` and `small`.
+Tables of one shape share one compiled program, so nearly all tests reuse the two tables
+`experiment` and `small`.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mixjax.data.design import design_mixtures
+from mixjax.data.runs import read_runs
 from mixjax.engine import batch
 from mixjax.errors import MixjaxWarning, UserError
-from mixjax.fitting import fit
+from mixjax.fitting.fit import fit
+from mixjax.fitting.problem import make_problem
+from mixjax.fitting.record import Fit, load_fit
+from mixjax.fitting.simulate import known_fit, random_truth, simulate_runs
+from mixjax.fitting.starts import draw_starts
 from mixjax.law import Coefficients, Law, Parameter, find_law, laws
-from mixjax.plan import design_mixtures
-from mixjax.problem import make_problem
-from mixjax.record import Fit, load_fit
-from mixjax.runs import read_runs
-from mixjax.simulate import known_fit, random_truth, simulate_runs
-from mixjax.starts import draw_starts
 from tests import reference
 
 LAWS = tuple(laws())
@@ -33,12 +34,15 @@ QUICK = {"starts": 8, "hops": 3}
 TARGETS = ("d0", "d1")
 K = 2  # enough for every law; own-domain laws see one domain of them
 
-# Noise-free: residuals end at rounding, 1e-16 of losses around 3, and the objective is their square.
+# Noise-free: residuals end at rounding, 1e-16 of losses around 3, and the objective is their
+# square.
 ZERO = 1e-26
-# Parameters are as good as residuals of 1e-15 allow: the worst directions of these tables have a curvature of about 1e-7
-# relative to the best, so 1e-15 / 1e-7 = 1e-8, ten times below what is asked.
+# Parameters are as good as residuals of 1e-15 allow: the worst directions of these tables have a
+# curvature of about 1e-7 relative to the best, so 1e-15 / 1e-7 = 1e-8, ten times below what is
+# asked.
 RECOVERED = 1e-7
-# A noisy fit stops when 50 steps lower the objective by less than 1e-7: two ways to one minimum agree to some 1e-6.
+# A noisy fit stops when 50 steps lower the objective by less than 1e-7: two ways to one minimum
+# agree to some 1e-6.
 SAME_MINIMUM = 1e-5
 
 
@@ -52,7 +56,8 @@ def truth_of(law: str) -> Fit:
 
 @cache
 def experiment(law: str, noise: float = 0.0) -> pd.DataFrame:
-    """A table that identifies the law: 9 mixtures at 3 x 4 scales, or at as few as the law reads."""
+    """A table that identifies the law: 9 mixtures at 3 x 4 scales, or at as few as the law
+    reads."""
     if law == "chinchilla":
         return small(noise)
     mixtures = design_mixtures([f"d{i}" for i in range(K)], 9, minimum=0.03).to_numpy()
@@ -66,7 +71,9 @@ def experiment(law: str, noise: float = 0.0) -> pd.DataFrame:
 @cache
 def small(noise: float = 0.003) -> pd.DataFrame:
     """Chinchilla's kind of table, 24 rows and no mixtures."""
-    N, D = (x.ravel() for x in np.meshgrid([1e8, 3e8, 1e9, 3e9], [1e9, 3e9, 1e10, 3e10, 6e10, 1e11]))
+    N, D = (
+        x.ravel() for x in np.meshgrid([1e8, 3e8, 1e9, 3e9], [1e9, 3e9, 1e10, 3e10, 6e10, 1e11])
+    )
     return simulate_runs(truth_of("chinchilla"), N=N, D=D, noise=noise, seed=3)
 
 
@@ -93,12 +100,18 @@ def own_objective(fitted: Fit, table: pd.DataFrame, target: str, params=None) ->
     """Equation (6) by the slow twin, from the parameters as reported."""
     own = [f"h_{target}"] if fitted.law == "ge24" else [f"h_{d}" for d in fitted.domains]
     h, N, D, losses = (table[c].to_numpy() for c in (own, "N", "D", f"loss_{target}"))
-    return reference.objective(fitted.law, params or fitted.params[target], h, N, D, losses, fitted.delta, fitted.residual)
+    return reference.objective(
+        fitted.law, params or fitted.params[target], h, N, D, losses, fitted.delta, fitted.residual
+    )
 
 
-def assert_same_minimum(got: Fit, expected: Fit, factor: float = 1.0, tolerance: float = SAME_MINIMUM):
+def assert_same_minimum(
+    got: Fit, expected: Fit, factor: float = 1.0, tolerance: float = SAME_MINIMUM
+):
     for target in got.targets:
-        np.testing.assert_allclose(got.objective[target], factor * expected.objective[target], rtol=tolerance)
+        np.testing.assert_allclose(
+            got.objective[target], factor * expected.objective[target], rtol=tolerance
+        )
 
 
 def numbers(fitted: Fit) -> str:
@@ -114,12 +127,19 @@ def numbers(fitted: Fit) -> str:
 def identified(law: str, params: dict) -> dict:
     """The combinations of parameters that the law's values determine."""
     p = dict(params)
-    if law == "ye_m1":  # with two domains h_2 = 1 - h_1: the terms are exponentials of h_1 and may change places
-        size, rate = np.array([p["C"][0], p["C"][1] * np.exp(p["gamma"][1])]), np.array([p["gamma"][0], -p["gamma"][1]])
+    if (
+        law == "ye_m1"
+    ):  # with two domains h_2 = 1 - h_1: the terms are exponentials of h_1 and may change places
+        size, rate = (
+            np.array([p["C"][0], p["C"][1] * np.exp(p["gamma"][1])]),
+            np.array([p["gamma"][0], -p["gamma"][1]]),
+        )
         p |= {"C": size[np.argsort(rate)], "gamma": np.sort(rate)}
     if law == "ye_m3":  # only the product of the rates
         p["gamma"] = np.prod(p["gamma"])
-    if law == "ye_m4":  # (C, gamma_i) and (C e^-c, gamma_i + c) are one law, because shares sum to 1
+    if (
+        law == "ye_m4"
+    ):  # (C, gamma_i) and (C e^-c, gamma_i + c) are one law, because shares sum to 1
         middle = np.mean(p["gamma"])
         p |= {"gamma": p["gamma"] - middle, "C": p["C"] * np.exp(middle)}
     if law == "ge24":  # C goes into B and E
@@ -134,7 +154,9 @@ def test_a_law_recovers_its_truth(law):
         assert got.objective[target] < ZERO
         found, true = identified(law, got.params[target]), identified(law, truth.params[target])
         for name in true:
-            np.testing.assert_allclose(found[name], true[name], rtol=RECOVERED, err_msg=f"{target} {name}")
+            np.testing.assert_allclose(
+                found[name], true[name], rtol=RECOVERED, err_msg=f"{target} {name}"
+            )
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -150,8 +172,12 @@ def test_it_predicts_a_larger_scale(law):
 def test_the_objective_is_the_plain_one_and_no_higher_than_the_truths(law):
     got, table = noisy(law), experiment(law, 0.003)
     for target in TARGETS:
-        np.testing.assert_allclose(got.objective[target], own_objective(got, table, target), rtol=1e-9)
-        assert got.objective[target] < own_objective(got, table, target, truth_of(law).params[target])
+        np.testing.assert_allclose(
+            got.objective[target], own_objective(got, table, target), rtol=1e-9
+        )
+        assert got.objective[target] < own_objective(
+            got, table, target, truth_of(law).params[target]
+        )
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -174,14 +200,17 @@ def test_a_fit_says_how_it_was_made(law):
 
 @pytest.mark.parametrize("law", LAWS)
 def test_losses_that_no_law_explains_still_give_numbers(law):
-    """Constant, unrelated or spread over twenty orders: whatever runs off is named, and nothing is infinite."""
+    """Constant, unrelated or spread over twenty orders: whatever runs off is named, and nothing is
+    infinite."""
     table, rng = experiment(law).copy(), np.random.default_rng(0)
     table["loss_d0"] = 3.0
     table["loss_d1"] = np.exp(5 * rng.normal(size=len(table)))
     got = quick(table, law, starts=4, hops=1)
     content = numbers(got)  # refuses NaN and infinity
     assert json.loads(content)["fits"]["d0"]["objective"] < 1e-9
-    for losses in got.predict(table["N"], table["D"], table[[f"h_{d}" for d in got.domains]] if got.domains else None).values():
+    for losses in got.predict(
+        table["N"], table["D"], table[[f"h_{d}" for d in got.domains]] if got.domains else None
+    ).values():
         assert np.isfinite(losses).all()
 
 
@@ -239,12 +268,15 @@ def test_a_target_alone_is_fitted_as_among_others():
 
 
 def test_the_order_of_rows_does_not_matter():
-    """Sums in another order differ by rounding, which a search may blow up on its way, but not at its end."""
+    """Sums in another order differ by rounding, which a search may blow up on its way, but not at
+    its end."""
     shuffled = quick(small(0.003).sample(frac=1, random_state=0))
     assert_same_minimum(shuffled, baseline())
     for target in TARGETS:
         for name in ("E", "alpha", "beta"):  # A and B trade against alpha and beta in a flat valley
-            np.testing.assert_allclose(shuffled.params[target][name], baseline().params[target][name], rtol=1e-3)
+            np.testing.assert_allclose(
+                shuffled.params[target][name], baseline().params[target][name], rtol=1e-3
+            )
 
 
 GONE = [1, 7, 20, 21]
@@ -261,7 +293,9 @@ def test_missing_losses_are_left_out_for_their_target_alone():
     got = quick(table)
     assert {t: s.rows for t, s in got.search.items()} == {"d0": 24, "d1": 20}
     assert got.params["d0"] == baseline().params["d0"]
-    np.testing.assert_allclose(got.objective["d1"], without_gone().objective["d1"], rtol=SAME_MINIMUM)
+    np.testing.assert_allclose(
+        got.objective["d1"], without_gone().objective["d1"], rtol=SAME_MINIMUM
+    )
 
 
 def test_weight_zero_is_no_row():
@@ -294,7 +328,9 @@ def test_losses_whose_squares_overflow_are_refused():
     table = small().copy()
     for value in (1e155, 1e300):
         table.loc[3, "loss_d0"] = value
-        with pytest.raises(UserError, match=r"target 'd0' has a loss of 1e.*give this column in a larger unit"):
+        with pytest.raises(
+            UserError, match=r"target 'd0' has a loss of 1e.*give this column in a larger unit"
+        ):
             quick(table)
 
 
@@ -304,7 +340,9 @@ def test_the_unit_of_losses_and_delta_is_no_fault(unit):
     losses = [c for c in table.columns if c.startswith("loss_")]
     changed[losses] *= unit
     one, other = quick(table), quick(changed, delta=1e-3 * unit)
-    np.testing.assert_allclose([other.objective[t] / unit**2 for t in one.targets], list(one.objective.values()), rtol=1e-5)
+    np.testing.assert_allclose(
+        [other.objective[t] / unit**2 for t in one.targets], list(one.objective.values()), rtol=1e-5
+    )
 
 
 def test_a_weighted_objective_is_the_weighted_mean():
@@ -312,7 +350,9 @@ def test_a_weighted_objective_is_the_weighted_mean():
     got = quick(table, weights=often)
     repeated = table.loc[np.repeat(table.index, often)]
     for target in TARGETS:
-        np.testing.assert_allclose(got.objective[target], own_objective(got, repeated, target), rtol=1e-9)
+        np.testing.assert_allclose(
+            got.objective[target], own_objective(got, repeated, target), rtol=1e-9
+        )
 
 
 @pytest.mark.parametrize("law", ["chinchilla", "simple", "additive", "joint"])
@@ -324,7 +364,9 @@ def test_units_of_n_and_d_do_not_matter(law):
     assert_same_minimum(got, noisy(law), tolerance=1e-3)
     h = [[0.4, 0.6]] if got.domains else None
     for target in TARGETS:
-        np.testing.assert_allclose(got.predict(7e3, 150, h)[target], noisy(law).predict(7e9, 150e9, h)[target], rtol=2e-3)
+        np.testing.assert_allclose(
+            got.predict(7e3, 150, h)[target], noisy(law).predict(7e9, 150e9, h)[target], rtol=2e-3
+        )
 
 
 @pytest.mark.parametrize("law", ["chinchilla", "joint", "full", "ye_m1"])
@@ -340,7 +382,9 @@ def test_a_large_delta_is_least_squares():
     for target in TARGETS:
         residual = small()[f"loss_{target}"] - predicted[target]
         np.testing.assert_allclose(got.objective[target], np.mean(residual**2) / 2, rtol=1e-9)
-        np.testing.assert_allclose(residual.mean(), 0, atol=1e-6)  # E is free, so residuals of least squares sum to 0
+        np.testing.assert_allclose(
+            residual.mean(), 0, atol=1e-6
+        )  # E is free, so residuals of least squares sum to 0
 
 
 # ---------------------------------------------------------------- residuals of the logarithm
@@ -361,7 +405,11 @@ def test_log_residuals_recover_the_truth():
 
 def test_the_log_objective_is_the_plain_one():
     for target in TARGETS:
-        np.testing.assert_allclose(logarithmic().objective[target], own_objective(logarithmic(), small(), target), rtol=1e-9)
+        np.testing.assert_allclose(
+            logarithmic().objective[target],
+            own_objective(logarithmic(), small(), target),
+            rtol=1e-9,
+        )
 
 
 def test_log_residuals_do_not_see_the_unit_of_the_loss():
@@ -375,12 +423,16 @@ def test_log_residuals_do_not_see_the_unit_of_the_loss():
 
 def test_an_own_domain_law_leaves_other_targets_out():
     table = experiment("ge24").assign(loss_instruct=2.0)
-    with pytest.warns(MixjaxWarning, match="targets instruct are not training domains; law 'ge24' leaves them out"):
+    with pytest.warns(
+        MixjaxWarning, match="targets instruct are not training domains; law 'ge24' leaves them out"
+    ):
         got = quick(table, "ge24")
     assert got.targets == TARGETS
     for target in TARGETS:
         assert got.objective[target] < ZERO
-    with pytest.raises(UserError, match=r"target 'instruct' is not a training domain; .*name targets among d0, d1"):
+    with pytest.raises(
+        UserError, match=r"target 'instruct' is not a training domain; .*name targets among d0, d1"
+    ):
         quick(table, "ge24", targets=["d0", "instruct"])
 
 
@@ -389,8 +441,13 @@ def test_rows_without_the_own_domain_are_left_out_for_that_target():
     gone = table.index[:6]
     table.loc[gone, ["h_d0", "h_d1"]] = [0.0, 1.0]
     table.loc[gone, "loss_d0"] = 9.0
-    table["loss_d1"] = truth_of("ge24").predict(table["N"], table["D"], table[["h_d0", "h_d1"]])["d1"]
-    with pytest.warns(MixjaxWarning, match="6 rows have no weight on 'd0', where law 'ge24' is infinite; they are left out"):
+    table["loss_d1"] = truth_of("ge24").predict(table["N"], table["D"], table[["h_d0", "h_d1"]])[
+        "d1"
+    ]
+    with pytest.warns(
+        MixjaxWarning,
+        match="6 rows have no weight on 'd0', where law 'ge24' is infinite; they are left out",
+    ):
         got = quick(table, "ge24")
     assert {t: s.rows for t, s in got.search.items()} == {"d0": len(table) - 6, "d1": len(table)}
     for target in TARGETS:
@@ -421,7 +478,14 @@ OWN_TRUTH = {"d0": {"E": 1.7, "a": np.array([0.4, 0.9]), "alpha": 0.35}}
 
 def own_table(noise=0.0, seed=0) -> pd.DataFrame:
     share, N = (x.ravel() for x in np.meshgrid(np.linspace(0.1, 0.9, 5), [2e8, 6e8, 2e9, 4e9]))
-    return simulate_runs(known_fit(BY_COEFFICIENTS, ("d0", "d1"), OWN_TRUTH), np.stack([share, 1 - share], axis=1), N, 1e10, noise=noise, seed=seed)
+    return simulate_runs(
+        known_fit(BY_COEFFICIENTS, ("d0", "d1"), OWN_TRUTH),
+        np.stack([share, 1 - share], axis=1),
+        N,
+        1e10,
+        noise=noise,
+        seed=seed,
+    )
 
 
 @pytest.mark.parametrize("law", [BY_COEFFICIENTS, BY_PREDICTION], ids=["coefficients", "predict"])
@@ -490,7 +554,10 @@ def test_mistakes_are_told_in_one_line(options, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("law", "column"), [("chinchilla", "N"), ("joint", "D"), ("additive_fixed_n", "D"), ("ge24", "D")])
+@pytest.mark.parametrize(
+    ("law", "column"),
+    [("chinchilla", "N"), ("joint", "D"), ("additive_fixed_n", "D"), ("ge24", "D")],
+)
 def test_a_column_that_the_law_reads_must_be_there(law, column):
     with pytest.raises(UserError, match=f"no column {column}, which law '{law}' reads"):
         quick(experiment("joint").drop(columns=column), law)
@@ -500,12 +567,16 @@ def test_a_target_without_any_measured_loss_is_refused():
     """Its three measured losses are in rows of weight 0."""
     first = np.arange(24) < 3
     table = small().assign(loss_d1=small()["loss_d1"].where(first))
-    with pytest.raises(UserError, match="no row with a measured loss of target 'd1'; leave this target out"):
+    with pytest.raises(
+        UserError, match="no row with a measured loss of target 'd1'; leave this target out"
+    ):
         quick(table, weights=(~first).astype(float))
 
 
 def test_fewer_rows_than_parameters_is_a_warning():
-    with pytest.warns(MixjaxWarning, match="target 'd0' has 4 rows for the 5 parameters of law 'chinchilla'"):
+    with pytest.warns(
+        MixjaxWarning, match="target 'd0' has 4 rows for the 5 parameters of law 'chinchilla'"
+    ):
         got = quick(small().iloc[[0, 5, 13, 22]], targets=["d0"])
     numbers(got)
 
@@ -513,7 +584,14 @@ def test_fewer_rows_than_parameters_is_a_warning():
 def test_enough_rows_are_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        make_problem(read_runs(small().iloc[[0, 5, 13, 20, 22]]), find_law("chinchilla"), ["d0"], 1e-3, "loss", None)
+        make_problem(
+            read_runs(small().iloc[[0, 5, 13, 20, 22]]),
+            find_law("chinchilla"),
+            ["d0"],
+            1e-3,
+            "loss",
+            None,
+        )
 
 
 # ---------------------------------------------------------------- while it runs
@@ -536,7 +614,9 @@ def test_interrupted_before_anything_is_found_is_an_interruption(monkeypatch):
 
     def stopped(objective, data, starts, keys, budget, watch=None, width=None, descent=None):
         nothing = np.full(starts.shape[:2], np.inf)
-        return batch.Search(starts, nothing, np.zeros_like(nothing, int), np.zeros_like(nothing, int), False)
+        return batch.Search(
+            starts, nothing, np.zeros_like(nothing, int), np.zeros_like(nothing, int), False
+        )
 
     monkeypatch.setattr(batch, "run", stopped)
     with pytest.raises(KeyboardInterrupt):
@@ -563,7 +643,9 @@ def test_interrupted_later_hands_back_the_best_so_far():
     assert {search.status for search in got.search.values()} == {"interrupted"}
     numbers(got)
     for target in TARGETS:
-        np.testing.assert_allclose(got.objective[target], own_objective(got, small(), target), rtol=1e-9)
+        np.testing.assert_allclose(
+            got.objective[target], own_objective(got, small(), target), rtol=1e-9
+        )
         assert got.objective[target] >= baseline().objective[target] * (1 - SAME_MINIMUM)
 
 
@@ -604,5 +686,7 @@ assert jax.numpy.ones(1).dtype == np.float32
 
 def test_float64_without_asking_and_the_users_settings_are_left_alone():
     """In a process of its own: the tests themselves switch float64 on."""
-    done = subprocess.run([sys.executable, "-c", FRESH_PROCESS], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH_PROCESS], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mixjax as mj
-from mixjax.decision import support
-from mixjax.decision.front import _unbeaten, pareto_front
-from mixjax.decision.front_figure import front_figure
-from mixjax.decision.goal import Goal
-from mixjax.decision.support import at_most_domains
 from mixjax.errors import UserError
-from mixjax.prior import LEAST_SHARE, kl
-from mixjax.simulate import known_fit
+from mixjax.fitting.simulate import known_fit
+from mixjax.mixture import few as support
+from mixjax.mixture.few import at_most_domains
+from mixjax.mixture.front import _unbeaten, pareto_front
+from mixjax.mixture.prior import LEAST_SHARE, kl
+from mixjax.mixture.question import Goal
+from mixjax.report.front_figure import front_figure
 from tests.test_decision import AT, BASE, DOMAINS, additive, joint
 
 TWO = {"one": ["a"], "two": ["b", "t"]}
@@ -31,7 +31,9 @@ def goal(seed=0, **changes):
 
 def group_losses(at, front, h):
     losses = at.losses(h)
-    return np.stack([sum(w * losses[t] for t, w in inside.items()) for inside in front.groups.values()], axis=-1)
+    return np.stack(
+        [sum(w * losses[t] for t, w in inside.items()) for inside in front.groups.values()], axis=-1
+    )
 
 
 # --- Fronts --------------------------------------------------------------------------------------
@@ -46,7 +48,9 @@ def test_a_front_is_made_of_optima():
     assert np.all(np.diff(front.losses[:, 1]) < 0)
     slopes = np.diff(front.losses[:, 1]) / np.diff(front.losses[:, 0])
     tangents = -front.weights[:, 0] / front.weights[:, 1]
-    for i in range(1, len(slopes)):  # a convex front: the tangent at a point lies between the chords to its neighbours
+    for i in range(
+        1, len(slopes)
+    ):  # a convex front: the tangent at a point lies between the chords to its neighbours
         assert slopes[i - 1] - 1e-7 <= tangents[i] <= slopes[i] + 1e-7
     assert front.convex
     assert front.gap.max() < 1e-10
@@ -134,7 +138,8 @@ def test_weights_count_within_groups():
 
 
 def by_force(at, most):
-    """The least objective over all sets of `most` domains, one problem after the other; sets that the caps leave empty are none."""
+    """The least objective over all sets of `most` domains, one problem after the other; sets that
+    the caps leave empty are none."""
     found = []
     for some in itertools.combinations(at.fit.domains, most):
         caps = {**(at.caps or {}), **{d: 0.0 for d in at.fit.domains if d not in some}}
@@ -152,7 +157,9 @@ def test_few_domains_are_the_best_of_all_sets(seed, most):
     assert len(found.domains) <= most
     assert found.sets == math.comb(4, most)
     assert found.mixture.objective == pytest.approx(by_force(at, most), rel=1e-10)
-    assert found.cost == pytest.approx(found.mixture.objective / found.free.objective - 1, abs=1e-12)
+    assert found.cost == pytest.approx(
+        found.mixture.objective / found.free.objective - 1, abs=1e-12
+    )
     assert found.mixture.gap < 1e-9
 
 
@@ -161,7 +168,14 @@ def wide(k=9, seed=5):
     rng = np.random.default_rng(seed)
     names = tuple(f"d{i}" for i in range(k))
     fixed = {"A": 400.0, "alpha": 0.34, "B": 2000.0, "beta": 0.37, "E": 1.5}
-    return known_fit("additive", names, {t: {"C": rng.uniform(0.3, 6.0, k), "gamma": rng.uniform(0.3, 0.9, k), **fixed} for t in ("a", "b", "t")})
+    return known_fit(
+        "additive",
+        names,
+        {
+            t: {"C": rng.uniform(0.3, 6.0, k), "gamma": rng.uniform(0.3, 0.9, k), **fixed}
+            for t in ("a", "b", "t")
+        },
+    )
 
 
 def test_searched_sets_are_said_to_be_and_are_good(monkeypatch):
@@ -175,7 +189,11 @@ def test_searched_sets_are_said_to_be_and_are_good(monkeypatch):
         assert "a better set may exist" in str(found)
         assert found.sets < best.sets or m == 2
         assert len(found.domains) <= m
-        assert best.mixture.objective * (1 - 1e-12) <= found.mixture.objective <= best.mixture.objective * 1.002
+        assert (
+            best.mixture.objective * (1 - 1e-12)
+            <= found.mixture.objective
+            <= best.mixture.objective * 1.002
+        )
     assert exact[2].mixture.objective > exact[4].mixture.objective > at.best().objective
 
 
@@ -222,7 +240,14 @@ def test_a_pulled_mixture_is_that_of_scipy(strength):
         return float(at.value(h)) + strength * float(kl(h, prior))
 
     rule, options = {"type": "eq", "fun": lambda h: h.sum() - 1}, {"ftol": 1e-14, "maxiter": 500}
-    other = scipy.optimize.minimize(value, prior, bounds=[(1e-9, 0.6)] + [(1e-9, 1)] * 3, constraints=rule, method="SLSQP", options=options)
+    other = scipy.optimize.minimize(
+        value,
+        prior,
+        bounds=[(1e-9, 0.6)] + [(1e-9, 1)] * 3,
+        constraints=rule,
+        method="SLSQP",
+        options=options,
+    )
     assert best.objective + best.pull <= other.fun + 1e-9
     assert best.pull == pytest.approx(strength * float(kl(at.array(best.weights), prior)), rel=1e-9)
     assert best.gap < 1e-9
@@ -234,7 +259,10 @@ def test_a_pulled_mixture_is_that_of_scipy(strength):
 def test_a_pull_moves_from_the_optimum_to_the_prior():
     at = goal()
     prior = at.array(BASE)
-    away = [float(kl(at.array(mj.optimal_mixture(at.fit, **AT, pull=mj.Pull(BASE, s)).weights), prior)) for s in (0.0, 0.01, 1.0, 1e4)]
+    away = [
+        float(kl(at.array(mj.optimal_mixture(at.fit, **AT, pull=mj.Pull(BASE, s)).weights), prior))
+        for s in (0.0, 0.01, 1.0, 1e4)
+    ]
     assert away == sorted(away, reverse=True)
     assert away[0] == pytest.approx(float(kl(at.array(at.best().weights), prior)), rel=1e-6)
     assert away[-1] < 1e-8
@@ -247,7 +275,9 @@ def test_many_pulled_mixtures_are_those_of_one():
     many = mj.optimal_mixtures(at.fit, **AT, pull=mj.Pull(base, strengths))
     for i, strength in enumerate(strengths.tolist()):
         one = mj.optimal_mixture(at.fit, **AT, pull=mj.Pull(base, strength))
-        np.testing.assert_allclose(many.objective[i] + many.pull[i], one.objective + one.pull, rtol=1e-10)
+        np.testing.assert_allclose(
+            many.objective[i] + many.pull[i], one.objective + one.pull, rtol=1e-10
+        )
         np.testing.assert_allclose(many.h[i], list(one.weights.values()), atol=1e-5)
     assert many.gap.max() < 1e-10
     assert np.all(many.h[3, 2:] < 2 * LEAST_SHARE)
@@ -256,7 +286,12 @@ def test_many_pulled_mixtures_are_those_of_one():
 
 @pytest.mark.parametrize(
     ("prior", "strength", "said"),
-    [({"x": 1.0}, 0.1, "no domain 'x'"), ({"a": -1.0}, 0.1, "not those of a mixture"), (BASE, -0.1, "not a strength"), (BASE, [0.1, 0.2], "2 strengths")],
+    [
+        ({"x": 1.0}, 0.1, "no domain 'x'"),
+        ({"a": -1.0}, 0.1, "not those of a mixture"),
+        (BASE, -0.1, "not a strength"),
+        (BASE, [0.1, 0.2], "2 strengths"),
+    ],
 )
 def test_pulls_that_are_none(prior, strength, said):
     with pytest.raises(UserError, match=said):

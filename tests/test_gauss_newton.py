@@ -1,4 +1,5 @@
-"""Gauss-Newton descent: damped steps by the book, minima as low as quasi-Newton ones, lanes that do not know of each other."""
+"""Gauss-Newton descent: damped steps by the book, minima as low as quasi-Newton ones, lanes that do
+not know of each other."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from mixjax.engine.linear import invert, solve_positive
 
 @dataclass(frozen=True)
 class Squares:
-    """Half the sum of squares of residuals r(z) (rows,), with its Gauss-Newton curvature; data scales the residuals."""
+    """Half the sum of squares of residuals r(z) (rows,), with its Gauss-Newton curvature; data
+    scales the residuals."""
 
     kind: str
 
@@ -27,7 +29,14 @@ class Squares:
         if self.kind == "rosenbrock":
             return jnp.concatenate([10.0 * (z[1:] - z[:-1] ** 2), 1.0 - z[:-1]])
         if self.kind == "powell":  # singular at its minimum
-            return jnp.array([z[0] + 10 * z[1], jnp.sqrt(5.0) * (z[2] - z[3]), (z[1] - 2 * z[2]) ** 2, jnp.sqrt(10.0) * (z[0] - z[3]) ** 2])
+            return jnp.array(
+                [
+                    z[0] + 10 * z[1],
+                    jnp.sqrt(5.0) * (z[2] - z[3]),
+                    (z[1] - 2 * z[2]) ** 2,
+                    jnp.sqrt(10.0) * (z[0] - z[3]) ** 2,
+                ]
+            )
         return jnp.array([z[0] ** 2 + jnp.log(z[0]), z[1]])  # "walled": no number for z[0] < 0
 
     def curved(self, z, data):
@@ -42,19 +51,32 @@ def budget(hops=0, steps=500, decrease=1e-12, window=5):
 def run(kind, starts, hops=0, data=(1.0,), width=None, **stop):
     keys = np.asarray(jax.random.split(jax.random.PRNGKey(0), (len(data), starts.shape[1])))
     starts = np.repeat(starts, len(data), axis=0)
-    return batch.run(Squares(kind), np.asarray(data), starts, keys, budget(hops, **stop), width=width, descent=GAUSS_NEWTON)
+    return batch.run(
+        Squares(kind),
+        np.asarray(data),
+        starts,
+        keys,
+        budget(hops, **stop),
+        width=width,
+        descent=GAUSS_NEWTON,
+    )
 
 
 def starts_of(n, q, seed=0):
     return np.random.default_rng(seed).uniform(-2.0, 2.0, (1, n, q))
 
 
-@pytest.mark.parametrize(("kind", "q", "within"), [("rosenbrock", 2, 1e-20), ("rosenbrock", 5, 1e-12), ("powell", 4, 1e-12)])
+@pytest.mark.parametrize(
+    ("kind", "q", "within"),
+    [("rosenbrock", 2, 1e-20), ("rosenbrock", 5, 1e-12), ("powell", 4, 1e-12)],
+)
 def test_minimises(kind, q, within):
     found = run(kind, starts_of(9, q))
     assert found.finished
     assert np.median(found.f[0]) < within
-    np.testing.assert_allclose(found.f[0, 0], Squares(kind).curved(jnp.asarray(found.z[0, 0]), 1.0)[0], rtol=1e-12)
+    np.testing.assert_allclose(
+        found.f[0, 0], Squares(kind).curved(jnp.asarray(found.z[0, 0]), 1.0)[0], rtol=1e-12
+    )
 
 
 def test_the_least_damping_is_that_of_the_noise():
@@ -98,10 +120,16 @@ def test_the_step_is_marquardts():
     slopes, grad = rng.normal(size=(12, 5)), rng.normal(size=5) * 0.1
     curvature = slopes.T @ slopes
     ridge = np.diag(curvature) + gauss_newton.RIDGE * np.diag(curvature).max()
-    np.testing.assert_allclose(damped_step(grad, curvature, 0.3), -np.linalg.solve(curvature + 0.3 * np.diag(ridge), grad), rtol=1e-10)
+    np.testing.assert_allclose(
+        damped_step(grad, curvature, 0.3),
+        -np.linalg.solve(curvature + 0.3 * np.diag(ridge), grad),
+        rtol=1e-10,
+    )
     far = damped_step(1e6 * grad, curvature, 0.3)
     np.testing.assert_allclose(np.abs(far).max(), gauss_newton.LONGEST)
-    assert not np.asarray(damped_step(jnp.asarray(grad), -jnp.asarray(curvature), 0.3)).any()  # no minimum: stay, and damp more
+    assert not np.asarray(
+        damped_step(jnp.asarray(grad), -jnp.asarray(curvature), 0.3)
+    ).any()  # no minimum: stay, and damp more
 
 
 @settings(max_examples=25, deadline=None)
@@ -111,6 +139,10 @@ def test_positive_systems_as_numpy_solves_them(q, seed, size):
     root = rng.normal(size=(q, 2 * q + 3))
     matrix, right = 10.0**size * root @ root.T, rng.normal(size=q)
     x = np.asarray(solve_positive(jnp.asarray(matrix), jnp.asarray(right)))
-    np.testing.assert_allclose(matrix @ x, right, atol=1e-14 * np.linalg.cond(matrix) * np.abs(right).max())
+    np.testing.assert_allclose(
+        matrix @ x, right, atol=1e-14 * np.linalg.cond(matrix) * np.abs(right).max()
+    )
     if q <= 9:
-        np.testing.assert_allclose(invert(jnp.asarray(matrix)) @ matrix, np.eye(q), atol=1e-13 * np.linalg.cond(matrix))
+        np.testing.assert_allclose(
+            invert(jnp.asarray(matrix)) @ matrix, np.eye(q), atol=1e-13 * np.linalg.cond(matrix)
+        )

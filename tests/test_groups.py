@@ -1,4 +1,5 @@
-"""Groups of domains: projections and linear minima against independent solvers, optima against SciPy, conflicts in one line."""
+"""Groups of domains: projections and linear minima against independent solvers, optima against
+SciPy, conflicts in one line."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 
 import mixjax as mj
 from mixjax.cli import main
-from mixjax.simplex.constraints import Box, Groups, is_met, lowest_vertex, project
-from mixjax.simulate import random_truth
+from mixjax.fitting.simulate import random_truth
+from mixjax.mixture.box import Box, Groups, is_met, lowest_vertex, project
 from tests.test_mixture import additive
 
 AT = {"N": 7e9, "D": 150e9}
@@ -37,7 +38,9 @@ def grouped_boxes(draw, k=6, spread=300.0):
     share = st.sampled_from([0.0, 0.3, 1.0])
     down, up, group_down, group_up = some(share, k), some(share, k), some(share, 2), some(share, 2)
     groups = Groups(member, sums * (1 - group_down), sums + group_up * (1 - sums))
-    return Box(inside * (1 - down), inside + up * (1 - inside), groups), some(st.floats(-spread, spread), k)
+    return Box(inside * (1 - down), inside + up * (1 - inside), groups), some(
+        st.floats(-spread, spread), k
+    )
 
 
 def filled(log_x, floors, caps, total):
@@ -51,14 +54,17 @@ def filled(log_x, floors, caps, total):
 
 
 def nested(log_x, box):
-    """The projection by bisection: for each common log lambda, groups that pass a bound are filled to it on their own."""
+    """The projection by bisection: for each common log lambda, groups that pass a bound are filled
+    to it on their own."""
     member, floors, caps = (np.asarray(x) for x in box.groups)
 
     def at(t):
         h = np.clip(np.exp(np.minimum(log_x + t, 1.0)), box.floors, box.caps)
         for m, floor, cap in zip(member, floors, caps, strict=True):
             if h[m].sum() < floor or h[m].sum() > cap:
-                h[m] = filled(log_x[m], box.floors[m], box.caps[m], min(max(h[m].sum(), floor), cap))
+                h[m] = filled(
+                    log_x[m], box.floors[m], box.caps[m], min(max(h[m].sum(), floor), cap)
+                )
         return h
 
     low, high = -2000.0, 2000.0
@@ -84,8 +90,15 @@ def test_projection_is_the_nearest_point(problem):
     assert np.all(sums >= box.groups.floors - 1e-12)
     assert np.all(sums <= box.groups.caps + 1e-12)
     theirs = nested(log_x, box)
-    if abs(theirs.sum() - 1) < 1e-9:  # where log lambda has a jump of decades, bisection cannot name the point between
-        np.testing.assert_allclose(divergence(h, log_x), divergence(theirs / theirs.sum(), log_x), rtol=1e-8, atol=1e-8 * np.abs(log_x).max())
+    if (
+        abs(theirs.sum() - 1) < 1e-9
+    ):  # where log lambda has a jump of decades, bisection cannot name the point between
+        np.testing.assert_allclose(
+            divergence(h, log_x),
+            divergence(theirs / theirs.sum(), log_x),
+            rtol=1e-8,
+            atol=1e-8 * np.abs(log_x).max(),
+        )
         np.testing.assert_allclose(h, theirs, atol=1e-7)
 
 
@@ -125,10 +138,15 @@ def test_lowest_vertex_is_the_linear_program(problem):
 
 def test_groups_without_bounds_change_nothing():
     rng = np.random.default_rng(0)
-    box, free = Box(np.full(5, 0.05), np.full(5, 0.5)), Groups(np.array([[1, 1, 0, 0, 0], [0, 0, 0, 1, 1]], dtype=bool), np.zeros(2), np.ones(2))
+    box, free = (
+        Box(np.full(5, 0.05), np.full(5, 0.5)),
+        Groups(np.array([[1, 1, 0, 0, 0], [0, 0, 0, 1, 1]], dtype=bool), np.zeros(2), np.ones(2)),
+    )
     for _ in range(20):
         log_x = 3 * rng.normal(size=5)
-        np.testing.assert_array_equal(projected(log_x, box._replace(groups=free)), projected(log_x, box))
+        np.testing.assert_array_equal(
+            projected(log_x, box._replace(groups=free)), projected(log_x, box)
+        )
         np.testing.assert_array_equal(vertex(log_x, box._replace(groups=free)), vertex(log_x, box))
 
 
@@ -143,15 +161,24 @@ def limited(seed, k=7):
     names = [f"d{i}" for i in range(k)]
     inside = dict(zip(names, rng.dirichlet(np.ones(k)).tolist(), strict=True))
     inside |= {g: sum(inside[d] for d in ds) for g, ds in GROUPS.items()}
-    caps = {name: min(1.0, share + rng.uniform(0, 0.3)) for name, share in inside.items() if rng.random() < 0.6}
+    caps = {
+        name: min(1.0, share + rng.uniform(0, 0.3))
+        for name, share in inside.items()
+        if rng.random() < 0.6
+    }
     floors = {name: 0.8 * share for name, share in inside.items() if rng.random() < 0.4}
     return caps, floors
 
 
 def polished(fit, caps, floors):
-    """The lowest objective that SciPy's SLSQP finds at its finest tolerance, from the centre and again from where it ended."""
+    """The lowest objective that SciPy's SLSQP finds at its finest tolerance, from the centre and
+    again from where it ended."""
     k = len(fit.domains)
-    C, gamma, rest = np.array([fit.params[t]["C"] for t in fit.targets]), np.array([fit.params[t]["gamma"] for t in fit.targets]), 0.0
+    C, gamma, rest = (
+        np.array([fit.params[t]["C"] for t in fit.targets]),
+        np.array([fit.params[t]["gamma"] for t in fit.targets]),
+        0.0,
+    )
     for t in fit.targets:
         p = fit.params[t]
         rest += p["E"] + p["A"] / AT["N"] ** p["alpha"] + p["B"] / AT["D"] ** p["beta"]
@@ -163,15 +190,39 @@ def polished(fit, caps, floors):
         return rest + np.sum(1 / total), -np.sum(gamma * powers / h / total[:, None] ** 2, axis=0)
 
     rows = [np.isin(fit.domains, GROUPS[g]).astype(float) for g in GROUPS]
-    constraints: list[dict[str, Any]] = [{"type": "eq", "fun": lambda h: h.sum() - 1, "jac": lambda h: np.ones(k)}]
+    constraints: list[dict[str, Any]] = [
+        {"type": "eq", "fun": lambda h: h.sum() - 1, "jac": lambda h: np.ones(k)}
+    ]
     for g, row in zip(GROUPS, rows, strict=True):
-        constraints.append({"type": "ineq", "fun": lambda h, g=g, row=row: caps.get(g, 1.0) - row @ h, "jac": lambda h, row=row: -row})
-        constraints.append({"type": "ineq", "fun": lambda h, g=g, row=row: row @ h - floors.get(g, 0.0), "jac": lambda h, row=row: row})
+        constraints.append(
+            {
+                "type": "ineq",
+                "fun": lambda h, g=g, row=row: caps.get(g, 1.0) - row @ h,
+                "jac": lambda h, row=row: -row,
+            }
+        )
+        constraints.append(
+            {
+                "type": "ineq",
+                "fun": lambda h, g=g, row=row: row @ h - floors.get(g, 0.0),
+                "jac": lambda h, row=row: row,
+            }
+        )
     bounds = [(max(floors.get(d, 0.0), 1e-14), caps.get(d, 1.0)) for d in fit.domains]
     h, lowest = np.full(k, 1 / k), np.inf
     for _ in range(6):
-        end = scipy.optimize.minimize(function, h, jac=True, bounds=bounds, constraints=constraints, method="SLSQP", options={"ftol": 1e-16, "maxiter": 500})
-        inside = abs(end.x.sum() - 1) < 1e-10 and all(c["fun"](end.x) > -1e-10 for c in constraints[1:])
+        end = scipy.optimize.minimize(
+            function,
+            h,
+            jac=True,
+            bounds=bounds,
+            constraints=constraints,
+            method="SLSQP",
+            options={"ftol": 1e-16, "maxiter": 500},
+        )
+        inside = abs(end.x.sum() - 1) < 1e-10 and all(
+            c["fun"](end.x) > -1e-10 for c in constraints[1:]
+        )
         lowest = min(lowest, end.fun) if inside else lowest
         h = end.x
     return lowest
@@ -181,7 +232,10 @@ def test_hundred_additive_problems_against_scipy():
     fits = [additive(seed, 7, 3) for seed in range(100)]
     limits = [limited(seed) for seed in range(100)]
     names = [*fits[0].domains, *GROUPS]
-    caps, floors = ({n: [one[side].get(n, default) for one in limits] for n in names} for side, default in ((0, 1.0), (1, 0.0)))
+    caps, floors = (
+        {n: [one[side].get(n, default) for one in limits] for n in names}
+        for side, default in ((0, 1.0), (1, 0.0))
+    )
     found = mj.optimal_mixtures(fits, **AT, caps=caps, floors=floors, groups=GROUPS)
     assert found.gap.max() < 1e-8
     assert found.convex.all()
@@ -189,7 +243,9 @@ def test_hundred_additive_problems_against_scipy():
     assert np.isfinite(theirs).all()
     np.testing.assert_allclose(found.objective, theirs, rtol=1e-9)
     for i in range(0, 100, 10):
-        alone = mj.optimal_mixture(fits[i], **AT, caps=limits[i][0], floors=limits[i][1], groups=GROUPS)
+        alone = mj.optimal_mixture(
+            fits[i], **AT, caps=limits[i][0], floors=limits[i][1], groups=GROUPS
+        )
         np.testing.assert_allclose(alone.objective, theirs[i], rtol=1e-9)
 
 
@@ -211,8 +267,13 @@ def test_bounds_that_bind_are_named():
     fit = additive(1)
     free = mj.optimal_mixture(fit, **AT)
     share = free.weights["d0"] + free.weights["d1"]
-    best = mj.optimal_mixture(fit, **AT, groups={"pair": ["d0", "d1"]}, caps={"pair": 0.5 * share}, fixed={"d2": 0.1})
-    assert best.bound == {"pair": "cap", "d2": "floor"} or best.bound == {"pair": "cap", "d2": "cap"}
+    best = mj.optimal_mixture(
+        fit, **AT, groups={"pair": ["d0", "d1"]}, caps={"pair": 0.5 * share}, fixed={"d2": 0.1}
+    )
+    assert best.bound == {"pair": "cap", "d2": "floor"} or best.bound == {
+        "pair": "cap",
+        "d2": "cap",
+    }
     np.testing.assert_allclose(best.weights["d0"] + best.weights["d1"], 0.5 * share, rtol=1e-12)
     assert best.weights["d2"] == 0.1
     assert best.objective > free.objective
@@ -220,7 +281,10 @@ def test_bounds_that_bind_are_named():
 
 def test_a_group_of_one_is_its_domain():
     fit = additive(2)
-    one, other = mj.optimal_mixture(fit, **AT, groups={"x": ["d1"]}, caps={"x": 0.05}), mj.optimal_mixture(fit, **AT, caps={"d1": 0.05})
+    one, other = (
+        mj.optimal_mixture(fit, **AT, groups={"x": ["d1"]}, caps={"x": 0.05}),
+        mj.optimal_mixture(fit, **AT, caps={"d1": 0.05}),
+    )
     np.testing.assert_allclose(list(one.weights.values()), list(other.weights.values()), atol=1e-7)
     np.testing.assert_allclose(one.objective, other.objective, rtol=1e-12)
 
@@ -241,7 +305,10 @@ def test_a_group_capped_at_zero():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"groups": {"g": ["d0", "d1"], "f": ["d1", "d2"]}}, "group 'f': shares 'd1' with group 'g'; give disjoint groups"),
+        (
+            {"groups": {"g": ["d0", "d1"], "f": ["d1", "d2"]}},
+            "group 'f': shares 'd1' with group 'g'; give disjoint groups",
+        ),
         ({"groups": {"g": ["x"]}}, "group 'g': no domain 'x'"),
         ({"groups": {"g": []}}, "group 'g'"),
         ({"groups": {"g": "d0"}}, "group 'g'"),
@@ -256,11 +323,26 @@ def test_a_group_capped_at_zero():
             {"groups": {"g": ["d0", "d1"]}, "floors": {"g": 0.5}, "caps": {"d0": 0.1, "d1": 0.1}},
             "floor of 'g': 0.5 is above 0.2, the sum of the caps of d0, d1",
         ),
-        ({"groups": {"g": ["d0", "d1"]}, "floors": {"g": 0.5, "d2": 0.6}}, "floors: they sum to 1.1, with those of g, above 1"),
-        ({"groups": {"g": ["d0", "d1", "d2", "d3"]}, "caps": {"g": 0.5, "d4": 0.2}}, "caps: they sum to 0.7, with those of g, below 1"),
-        ({"groups": {"g": ["d0", "d1"]}, "caps": {"g": 0.5}, "floors": {"g": 0.6}}, "cap of 'g': 0.5 is below its floor 0.6"),
-        ({"fixed": {"d0": 0.5}, "caps": {"d0": 0.4}}, "fixed share of 'd0': 0.5 is above its cap 0.4"),
-        ({"fixed": {"d0": 0.2}, "floors": {"d0": 0.4}}, "fixed share of 'd0': 0.2 is below its floor 0.4"),
+        (
+            {"groups": {"g": ["d0", "d1"]}, "floors": {"g": 0.5, "d2": 0.6}},
+            "floors: they sum to 1.1, with those of g, above 1",
+        ),
+        (
+            {"groups": {"g": ["d0", "d1", "d2", "d3"]}, "caps": {"g": 0.5, "d4": 0.2}},
+            "caps: they sum to 0.7, with those of g, below 1",
+        ),
+        (
+            {"groups": {"g": ["d0", "d1"]}, "caps": {"g": 0.5}, "floors": {"g": 0.6}},
+            "cap of 'g': 0.5 is below its floor 0.6",
+        ),
+        (
+            {"fixed": {"d0": 0.5}, "caps": {"d0": 0.4}},
+            "fixed share of 'd0': 0.5 is above its cap 0.4",
+        ),
+        (
+            {"fixed": {"d0": 0.2}, "floors": {"d0": 0.4}},
+            "fixed share of 'd0': 0.2 is below its floor 0.4",
+        ),
         ({"fixed": {"d0": 0.6, "d1": 0.6}}, "fixed shares: they sum to 1.2"),
         ({"fixed": {"d0": -0.1}}, "fixed share of 'd0'"),
     ],
@@ -274,7 +356,13 @@ def test_limits_without_a_mixture(options, said):
 
 def test_limits_of_one_of_many_problems():
     with pytest.raises(mj.UserError, match=r"problem 1, cap of .g.: 0\.1 is below"):
-        mj.optimal_mixtures(additive(0), **AT, groups={"g": ["d0", "d1"]}, caps={"g": [0.5, 0.1]}, floors={"d0": 0.1, "d1": 0.1})
+        mj.optimal_mixtures(
+            additive(0),
+            **AT,
+            groups={"g": ["d0", "d1"]},
+            caps={"g": [0.5, 0.1]},
+            floors={"d0": 0.1, "d1": 0.1},
+        )
 
 
 # ------------------------------------------------------------------ prices, command
@@ -288,8 +376,13 @@ def test_price_of_a_group_is_how_the_objective_moves(side, sign):
     share = (0.8 if side == "caps" else 1.2) * (free.weights["d0"] + free.weights["d1"])
     limits = mj.price_limits(mj.Goal(fit, **AT, **{side: {"pair": share}}, groups=groups))
     step = 1e-4
-    moved = [mj.optimal_mixture(fit, **AT, **{side: {"pair": share + s}}, groups=groups).objective for s in (step, -step)]
-    np.testing.assert_allclose(limits.prices["pair"], sign * (moved[1] - moved[0]) / (2 * step), rtol=1e-4)
+    moved = [
+        mj.optimal_mixture(fit, **AT, **{side: {"pair": share + s}}, groups=groups).objective
+        for s in (step, -step)
+    ]
+    np.testing.assert_allclose(
+        limits.prices["pair"], sign * (moved[1] - moved[0]) / (2 * step), rtol=1e-4
+    )
     assert "pair" in str(limits)
 
 

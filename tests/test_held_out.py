@@ -8,18 +8,27 @@ import numpy as np
 import pytest
 
 import mixjax as mj
+from mixjax.data.runs import Runs
 from mixjax.errors import UserError
-from mixjax.runs import Runs
-from mixjax.simulate import random_truth, simulate_runs
-from mixjax.validate.held_out import cross_validate
+from mixjax.fitting.simulate import random_truth, simulate_runs
+from mixjax.trust.held_out import cross_validate
 
 FEW = {"starts": 16, "hops": 0}
 
 
 def experiment(noise: float = 0.001) -> Runs:
     h = np.random.default_rng(1).dirichlet(np.full(3, 2.0), 10)
-    m, N, D = (x.ravel() for x in np.meshgrid(np.arange(10), [2e8, 5e8, 1e9, 2e9], [2.5e9, 5e9, 1e10, 1.4e10, 2e10], indexing="ij"))
-    return mj.read_runs(simulate_runs(random_truth("additive", 3, ["d0", "d1"], seed=3), h[m], N, D, noise=noise, seed=5))
+    m, N, D = (
+        x.ravel()
+        for x in np.meshgrid(
+            np.arange(10), [2e8, 5e8, 1e9, 2e9], [2.5e9, 5e9, 1e10, 1.4e10, 2e10], indexing="ij"
+        )
+    )
+    return mj.read_runs(
+        simulate_runs(
+            random_truth("additive", 3, ["d0", "d1"], seed=3), h[m], N, D, noise=noise, seed=5
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +45,17 @@ def test_a_true_law_predicts_what_it_has_not_seen(runs, by, folds):
         assert found.scores[t].n == held.sum()
         assert found.scores[t].mre < 1.0
         assert found.train[t] < 0.2
-    assert found.to_dict()["mean"]["mre"] == pytest.approx(np.mean([s.mre for s in found.scores.values()]))
+    assert found.to_dict()["mean"]["mre"] == pytest.approx(
+        np.mean([s.mre for s in found.scores.values()])
+    )
     assert "mean" in str(found)
 
 
 def test_held_out_losses_change_nothing(runs):
     before = cross_validate(runs, "additive", "N", **FEW)
     (fold,) = before.folds
-    # Losses of the held-out rows move, the middle of all losses, which is the search's unit, does not.
+    # Losses of the held-out rows move, the middle of all losses, which is the search's unit, does
+    # not.
     losses = runs.losses.copy()
     losses[fold.held_out & (losses[:, 0] < np.median(losses[:, 0])), 0] *= 0.9
     after = cross_validate(replace(runs, losses=losses), "additive", "N", **FEW)
@@ -61,12 +73,16 @@ def test_a_fold_is_the_fit_without_it(runs):
 
 
 def test_same_seed_same_validation(runs):
-    one, two = (cross_validate(runs, "additive", "mixture", folds=3, seed=2, **FEW) for _ in range(2))
+    one, two = (
+        cross_validate(runs, "additive", "mixture", folds=3, seed=2, **FEW) for _ in range(2)
+    )
     np.testing.assert_array_equal(one.predicted["d1"], two.predicted["d1"])
 
 
 def test_searches_may_be_in_single_precision(runs):
-    single, double = (cross_validate(runs, "additive", "N", precision=p, **FEW) for p in ("float32", "float64"))
+    single, double = (
+        cross_validate(runs, "additive", "N", precision=p, **FEW) for p in ("float32", "float64")
+    )
     assert single.scores["d0"].mre == pytest.approx(double.scores["d0"].mre, rel=0.2)
     assert not np.array_equal(single.predicted["d0"], double.predicted["d0"])
 

@@ -1,4 +1,5 @@
-"""What data pin down: curvature against finite differences, flat directions by construction, hulls against SciPy."""
+"""What data pin down: curvature against finite differences, flat directions by construction, hulls
+against SciPy."""
 
 from __future__ import annotations
 
@@ -11,27 +12,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mixjax as mj
+from mixjax.data.runs import Runs
 from mixjax.engine import batch
+from mixjax.fitting.problem import from_paper, make_problem
+from mixjax.fitting.simulate import random_truth, simulate_runs
 from mixjax.law import find_law
-from mixjax.problem import from_paper, make_problem
-from mixjax.runs import Runs
-from mixjax.simulate import random_truth, simulate_runs
-from mixjax.validate.hull import distance_to_hull, simplex_least_squares
-from mixjax.validate.identify import copies, curvature, identify
+from mixjax.trust.hull import distance_to_hull, simplex_least_squares
+from mixjax.trust.identify import copies, curvature, identify
 
 
 def experiment(sizes=(2e8, 5e8, 1e9), law: str = "additive") -> tuple[Runs, mj.Fit]:
     truth = random_truth(law, 3, ["d0"], seed=3)
     h = np.random.default_rng(1).dirichlet(np.full(3, 2.0), 10)
-    m, N, D = (x.ravel() for x in np.meshgrid(np.arange(10), sizes, [5e9, 1e10, 2e10], indexing="ij"))
+    m, N, D = (
+        x.ravel() for x in np.meshgrid(np.arange(10), sizes, [5e9, 1e10, 2e10], indexing="ij")
+    )
     return mj.read_runs(simulate_runs(truth, h[m], N, D, noise=0.003, seed=5)), truth
 
 
 def test_curvature_is_that_of_the_objective_where_residuals_are_small():
-    # With a delta above all residuals the loss is quadratic; at the truth without noise, Gauss-Newton is the Hessian.
+    # With a delta above all residuals the loss is quadratic; at the truth without noise,
+    # Gauss-Newton is the Hessian.
     truth = random_truth("additive", 3, ["d0"], seed=3)
     runs, _ = experiment()
-    exact = replace(runs, losses=np.stack(list(truth.predict(runs.N, runs.D, runs.h).values()), axis=1))
+    exact = replace(
+        runs, losses=np.stack(list(truth.predict(runs.N, runs.D, runs.h).values()), axis=1)
+    )
     problem = make_problem(exact, find_law("additive"), None, 10.0, "loss", None)
     z = from_paper(problem, 0, truth.params["d0"])
     matrix, value = curvature(problem, 0, z)
@@ -41,7 +47,9 @@ def test_curvature_is_that_of_the_objective_where_residuals_are_small():
         return batch.evaluate(problem.objective, problem.data, 0, z)[1]
 
     step = 1e-5
-    hessian = np.array([(slope(z + step * e) - slope(z - step * e)) / (2 * step) for e in np.eye(len(z))])
+    hessian = np.array(
+        [(slope(z + step * e) - slope(z - step * e)) / (2 * step) for e in np.eye(len(z))]
+    )
     np.testing.assert_allclose(matrix, hessian, rtol=1e-4, atol=1e-6 * np.abs(hessian).max())
 
 
@@ -56,7 +64,10 @@ def test_one_size_cannot_tell_e_from_a():
 
 
 def test_many_sizes_pin_down_more():
-    one, many = (identify(*reversed(experiment(sizes=s))).targets["d0"] for s in ((1e9,), (1e8, 3e8, 1e9, 3e9, 1e10)))
+    one, many = (
+        identify(*reversed(experiment(sizes=s))).targets["d0"]
+        for s in ((1e9,), (1e8, 3e8, 1e9, 3e9, 1e10))
+    )
     assert many.determined > one.determined
 
 
@@ -81,7 +92,10 @@ def test_copies_are_counted():
 
 def test_points_outside_are_named_once():
     runs, fit = experiment()
-    far = replace(runs.select(np.arange(len(runs)) < 3), h=np.array([[0.98, 0.01, 0.01], [0.98, 0.01, 0.01], runs.h[0]]))
+    far = replace(
+        runs.select(np.arange(len(runs)) < 3),
+        h=np.array([[0.98, 0.01, 0.01], [0.98, 0.01, 0.01], runs.h[0]]),
+    )
     found = identify(fit, runs, far)
     ((row, share, domains),) = found.outside
     assert row == far.rows[0]
@@ -101,7 +115,9 @@ def test_least_squares_on_the_simplex_against_nnls(k, m, seed):
     heavy = 1e4
     best, _ = scipy.optimize.nnls(np.vstack([mixtures.T, np.full(m, heavy)]), np.append(h, heavy))
     best /= best.sum()
-    np.testing.assert_allclose(np.linalg.norm(mixtures.T @ weights - h), np.linalg.norm(mixtures.T @ best - h), atol=1e-6)
+    np.testing.assert_allclose(
+        np.linalg.norm(mixtures.T @ weights - h), np.linalg.norm(mixtures.T @ best - h), atol=1e-6
+    )
 
 
 @given(st.integers(2, 6), st.integers(1, 12), st.integers(0, 10_000))
@@ -113,4 +129,6 @@ def test_mixtures_of_mixtures_lie_inside(k, m, seed):
 
 
 def test_distance_to_a_hull_by_hand():
-    assert distance_to_hull(np.array([1.0, 0.0]), np.array([[0.6, 0.4], [0.2, 0.8]])) == pytest.approx(0.4)
+    assert distance_to_hull(
+        np.array([1.0, 0.0]), np.array([[0.6, 0.4], [0.2, 0.8]])
+    ) == pytest.approx(0.4)

@@ -8,12 +8,20 @@ import numpy as np
 import pytest
 
 import mixjax as mj
+from mixjax.data.runs import Runs
 from mixjax.errors import MixjaxWarning, UserError
-from mixjax.runs import Runs
-from mixjax.simulate import random_truth, simulate_runs
-from mixjax.validate.best import best_mixture
-from mixjax.validate.intervals import Interval, Uncertainty, beyond, cut, measured_drift, noise_of, uncertainty
-from mixjax.validate.refit import Ensemble
+from mixjax.fitting.simulate import random_truth, simulate_runs
+from mixjax.trust.best import best_mixture
+from mixjax.trust.intervals import (
+    Interval,
+    Uncertainty,
+    beyond,
+    cut,
+    measured_drift,
+    noise_of,
+    uncertainty,
+)
+from mixjax.trust.refit import Ensemble
 
 TARGETS = ("d0", "d1")
 SIZES = (2e8, 4e8, 8e8, 1.6e9)
@@ -22,12 +30,18 @@ LARGER = (4e9, 1e11)
 
 def rows(sizes=SIZES, mixtures: int = 12):
     h = np.random.default_rng(1).dirichlet(np.full(3, 2.0), mixtures)
-    m, N, c = (x.ravel() for x in np.meshgrid(np.arange(mixtures), sizes, [0.4, 0.7, 1.0], indexing="ij"))
+    m, N, c = (
+        x.ravel() for x in np.meshgrid(np.arange(mixtures), sizes, [0.4, 0.7, 1.0], indexing="ij")
+    )
     return h[m], N, 25 * N * c
 
 
 def experiment(seed: int = 5, sizes=SIZES, **options) -> Runs:
-    return mj.read_runs(simulate_runs(random_truth("additive", 3, TARGETS, seed=3), *rows(sizes), seed=seed, **options))
+    return mj.read_runs(
+        simulate_runs(
+            random_truth("additive", 3, TARGETS, seed=3), *rows(sizes), seed=seed, **options
+        )
+    )
 
 
 def sizes_of(runs: Runs) -> np.ndarray:
@@ -38,7 +52,10 @@ def sizes_of(runs: Runs) -> np.ndarray:
 def members(fit: mj.Fit, count: int, spread: float, seed: int = 0) -> Ensemble:
     """Members whose E is normal about the fit's."""
     rng = np.random.default_rng(seed)
-    params = {t: {name: np.stack([np.asarray(v)] * count) for name, v in fit.params[t].items()} for t in fit.targets}
+    params = {
+        t: {name: np.stack([np.asarray(v)] * count) for name, v in fit.params[t].items()}
+        for t in fit.targets
+    }
     for t in fit.targets:
         params[t]["E"] = params[t]["E"] + spread * rng.standard_normal(count)
     return Ensemble(fit, params, {t: np.zeros(count) for t in fit.targets})
@@ -59,7 +76,9 @@ def trust(fit: mj.Fit, runs: Runs) -> Uncertainty:
     return uncertainty(fit, runs, *LARGER, resamples=60)
 
 
-def made(fit: mj.Fit, spread: float = 0.0, noise: float = 0.0, drift: float = 0.0, clusters: int = 10**9) -> Uncertainty:
+def made(
+    fit: mj.Fit, spread: float = 0.0, noise: float = 0.0, drift: float = 0.0, clusters: int = 10**9
+) -> Uncertainty:
     rng = np.random.default_rng(0)
     return Uncertainty(
         members(fit, 4000, spread),
@@ -75,35 +94,60 @@ def made(fit: mj.Fit, spread: float = 0.0, noise: float = 0.0, drift: float = 0.
 def test_each_part_alone_gives_its_normal_quantile(fit):
     h, at = np.full((1, 3), 1 / 3), (SIZES[-1] * np.e, 1e9)  # one unit of log N beyond the table
     p = fit.predict(*at, h[0])["d0"]
-    for options, expected in (({"spread": 0.02}, 0.02), ({"noise": 0.01}, 0.01 * p), ({"drift": 0.03}, 0.03 * p)):
+    for options, expected in (
+        ({"spread": 0.02}, 0.02),
+        ({"noise": 0.01}, 0.01 * p),
+        ({"drift": 0.03}, 0.03 * p),
+    ):
         interval = made(fit, **options).intervals(*at, h)["d0"]
         np.testing.assert_allclose(interval.width / 2, 1.6449 * expected, rtol=0.04)
         np.testing.assert_allclose((interval.low + interval.high) / 2, interval.predicted)
     together = made(fit, 0.02, 0.01, 0.03).intervals(*at, h)["d0"].width / 2
-    np.testing.assert_allclose(together, 1.6449 * np.sqrt(0.02**2 + (0.01 * p) ** 2 + (0.03 * p) ** 2), rtol=0.04)
+    np.testing.assert_allclose(
+        together, 1.6449 * np.sqrt(0.02**2 + (0.01 * p) ** 2 + (0.03 * p) ** 2), rtol=0.04
+    )
 
 
 def test_few_clusters_widen_and_levels_nest(fit):
     h = np.full((1, 3), 1 / 3)
-    few, many = (made(fit, spread=0.02, clusters=c).intervals(1e9, 1e10, h)["d0"].width for c in (5, 10**9))
+    few, many = (
+        made(fit, spread=0.02, clusters=c).intervals(1e9, 1e10, h)["d0"].width for c in (5, 10**9)
+    )
     np.testing.assert_allclose(few / many, np.sqrt(5 / 4))
     trust = made(fit, 0.02, 0.01)
-    assert trust.intervals(1e9, 1e10, h, level=0.5)["d0"].width < trust.intervals(1e9, 1e10, h, level=0.9)["d0"].width
-    assert trust.intervals(1e9, 1e10, h, new_rows=False)["d0"].width < trust.intervals(1e9, 1e10, h)["d0"].width
+    assert (
+        trust.intervals(1e9, 1e10, h, level=0.5)["d0"].width
+        < trust.intervals(1e9, 1e10, h, level=0.9)["d0"].width
+    )
+    assert (
+        trust.intervals(1e9, 1e10, h, new_rows=False)["d0"].width
+        < trust.intervals(1e9, 1e10, h)["d0"].width
+    )
 
 
 def test_what_mixtures_share_leaves_their_difference(fit):
     trust = made(fit, spread=0.05)  # E is common to all mixtures
     a, b = np.array([0.6, 0.2, 0.2]), np.array([0.2, 0.6, 0.2])
     difference = trust.difference(a, b, 1e9, 1e10)["d0"]
-    np.testing.assert_allclose(difference.predicted, fit.predict(1e9, 1e10, a)["d0"] - fit.predict(1e9, 1e10, b)["d0"], rtol=1e-9)
+    np.testing.assert_allclose(
+        difference.predicted,
+        fit.predict(1e9, 1e10, a)["d0"] - fit.predict(1e9, 1e10, b)["d0"],
+        rtol=1e-9,
+    )
     assert difference.width[0] < 1e-9
     assert trust.intervals(1e9, 1e10, a)["d0"].width[0] > 0.1
 
 
 def test_distance_beyond_the_table(fit):
     largest_n, largest_d = fit.ranges["N"][1], fit.ranges["D"][1]
-    np.testing.assert_allclose(beyond(fit, np.array([1e8, largest_n * np.e, largest_n]), np.array([1e9, largest_d * np.e, 1e9])), [0, 2, 0])
+    np.testing.assert_allclose(
+        beyond(
+            fit,
+            np.array([1e8, largest_n * np.e, largest_n]),
+            np.array([1e9, largest_d * np.e, 1e9]),
+        ),
+        [0, 2, 0],
+    )
 
 
 def test_the_cut_lies_as_far_below_as_the_points_lie_beyond(fit, runs):
@@ -124,7 +168,9 @@ def test_drift_is_the_slope_of_what_nothing_else_explains(fit, runs):
     losses = np.stack([true["d0"] / (1 + 0.02 * distance), true["d1"]], axis=1)
     found = measured_drift(members(smaller, 50, 0.0), replace(held, losses=losses), "run")
     # own variances 0.02^2 and 0; half their mean for both
-    np.testing.assert_allclose([found["d0"], found["d1"]], [np.sqrt(0.75) * 0.02, np.sqrt(0.25) * 0.02], rtol=1e-6)
+    np.testing.assert_allclose(
+        [found["d0"], found["d1"]], [np.sqrt(0.75) * 0.02, np.sqrt(0.25) * 0.02], rtol=1e-6
+    )
     runaway = members(smaller, 50, 0.0)
     runaway.params["d1"]["E"][:5] = np.inf
     assert measured_drift(runaway, replace(held, losses=losses), "run") == pytest.approx(found)
@@ -142,8 +188,12 @@ def test_intervals_cover_new_measurements(trust):
     h, N, D = rows(sizes=(SIZES[2],))
     covered = []
     for seed in range(30, 40):
-        table = mj.read_runs(simulate_runs(random_truth("additive", 3, TARGETS, seed=3), h, N, D, seed=seed))
-        covered += [interval.covers(table.loss(t)) for t, interval in trust.intervals(N, D, h).items()]
+        table = mj.read_runs(
+            simulate_runs(random_truth("additive", 3, TARGETS, seed=3), h, N, D, seed=seed)
+        )
+        covered += [
+            interval.covers(table.loss(t)) for t, interval in trust.intervals(N, D, h).items()
+        ]
     assert 0.8 < np.mean(covered) < 0.99
 
 
@@ -163,8 +213,11 @@ def test_the_best_mixture_and_what_it_may_cost(trust):
 
 
 def test_members_may_go_below_the_trained_shares(trust):
-    """The true best mixture may lie there too; held at the trained shares, members promise too small a regret."""
-    free, few = (best_mixture(replace(trust, lowest=np.full(3, lowest)), *LARGER) for lowest in (0.01, 0.3))
+    """The true best mixture may lie there too; held at the trained shares, members promise too
+    small a regret."""
+    free, few = (
+        best_mixture(replace(trust, lowest=np.full(3, lowest)), *LARGER) for lowest in (0.01, 0.3)
+    )
     assert few.regret == pytest.approx(free.regret, rel=0.05)
     assert few.members == len(trust.ensemble)
 
@@ -173,7 +226,9 @@ def test_same_seed_same_intervals(fit, runs, trust):
     again = uncertainty(fit, runs, *LARGER, resamples=60)
     h, N, D = rows(sizes=(LARGER[0],))
     for t in TARGETS:
-        np.testing.assert_array_equal(again.intervals(N, D, h)[t].low, trust.intervals(N, D, h)[t].low)
+        np.testing.assert_array_equal(
+            again.intervals(N, D, h)[t].low, trust.intervals(N, D, h)[t].low
+        )
 
 
 def test_a_table_of_two_sizes_says_nothing_of_drift():
@@ -199,5 +254,11 @@ def test_missing_losses_are_not_covered():
 
 def test_few_mixtures_are_told(fit: mj.Fit, runs: Runs):
     few = runs.select(np.isin(runs.h[:, 0], np.unique(runs.h[:, 0])[:3]))
-    with pytest.warns(MixjaxWarning, match=r"has 3 mixtures: intervals know nothing of how others differ.*train 5 mixtures or more"):
+    with pytest.warns(
+        MixjaxWarning,
+        match=(
+            r"has 3 mixtures: intervals know nothing of how others differ.*train 5 mixtures or "
+            r"more"
+        ),
+    ):
         uncertainty(fit, few, resamples=20)

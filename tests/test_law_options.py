@@ -1,4 +1,5 @@
-"""Other limits on a law's parameters, by name: an E of any sign, exponents of shares that are not negative."""
+"""Other limits on a law's parameters, by name: an E of any sign, exponents of shares that are not
+negative."""
 
 from __future__ import annotations
 
@@ -7,8 +8,8 @@ import pytest
 
 import mixjax as mj
 from mixjax.cli import main
+from mixjax.fitting.simulate import known_fit, simulate_runs
 from mixjax.law import find_law
-from mixjax.simulate import known_fit, simulate_runs
 
 QUICK = {"starts": 16, "hops": 0}
 
@@ -19,7 +20,9 @@ def of_names(law: mj.Law, name: str) -> set[str]:
 
 
 def test_an_option_changes_the_domain_in_both_coordinates_and_nothing_else():
-    plain, free, positive = (find_law(name) for name in ("joint", "joint@free-E", "joint@positive-gamma"))
+    plain, free, positive = (
+        find_law(name) for name in ("joint", "joint@free-E", "joint@positive-gamma")
+    )
     assert (of_names(plain, "E"), of_names(free, "E")) == ({"positive"}, {"real"})
     assert (of_names(plain, "gamma"), of_names(positive, "gamma")) == ({"real"}, {"positive"})
     assert of_names(free, "gamma") == {"real"}
@@ -33,14 +36,24 @@ def test_options_and_a_lag_go_together(name):
     assert (law.name, law.lag, of_names(law, "E")) == ("joint@2e9@free-E", 2e9, {"real"})
 
 
-@pytest.mark.parametrize("name", ["simple@positive-gamma", "joint@free-E@free-E", "joint@free-A", "joint@"])
+@pytest.mark.parametrize(
+    "name", ["simple@positive-gamma", "joint@free-E@free-E", "joint@free-A", "joint@"]
+)
 def test_what_a_law_does_not_have_is_refused(name):
     with pytest.raises(mj.UserError, match="not an option of law"):
         find_law(name)
 
 
 def table(E: float, gamma: list[float]):
-    params = {"E": E, "C": np.array([0.4, 0.25]), "gamma": np.array(gamma), "A": 0.5, "alpha": 0.35, "B": 0.8, "beta": 0.4}
+    params = {
+        "E": E,
+        "C": np.array([0.4, 0.25]),
+        "gamma": np.array(gamma),
+        "A": 0.5,
+        "alpha": 0.35,
+        "B": 0.8,
+        "beta": 0.4,
+    }
     fit = known_fit("additive@free-E", ("web", "code"), {"t": params})
     h = np.array([[w, 1 - w] for w in (0.1, 0.3, 0.5, 0.7, 0.9)])
     rows = [(n, d, one) for n in (2e8, 5e8, 1e9) for d in (4e9, 1e10, 2e10) for one in h]
@@ -57,7 +70,9 @@ def test_a_negative_floor_is_found_where_it_is_allowed(tmp_path):
     free.save(tmp_path / "fit.json")
     loaded = mj.load_fit(tmp_path / "fit.json")
     assert loaded.law == "additive@free-E"
-    np.testing.assert_array_equal(loaded.predict(1e9, 1e10, [0.5, 0.5])["t"], free.predict(1e9, 1e10, [0.5, 0.5])["t"])
+    np.testing.assert_array_equal(
+        loaded.predict(1e9, 1e10, [0.5, 0.5])["t"], free.predict(1e9, 1e10, [0.5, 0.5])["t"]
+    )
 
 
 def test_exponents_stay_positive_where_that_is_asked():

@@ -1,4 +1,5 @@
-"""One battery for all laws: a law added to the registry inherits these tests once `tests/reference.py` has its twin."""
+"""One battery for all laws: a law added to the registry inherits these tests once
+`tests/reference.py` has its twin."""
 
 from __future__ import annotations
 
@@ -25,14 +26,20 @@ DRAWS = 16
 # Value of a law: some ten operations in float64, each good to 1e-16, with exponents up to
 # alpha(h) |log N| = 100: 1e-14, a hundred times below what is asked.
 VALUE = {"rtol": 1e-12}
-# Gradient: both sides are exact up to rounding (the twin's is by complex steps). Entries are sums of terms that may
-# cancel, so the error is relative to the largest term: `atol` is a multiple of the largest entry.
+# Gradient: both sides are exact up to rounding (the twin's is by complex steps). Entries are sums
+# of terms that may cancel, so the error is relative to the largest term: `atol` is a multiple of
+# the largest entry.
 GRADIENT = 1e-11
 
 
 def cases(keep=lambda law: True):
     """(law, k) for every law, own-domain laws with one weight."""
-    return [pytest.param(law, k, id=f"{law.name}-{k}") for law in LAWS if keep(law) for k in ((1,) if law.own_domain else KS)]
+    return [
+        pytest.param(law, k, id=f"{law.name}-{k}")
+        for law in LAWS
+        if keep(law)
+        for k in ((1,) if law.own_domain else KS)
+    ]
 
 
 def each_law():
@@ -54,7 +61,8 @@ class Rows(NamedTuple):
 
 
 def draw(law: Law, k: int, seed: int = 0) -> Rows:
-    """Parameters from the start ranges; mixtures uniform on the simplex; N and D around the law's units, where the start ranges apply."""
+    """Parameters from the start ranges; mixtures uniform on the simplex; N and D around the law's
+    units, where the start ranges apply."""
     rng = np.random.default_rng(seed)
     low, high = start_ranges(law, k)
     h = rng.uniform(0.05, 1.0, (DRAWS, 1)) if law.own_domain else rng.dirichlet(np.ones(k), DRAWS)
@@ -62,19 +70,25 @@ def draw(law: Law, k: int, seed: int = 0) -> Rows:
     return Rows(rng.uniform(low, high, (DRAWS, len(low))), h, N, D)
 
 
-def with_signs(law: Law, k: int, z: np.ndarray, seed: int, signs: tuple[float, ...], smallest: float) -> np.ndarray:
-    """z with every per-domain exponent made at least `smallest` and multiplied by one of the signs."""
+def with_signs(
+    law: Law, k: int, z: np.ndarray, seed: int, signs: tuple[float, ...], smallest: float
+) -> np.ndarray:
+    """z with every per-domain exponent made at least `smallest` and multiplied by one of the
+    signs."""
     rng = np.random.default_rng(seed)
     out = z.copy()
     for p, at in zip(law.parameters, offsets(law, k), strict=True):
         if p.domain == "real" and p.shape:
             block = out[:, at : at + k]
-            out[:, at : at + k] = rng.choice(signs, block.shape) * np.maximum(np.abs(block), smallest)
+            out[:, at : at + k] = rng.choice(signs, block.shape) * np.maximum(
+                np.abs(block), smallest
+            )
     return out
 
 
 def with_zeros(h: np.ndarray, seed: int) -> np.ndarray:
-    """Mixtures on the boundary: half of the entries zero, never all of them, the rest summing to 1."""
+    """Mixtures on the boundary: half of the entries zero, never all of them, the rest summing to
+    1."""
     rng = np.random.default_rng(seed)
     k = h.shape[1]
     kept = rng.permuted(np.tile(np.arange(k) < (k + 1) // 2, (len(h), 1)), axis=1)
@@ -112,7 +126,12 @@ def params_of(law: Law, z: np.ndarray, k: int) -> dict:
 
 def twin(law: Law, k: int, rows: Rows) -> np.ndarray:
     assert law.name in reference.LAWS, f"write the twin of {law.name} in tests/reference.py"
-    return np.array([reference.loss(law.name, params_of(law, z, k), h, N, D) for z, h, N, D in zip(*rows, strict=True)])
+    return np.array(
+        [
+            reference.loss(law.name, params_of(law, z, k), h, N, D)
+            for z, h, N, D in zip(*rows, strict=True)
+        ]
+    )
 
 
 # ---------------------------------------------------------------- parameters
@@ -153,8 +172,11 @@ def test_flat_undoes_named(law, k, data):
     z = np.array(data.draw(st.lists(st.floats(-30, 30), min_size=q, max_size=q)))
     params = named(law, z, k)
     assert list(params) == [p.name for p in law.parameters]
-    assert all((np.asarray(params[p.name]) > 0).all() for p in law.parameters if p.domain == "positive")
-    # exp is good to 1 ulp, relative, and its logarithm turns that into an absolute 1e-16; log adds 1 ulp of up to 30.
+    assert all(
+        (np.asarray(params[p.name]) > 0).all() for p in law.parameters if p.domain == "positive"
+    )
+    # exp is good to 1 ulp, relative, and its logarithm turns that into an absolute 1e-16; log adds
+    # 1 ulp of up to 30.
     np.testing.assert_allclose(flat(law, params), z, rtol=0, atol=2e-14)
 
 
@@ -194,19 +216,32 @@ def test_gradient_is_the_twins(law, k):
     rows = draw(law, k, seed=3)
     _, in_z, in_h = evaluate(law, k, rows)
     for j, (z, h, N, D) in enumerate(zip(*rows, strict=True)):
-        of_z = reference.gradient(lambda z: reference.loss(law.name, params_of(law, z, k), h, N, D), z)  # noqa: B023
-        of_h = reference.gradient(lambda h: reference.loss(law.name, params_of(law, z, k), h, N, D), h)  # noqa: B023
+        of_z = reference.gradient(
+            lambda z: reference.loss(law.name, params_of(law, z, k), h, N, D),  # noqa: B023
+            z,
+        )
+        of_h = reference.gradient(
+            lambda h: reference.loss(law.name, params_of(law, z, k), h, N, D),  # noqa: B023
+            h,
+        )
         np.testing.assert_allclose(in_z[j], of_z, rtol=GRADIENT, atol=GRADIENT * np.abs(of_z).max())
         np.testing.assert_allclose(in_h[j], of_h, rtol=GRADIENT, atol=GRADIENT * np.abs(of_h).max())
 
 
-@pytest.mark.parametrize("signs", [(1.0,), (0.0,), (-1.0,), (1.0, 0.0, -1.0)], ids=["positive", "zero", "negative", "mixed"])
+@pytest.mark.parametrize(
+    "signs",
+    [(1.0,), (0.0,), (-1.0,), (1.0, 0.0, -1.0)],
+    ids=["positive", "zero", "negative", "mixed"],
+)
 @pytest.mark.parametrize("where", ["faces", "corners"])
 @pytest.mark.parametrize(("law", "k"), cases(lambda law: not law.own_domain))
 def test_value_and_gradient_on_the_boundary(law, k, where, signs):
     """0^gamma is 0, 1, inf for gamma >, =, < 0, and 1 / inf = 0: the twin follows IEEE rules."""
     rows = draw(law, k, seed=4)
-    rows = rows._replace(z=with_signs(law, k, rows.z, 5, signs, 0.0), h=corners(k) if where == "corners" else with_zeros(rows.h, 6))
+    rows = rows._replace(
+        z=with_signs(law, k, rows.z, 5, signs, 0.0),
+        h=corners(k) if where == "corners" else with_zeros(rows.h, 6),
+    )
     expected = twin(law, k, rows)
     assert np.isfinite(expected).all()
     value, in_z, in_h = evaluate(law, k, rows)
@@ -219,7 +254,8 @@ def test_value_and_gradient_on_the_boundary(law, k, where, signs):
 def test_gradient_in_z_at_zero_is_the_limit(law, k):
     """At h_i = 0 the derivatives in the parameters are what they tend to as h_i falls to 0."""
     rows = draw(law, k, seed=7)
-    # |gamma| >= 0.1: what is left of (1e-200)^0.1 = 1e-20, times log 1e200 = 461, is below the tolerance.
+    # |gamma| >= 0.1: what is left of (1e-200)^0.1 = 1e-20, times log 1e200 = 461, is below the
+    # tolerance.
     rows = rows._replace(z=with_signs(law, k, rows.z, 8, (1.0, -1.0), 0.1), h=with_zeros(rows.h, 9))
     _, at_zero, _ = evaluate(law, k, rows)
     _, nearby, _ = evaluate(law, k, rows._replace(h=np.maximum(rows.h, 1e-200)))
@@ -245,7 +281,12 @@ def test_ge24_is_infinite_without_its_own_domain():
 def test_permuting_the_domains_changes_nothing(law, k):
     rows = draw(law, k, seed=11)
     order = np.roll(np.arange(k), 1)
-    index = np.concatenate([at + (order if p.shape else np.arange(1)) for p, at in zip(law.parameters, offsets(law, k), strict=True)])
+    index = np.concatenate(
+        [
+            at + (order if p.shape else np.arange(1))
+            for p, at in zip(law.parameters, offsets(law, k), strict=True)
+        ]
+    )
     value, in_z, in_h = evaluate(law, k, rows)
     moved = evaluate(law, k, rows._replace(z=rows.z[:, index], h=rows.h[:, order]))
     for here, there in zip(moved, (value, in_z[:, index], in_h[:, order]), strict=True):
@@ -258,7 +299,8 @@ def test_permuting_the_domains_changes_nothing(law, k):
 
 @pytest.mark.parametrize(("law", "k"), cases(lambda law: law.rescale is not None))
 def test_rescale_is_the_same_law_in_other_units(law, k):
-    """loss0 * law(params; N / n0, D / d0) = law(rescale(params); N, D); laws with units of their own rescale the loss alone."""
+    """loss0 * law(params; N / n0, D / d0) = law(rescale(params); N, D); laws with units of their
+    own rescale the loss alone."""
     rows = draw(law, k, seed=12)
     units = Units(1.0, 1.0, 2.7) if law.units != (1.0, 1.0) else Units(3e8, 2e10, 2.7)
     for p, at in zip(law.parameters, offsets(law, k), strict=True):
@@ -267,7 +309,10 @@ def test_rescale_is_the_same_law_in_other_units(law, k):
             rows.z[:, at] = np.copysign(np.maximum(np.abs(rows.z[:, at]), 0.1), rows.z[:, at])
     value, _, _ = evaluate(law, k, rows)
     counts = rows._replace(N=rows.N * units.N, D=rows.D * units.D)
-    there = [row_loss(law, law.rescale(params_of(law, z, k), units), h, N, D) for z, h, N, D in zip(*counts, strict=True)]
+    there = [
+        row_loss(law, law.rescale(params_of(law, z, k), units), h, N, D)
+        for z, h, N, D in zip(*counts, strict=True)
+    ]
     np.testing.assert_allclose(there, units.loss * value, **VALUE)
 
 
@@ -303,7 +348,11 @@ def test_joint_with_equal_coefficients_is_additive(k):
         q = {name: p[name] for name in ("E", "C", "gamma", "alpha", "beta")}
         q |= {"C_A": np.full(k, p["A"]), "gamma_A": 1.0, "C_B": np.full(k, p["B"]), "gamma_B": 1.0}
         # The weights sum to 1 up to rounding.
-        np.testing.assert_allclose(row_loss(find_law("joint"), q, h, N, D), row_loss(find_law("additive"), p, h, N, D), rtol=1e-13)
+        np.testing.assert_allclose(
+            row_loss(find_law("joint"), q, h, N, D),
+            row_loss(find_law("additive"), p, h, N, D),
+            rtol=1e-13,
+        )
 
 
 @pytest.mark.parametrize("k", KS)
@@ -316,9 +365,16 @@ def test_full_with_equal_exponents_is_joint(k):
         for name in ("gamma_A", "gamma_B"):
             p[name] = np.copysign(max(abs(p[name]), 0.1), p[name])
         q = {name: p[name] for name in ("E", "C", "gamma", "C_A", "gamma_A", "C_B", "gamma_B")}
-        q |= {"C_alpha": np.full(k, p["alpha"]), "gamma_alpha": 1.0, "C_beta": np.full(k, p["beta"]), "gamma_beta": 1.0}
+        q |= {
+            "C_alpha": np.full(k, p["alpha"]),
+            "gamma_alpha": 1.0,
+            "C_beta": np.full(k, p["beta"]),
+            "gamma_beta": 1.0,
+        }
         N, D = N * units.N, D * units.D
-        np.testing.assert_allclose(row_loss(full, q, h, N, D), row_loss(joint, joint.rescale(p, units), h, N, D), **VALUE)
+        np.testing.assert_allclose(
+            row_loss(full, q, h, N, D), row_loss(joint, joint.rescale(p, units), h, N, D), **VALUE
+        )
 
 
 @pytest.mark.parametrize("k", KS)
@@ -336,18 +392,30 @@ SEARCHED_KS = (3, 7)
 
 
 def searched_cases():
-    return [pytest.param(law, k, id=f"{law.name}-{k}") for law in LAWS if law.coordinates is not None for k in SEARCHED_KS]
+    return [
+        pytest.param(law, k, id=f"{law.name}-{k}")
+        for law in LAWS
+        if law.coordinates is not None
+        for k in SEARCHED_KS
+    ]
 
 
 @cache
 def as_searched(law: Law) -> Law:
     """The law as the engine sees it: a law of the search's parameters."""
-    return Law(f"{law.name} as searched", law.coordinates.parameters, law.coordinates.coefficients, units=law.units)
+    return Law(
+        f"{law.name} as searched",
+        law.coordinates.parameters,
+        law.coordinates.coefficients,
+        units=law.units,
+    )
 
 
 def twin_of_search(law: Law, k: int, z, h, N, D):
     """The law's own twin at the parameters that the search would report."""
-    return reference.loss(law.name, law.coordinates.to_law(params_of(as_searched(law), z, k)), h, N, D)
+    return reference.loss(
+        law.name, law.coordinates.to_law(params_of(as_searched(law), z, k)), h, N, D
+    )
 
 
 @pytest.mark.parametrize(("law", "k"), searched_cases())
@@ -355,7 +423,9 @@ def test_coordinates_have_the_laws_parameters(law, k):
     params = params_of(as_searched(law), draw(as_searched(law), k).z[0], k)
     reported = law.coordinates.to_law(params)
     assert as_searched(law).count(k) == law.count(k)
-    assert {name: np.shape(value) for name, value in reported.items()} == {p.name: (k,) * len(p.shape) for p in law.parameters}
+    assert {name: np.shape(value) for name, value in reported.items()} == {
+        p.name: (k,) * len(p.shape) for p in law.parameters
+    }
     assert np.isfinite(flat(law, reported)).all()  # positive where the law says so
 
 
@@ -364,7 +434,10 @@ def test_coordinates_have_the_laws_parameters(law, k):
 def test_coordinates_are_the_same_law(law, k, where):
     rows = draw(as_searched(law), k, seed=20)
     if where != "inside":
-        rows = rows._replace(z=with_signs(as_searched(law), k, rows.z, 21, (1.0, -1.0), 0.0), h=corners(k) if where == "corners" else with_zeros(rows.h, 22))
+        rows = rows._replace(
+            z=with_signs(as_searched(law), k, rows.z, 21, (1.0, -1.0), 0.0),
+            h=corners(k) if where == "corners" else with_zeros(rows.h, 22),
+        )
     value, in_z, in_h = evaluate(as_searched(law), k, rows)
     expected = [twin_of_search(law, k, *row) for row in zip(*rows, strict=True)]
     # gamma = 1/s multiplies the rounding of a logarithm; s is above 1e-3 in these draws.
@@ -378,19 +451,26 @@ def test_gradient_in_the_coordinates(law, k):
     rows = draw(as_searched(law), k, seed=23)
     for p, at in zip(as_searched(law).parameters, offsets(as_searched(law), k), strict=True):
         if p.domain == "real" and not p.shape:
-            rows.z[:, at] = np.copysign(np.maximum(np.abs(rows.z[:, at]), 0.1), rows.z[:, at])  # 1/s again
+            rows.z[:, at] = np.copysign(
+                np.maximum(np.abs(rows.z[:, at]), 0.1), rows.z[:, at]
+            )  # 1/s again
     _, in_z, _ = evaluate(as_searched(law), k, rows)
     for j, (z, h, N, D) in enumerate(zip(*rows, strict=True)):
-        slopes = reference.central_differences(lambda z: twin_of_search(law, k, z, h, N, D), z, 1e-3)  # noqa: B023
-        # Rounding of the value over the step, and step^4 times the fifth derivative: 1e-12 of the value each, or 1e-9 for
-        # the full law, where a fifth derivative is up to (alpha log N)^5.
+        slopes = reference.central_differences(
+            lambda z: twin_of_search(law, k, z, h, N, D),  # noqa: B023
+            z,
+            1e-3,
+        )
+        # Rounding of the value over the step, and step^4 times the fifth derivative: 1e-12 of the
+        # value each, or 1e-9 for the full law, where a fifth derivative is up to (alpha log N)^5.
         np.testing.assert_allclose(in_z[j], slopes, rtol=0, atol=1e-7 * np.abs(slopes).max())
 
 
 @pytest.mark.parametrize("s", [0.0, -0.0, 1e-9, -1e-6, 1e-6, -1e-3, 1e-3])
 @pytest.mark.parametrize(("law", "k"), searched_cases())
 def test_coordinates_near_the_exponential_bracket(law, k, s):
-    """At s = 0 the bracket is exp(sum_i h_i log X_i), which the paper's form reaches as gamma grows: it is reported with a large one."""
+    """At s = 0 the bracket is exp(sum_i h_i log X_i), which the paper's form reaches as gamma
+    grows: it is reported with a large one."""
     searched = as_searched(law)
     rows = draw(searched, k, seed=24)
     for p, at in zip(searched.parameters, offsets(searched, k), strict=True):
@@ -399,8 +479,8 @@ def test_coordinates_near_the_exponential_bracket(law, k, s):
     value, in_z, _ = evaluate(searched, k, rows)
     assert np.isfinite(in_z).all()
     reported = [twin_of_search(law, k, *row) for row in zip(*rows, strict=True)]
-    # |s| is reported as 1e-5 at least: brackets move by 1e-5 of half the variance of log X, at most 4, and exponents alpha(h)
-    # multiply that by log N, at most 2.
+    # |s| is reported as 1e-5 at least: brackets move by 1e-5 of half the variance of log X, at most
+    # 4, and exponents alpha(h) multiply that by log N, at most 2.
     np.testing.assert_allclose(value, reported, rtol=4e-5)
 
 
@@ -426,7 +506,14 @@ def test_predict_gives_every_target_its_rows(law):
 
 def test_predict_of_an_own_domain_law_needs_a_domain():
     with pytest.raises(ValueError, match="not in tuple"):
-        predict(find_law("ge24"), ("web", "code"), {"news": {}}, np.ones(1), np.ones(1), np.full((1, 2), 0.5))
+        predict(
+            find_law("ge24"),
+            ("web", "code"),
+            {"news": {}},
+            np.ones(1),
+            np.ones(1),
+            np.full((1, 2), 0.5),
+        )
 
 
 # ---------------------------------------------------------------- the registry and users' laws
@@ -447,7 +534,10 @@ def test_registry_is_read_only():
         laws()["mine"] = find_law("joint")
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("aditive", "additive"), ("joints", "joint"), ("Chinchilla", "chinchilla"), ("ye_m5", "ye_m")])
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("aditive", "additive"), ("joints", "joint"), ("Chinchilla", "chinchilla"), ("ye_m5", "ye_m")],
+)
 def test_find_law_offers_the_nearest(typed, meant):
     with pytest.raises(UserError, match=rf"no law '{typed}'; did you mean '{meant}") as error:
         find_law(typed)
@@ -472,15 +562,22 @@ def my_predict(params, h, N, D):
 MY_PARAMETERS = (Parameter("E"), Parameter("slope", ("k",), "real", (-1.0, 1.0)), Parameter("B"))
 
 
-@pytest.mark.parametrize("form", [{"coefficients": my_coefficients}, {"predict": my_predict}], ids=["coefficients", "predict"])
+@pytest.mark.parametrize(
+    "form",
+    [{"coefficients": my_coefficients}, {"predict": my_predict}],
+    ids=["coefficients", "predict"],
+)
 def test_a_users_law(form):
     law = Law("mine", MY_PARAMETERS, **form)
     assert find_law(law) is law
     assert law.count(4) == 6
     z = np.array([np.log(2.0), 0.5, -0.5, 0.25, 1.0, np.log(3.0)])
     h, N, D = np.array([0.1, 0.2, 0.3, 0.4]), 5e8, 4e10
-    # 2 - (0.05 - 0.1 + 0.075 + 0.4) + 3 / sqrt(4): N and D are over the law's units, 1e9 and 1e10 unless said otherwise.
-    value, (in_z, in_h) = jax.value_and_grad(lambda z, h: row_loss(law, named(law, z, 4), h, N, D), argnums=(0, 1))(z, h)
+    # 2 - (0.05 - 0.1 + 0.075 + 0.4) + 3 / sqrt(4): N and D are over the law's units, 1e9 and 1e10
+    # unless said otherwise.
+    value, (in_z, in_h) = jax.value_and_grad(
+        lambda z, h: row_loss(law, named(law, z, 4), h, N, D), argnums=(0, 1)
+    )(z, h)
     np.testing.assert_allclose(value, 3.075, rtol=1e-14)
     np.testing.assert_allclose(in_z, [2.0, -0.1, -0.2, -0.3, -0.4, 1.5], rtol=1e-14)
     np.testing.assert_allclose(in_h, [-0.5, 0.5, -0.25, -1.0], rtol=1e-14)
@@ -503,12 +600,24 @@ make = partial(Law, "mine")
     ("build", "message"),
     [
         (lambda: make(MY_PARAMETERS), "exactly one of coefficients and predict"),
-        (lambda: make(MY_PARAMETERS, coefficients=my_coefficients, predict=my_predict), "exactly one of coefficients and predict"),
-        (lambda: make((Parameter("E"), Parameter("E")), predict=my_predict), "parameter names repeat"),
+        (
+            lambda: make(MY_PARAMETERS, coefficients=my_coefficients, predict=my_predict),
+            "exactly one of coefficients and predict",
+        ),
+        (
+            lambda: make((Parameter("E"), Parameter("E")), predict=my_predict),
+            "parameter names repeat",
+        ),
         (lambda: make((Parameter("E", start=(0.0, 1.0)),), predict=my_predict), "bad start range"),
         (lambda: make((Parameter("E", start=(2.0, 1.0)),), predict=my_predict), "bad start range"),
-        (lambda: make((Parameter("x", (), "real", (0.0, np.inf)),), predict=my_predict), "bad start range"),
-        (lambda: make((Parameter("x", (), "real", (np.nan, 1.0)),), predict=my_predict), "bad start range"),
+        (
+            lambda: make((Parameter("x", (), "real", (0.0, np.inf)),), predict=my_predict),
+            "bad start range",
+        ),
+        (
+            lambda: make((Parameter("x", (), "real", (np.nan, 1.0)),), predict=my_predict),
+            "bad start range",
+        ),
     ],
     ids=["neither", "both", "repeated name", "zero start", "reversed", "infinite", "nan"],
 )

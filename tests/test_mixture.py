@@ -11,10 +11,10 @@ import pytest
 import scipy.optimize
 
 import mixjax as mj
+from mixjax.fitting.record import Fit, Search
+from mixjax.fitting.simulate import random_truth
 from mixjax.law import Coefficients, Law, Parameter
-from mixjax.record import Fit, Search
-from mixjax.simplex import mirror
-from mixjax.simulate import random_truth
+from mixjax.mixture import mirror
 
 AT = {"N": 7e9, "D": 150e9}
 
@@ -24,9 +24,25 @@ def additive(seed, k=5, targets=3, gamma=(0.1, 0.9)):
     rng = np.random.default_rng(seed)
     names, domains = tuple(f"t{i}" for i in range(targets)), tuple(f"d{i}" for i in range(k))
     params = {
-        t: {"E": 1.5, "C": rng.uniform(0.3, 6.0, k), "gamma": rng.uniform(*gamma, k), "A": 400.0, "alpha": 0.34, "B": 2000.0, "beta": 0.37} for t in names
+        t: {
+            "E": 1.5,
+            "C": rng.uniform(0.3, 6.0, k),
+            "gamma": rng.uniform(*gamma, k),
+            "A": 400.0,
+            "alpha": 0.34,
+            "B": 2000.0,
+            "beta": 0.37,
+        }
+        for t in names
     }
-    return Fit("additive", domains, names, params, dict.fromkeys(names, 1e-6), dict.fromkeys(names, Search("converged", 1, 1, 0.0, 1, 1, 0)))
+    return Fit(
+        "additive",
+        domains,
+        names,
+        params,
+        dict.fromkeys(names, 1e-6),
+        dict.fromkeys(names, Search("converged", 1, 1, 0.0, 1, 1, 0)),
+    )
 
 
 def against_scipy(fit, best, caps=None, floors=None):
@@ -36,7 +52,14 @@ def against_scipy(fit, best, caps=None, floors=None):
     function = lambda h: sum(fit.predict(best.N, best.D, h / h.sum()).values())  # noqa: E731
     constraint = {"type": "eq", "fun": lambda h: h.sum() - 1}
     h0 = np.clip(np.full(k, 1 / k), *np.array(bounds).T)
-    return scipy.optimize.minimize(function, h0 / h0.sum(), bounds=bounds, constraints=constraint, method="SLSQP", options={"ftol": 1e-12, "maxiter": 300}).fun
+    return scipy.optimize.minimize(
+        function,
+        h0 / h0.sum(),
+        bounds=bounds,
+        constraints=constraint,
+        method="SLSQP",
+        options={"ftol": 1e-12, "maxiter": 300},
+    ).fun
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -66,7 +89,10 @@ def test_other_laws_reach_small_gaps(law):
     fit = random_truth(law, 4, ("d0", "d1", "d2", "d3"), seed=1)
     best = mj.optimal_mixture(fit, **AT)
     assert 0 <= best.gap < 1e-7 * abs(best.objective)
-    near = [mj.optimal_mixture(fit, **AT).objective, sum(fit.predict(AT["N"], AT["D"], [0.25] * 4).values())]
+    near = [
+        mj.optimal_mixture(fit, **AT).objective,
+        sum(fit.predict(AT["N"], AT["D"], [0.25] * 4).values()),
+    ]
     assert best.objective <= min(near) + 1e-9
 
 
@@ -74,7 +100,10 @@ def random_box(rng, domains):
     """Caps and floors that some mixture meets."""
     k = len(domains)
     caps = np.minimum(1.0, rng.uniform(1.2 / k, 4 / k, k))
-    return {"caps": dict(zip(domains, caps.tolist(), strict=True)), "floors": {d: 0.1 / k for d in domains if rng.random() < 0.5}}
+    return {
+        "caps": dict(zip(domains, caps.tolist(), strict=True)),
+        "floors": {d: 0.1 / k for d in domains if rng.random() < 0.5},
+    }
 
 
 @pytest.mark.parametrize(("k", "targets"), [(3, 1), (7, 4)])
@@ -85,7 +114,10 @@ def test_fifty_convex_problems_with_and_without_a_box(k, targets):
         best = mj.optimal_mixture(fit, **AT, **box)
         assert best.convex
         assert 0 <= best.gap < 1e-10
-        assert all(box.get("floors", {}).get(d, 0.0) <= w <= box.get("caps", {}).get(d, 1.0) for d, w in best.weights.items())
+        assert all(
+            box.get("floors", {}).get(d, 0.0) <= w <= box.get("caps", {}).get(d, 1.0)
+            for d, w in best.weights.items()
+        )
         if not box:  # the gap is a certificate: no mixture is lower by more
             others = np.random.default_rng(seed).dirichlet(np.full(k, 0.5), 100)
             assert np.all(sum(fit.predict(**AT, h=others).values()) >= best.objective - best.gap)
@@ -127,20 +159,34 @@ def test_laws_that_read_neither_n_nor_d():
     fit = random_truth("ye_m4", 4, ("a",), seed=0)
     best = mj.optimal_mixture(fit)
     assert (best.N, best.D) == (None, None)
-    assert best.weights[f"d{np.argmin(fit.params['a']['gamma'])}"] == 1.0  # a monotone function of <gamma, h>
+    assert (
+        best.weights[f"d{np.argmin(fit.params['a']['gamma'])}"] == 1.0
+    )  # a monotone function of <gamma, h>
     assert best.gap == 0
 
 
 def own_fit(law):
     params = {"t": {"C": np.array([1.0, 2.0, 4.0])}}
-    return Fit(law.name, ("a", "b", "c"), ("t",), params, {"t": 0.0}, {"t": Search("converged", 1, 1, 0.0, 1, 1, 0)}, own_law=law)
+    return Fit(
+        law.name,
+        ("a", "b", "c"),
+        ("t",),
+        params,
+        {"t": 0.0},
+        {"t": Search("converged", 1, 1, 0.0, 1, 1, 0)},
+        own_law=law,
+    )
 
 
 @pytest.mark.parametrize(
     "law",
     [
         Law("mine", (Parameter("C", ("k",)),), lambda p, h: Coefficients(jnp.sum(p["C"] / h))),
-        Law("mine", (Parameter("C", ("k",)),), predict=lambda p, h, N, D: jnp.sum(p["C"] / h) + 1 / N + 1 / D),
+        Law(
+            "mine",
+            (Parameter("C", ("k",)),),
+            predict=lambda p, h, N, D: jnp.sum(p["C"] / h) + 1 / N + 1 / D,
+        ),
     ],
     ids=["coefficients", "predict"],
 )
@@ -159,7 +205,8 @@ def test_a_cap_of_zero_leaves_a_domain_out():
 
 
 def test_exponents_of_both_signs_are_told():
-    """Two targets want none of d3, one some of it, all with infinite slopes at 0: the others still end at their optimum."""
+    """Two targets want none of d3, one some of it, all with infinite slopes at 0: the others still
+    end at their optimum."""
     fit = additive(4, k=4)
     for t, sign in zip(fit.targets, (-1, -1, 1), strict=True):
         fit.params[t]["gamma"][3] *= sign
@@ -173,12 +220,17 @@ def test_exponents_of_both_signs_are_told():
 def test_additive_optimum_does_not_move_with_scale():
     fit = additive(3)
     small, large = mj.optimal_mixture(fit, N=1e8, D=1e9), mj.optimal_mixture(fit, N=1e12, D=1e13)
-    np.testing.assert_allclose(list(small.weights.values()), list(large.weights.values()), atol=1e-6)
+    np.testing.assert_allclose(
+        list(small.weights.values()), list(large.weights.values()), atol=1e-6
+    )
 
 
 def test_weights_go_by_name():
     fit = additive(4)
-    one, other = mj.optimal_mixture(fit, **AT, weights={"t0": 1, "t2": 3}), mj.optimal_mixture(fit, **AT, weights={"t2": 3, "t0": 1, "t1": 0})
+    one, other = (
+        mj.optimal_mixture(fit, **AT, weights={"t0": 1, "t2": 3}),
+        mj.optimal_mixture(fit, **AT, weights={"t2": 3, "t0": 1, "t1": 0}),
+    )
     assert one.weights == other.weights
     np.testing.assert_allclose(one.objective, one.losses["t0"] + 3 * one.losses["t2"], rtol=1e-12)
 
@@ -232,14 +284,18 @@ def test_problems_without_an_answer(options, said):
 
 def test_the_nearest_name_is_offered():
     with pytest.raises(mj.UserError, match="did you mean 'stackexchange'"):
-        mj.optimal_mixture(random_truth("joint", 2, ("stackexchange",)), **AT, weights={"stackexchnge": 1})
+        mj.optimal_mixture(
+            random_truth("joint", 2, ("stackexchange",)), **AT, weights={"stackexchnge": 1}
+        )
 
 
 def test_scales_weights_and_boxes_compile_once():
     fit = additive(0)
     mj.optimal_mixture(fit, **AT)
     before = mirror._run._cache_size()
-    mj.optimal_mixture(additive(1), N=1e9, D=2e10, weights={"t1": 2}, caps={"d0": 0.3}, floors={"d1": 0.1})
+    mj.optimal_mixture(
+        additive(1), N=1e9, D=2e10, weights={"t1": 2}, caps={"d0": 0.3}, floors={"d1": 0.1}
+    )
     assert mirror._run._cache_size() == before
 
 
@@ -252,17 +308,35 @@ def test_a_law_without_mixture_is_refused():
 @pytest.mark.parametrize("size", [1e-11, 1e11])
 def test_the_size_of_the_weights_does_not_matter(size):
     fit = additive(3)
-    best, other = (mj.optimal_mixture(fit, **AT, weights=dict.fromkeys(fit.targets, w)) for w in (1.0, size))
+    best, other = (
+        mj.optimal_mixture(fit, **AT, weights=dict.fromkeys(fit.targets, w)) for w in (1.0, size)
+    )
     many = mj.optimal_mixtures(fit, **AT, weights=dict.fromkeys(fit.targets, size))
     assert other.gap <= 1e-11 * other.objective
-    np.testing.assert_allclose([list(other.weights.values()), many.h[0]], [list(best.weights.values())] * 2, rtol=0, atol=1e-6)
-    np.testing.assert_allclose([other.objective, many.objective[0]], best.objective * size, rtol=1e-12)
+    np.testing.assert_allclose(
+        [list(other.weights.values()), many.h[0]],
+        [list(best.weights.values())] * 2,
+        rtol=0,
+        atol=1e-6,
+    )
+    np.testing.assert_allclose(
+        [other.objective, many.objective[0]], best.objective * size, rtol=1e-12
+    )
 
 
 def test_a_pull_goes_with_the_weights():
     fit, prior = additive(3), {"d0": 0.5, "d1": 0.5}
-    pulled = [mj.optimal_mixture(fit, **AT, weights=dict.fromkeys(fit.targets, w), pull=mj.Pull(prior, 0.1 * w)) for w in (1.0, 1e-11)]
-    many = mj.optimal_mixtures(fit, **AT, weights=dict.fromkeys(fit.targets, 1e-11), pull=mj.Pull(prior, 1e-12))
+    pulled = [
+        mj.optimal_mixture(
+            fit, **AT, weights=dict.fromkeys(fit.targets, w), pull=mj.Pull(prior, 0.1 * w)
+        )
+        for w in (1.0, 1e-11)
+    ]
+    many = mj.optimal_mixtures(
+        fit, **AT, weights=dict.fromkeys(fit.targets, 1e-11), pull=mj.Pull(prior, 1e-12)
+    )
     expected = list(pulled[0].weights.values())
-    np.testing.assert_allclose([list(pulled[1].weights.values()), many.h[0]], [expected] * 2, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        [list(pulled[1].weights.values()), many.h[0]], [expected] * 2, rtol=0, atol=1e-6
+    )
     np.testing.assert_allclose([pulled[1].pull, many.pull[0]], pulled[0].pull * 1e-11, rtol=1e-5)

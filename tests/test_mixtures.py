@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import mixjax as mj
-from mixjax.simplex import many
-from mixjax.simulate import random_truth
+from mixjax.fitting.simulate import random_truth
+from mixjax.mixture import solve as many
 from tests.test_mixture import additive
 
 AT = {"N": 7e9, "D": 150e9}
@@ -35,16 +35,28 @@ def many_problems(fit, count, seed=0):
 
 def problem(args, i):
     """The i-th of many problems, as one."""
-    return {name: {key: float(x[i]) for key, x in given.items()} if isinstance(given, dict) else float(given[i]) for name, given in args.items()}
+    return {
+        name: {key: float(x[i]) for key, x in given.items()}
+        if isinstance(given, dict)
+        else float(given[i])
+        for name, given in args.items()
+    }
 
 
 def some_of(args, rows):
-    return {name: {key: x[rows] for key, x in given.items()} if isinstance(given, dict) else given[rows] for name, given in args.items()}
+    return {
+        name: {key: x[rows] for key, x in given.items()} if isinstance(given, dict) else given[rows]
+        for name, given in args.items()
+    }
 
 
 @pytest.mark.parametrize("law", ["additive", "joint", "full", "simple", "ge24"])
 def test_each_is_the_mixture_of_its_problem(law):
-    fit = additive(3, 4, 4) if law == "additive" else random_truth(law, 4, ("d0", "d1", "d2", "d3"), seed=1)
+    fit = (
+        additive(3, 4, 4)
+        if law == "additive"
+        else random_truth(law, 4, ("d0", "d1", "d2", "d3"), seed=1)
+    )
     args = many_problems(fit, 60)
     found = mj.optimal_mixtures(fit, **args)
     assert len(found) == 60
@@ -58,7 +70,10 @@ def test_each_is_the_mixture_of_its_problem(law):
         assert found.gap[i] < 1e-8 * max(1, alone.objective)
         assert found.convex[i] == alone.convex
         assert found.starts[i] == (1 if alone.convex else alone.starts)
-    below, above = found.h - np.array(list(args["floors"].values())).T, np.array(list(args["caps"].values())).T - found.h
+    below, above = (
+        found.h - np.array(list(args["floors"].values())).T,
+        np.array(list(args["caps"].values())).T - found.h,
+    )
     assert below.min() >= -1e-15
     assert above.min() >= -1e-15
 
@@ -82,7 +97,11 @@ def test_numbers_are_broadcast():
     assert budgets.D.tolist() == [150e9] * 3
     assert (budgets.h[:, 0] <= 0.3).all()
     for i, N in enumerate((1e9, 1e10, 1e11)):
-        np.testing.assert_allclose(budgets.objective[i], mj.optimal_mixture(fit, N=N, D=150e9, caps={"d0": 0.3}).objective, rtol=1e-10)
+        np.testing.assert_allclose(
+            budgets.objective[i],
+            mj.optimal_mixture(fit, N=N, D=150e9, caps={"d0": 0.3}).objective,
+            rtol=1e-10,
+        )
     assert budgets.weights(1) == dict(zip(fit.domains, budgets.h[1].tolist(), strict=True))
     assert "3 problems" in str(budgets)
     assert len(mj.optimal_mixtures(fit, **AT)) == 1
@@ -94,7 +113,10 @@ def test_parameter_sets_of_fits_and_of_an_ensemble():
     assert found.member.tolist() == [0, 1, 2]
     alone = [mj.optimal_mixture(f, **AT).objective for f in fits]
     np.testing.assert_allclose(found.objective, alone, rtol=1e-10)
-    params = {t: {name: np.stack([f.params[t][name] for f in fits]) for name in fits[0].params[t]} for t in fits[0].targets}
+    params = {
+        t: {name: np.stack([f.params[t][name] for f in fits]) for name in fits[0].params[t]}
+        for t in fits[0].targets
+    }
     ensemble = mj.optimal_mixtures(SimpleNamespace(fit=fits[0], params=params), **AT)
     np.testing.assert_array_equal(ensemble.h, found.h)
     crossed = mj.optimal_mixtures(fits, N=[1e9, 1e9, 7e9, 7e9], D=150e9, member=[2, 0, 2, 0])
@@ -121,7 +143,9 @@ def test_exponents_of_both_signs_are_held():
     assert found.held.tolist() == [[False, False, False, True]] * 2
     assert (found.gap < 1e-8).all()
     with pytest.warns(mj.MixjaxWarning):
-        np.testing.assert_allclose(found.objective[0], mj.optimal_mixture(fit, **AT).objective, rtol=1e-9)
+        np.testing.assert_allclose(
+            found.objective[0], mj.optimal_mixture(fit, **AT).objective, rtol=1e-9
+        )
 
 
 def test_a_domain_capped_at_zero():
@@ -136,7 +160,9 @@ def test_numbers_of_problems_and_their_contents_compile_nothing():
     mj.optimal_mixtures(fit, **AT)
     sizes = [f._cache_size() for f in (many._init, many._block, many._trimmed, many._mapped)]
     mj.optimal_mixtures(random_truth("joint", 4, ("a", "b"), seed=5), **many_problems(fit, 300))
-    assert [f._cache_size() for f in (many._init, many._block, many._trimmed, many._mapped)] == sizes
+    assert [
+        f._cache_size() for f in (many._init, many._block, many._trimmed, many._mapped)
+    ] == sizes
 
 
 @pytest.mark.parametrize(
@@ -152,7 +178,10 @@ def test_numbers_of_problems_and_their_contents_compile_nothing():
         ({"weights": {"t": 1.0}}, "no target 't'; did you mean"),
         ({"caps": {"x": 1.0}}, "no domain 'x'"),
         ({"caps": {"d0": [0.1, 0.2], "d1": [0.1, 0.2, 0.3]}}, "caps: lengths differ: 1, 2, 3"),
-        ({"caps": {"d0": [1.0, 0.1]}, "floors": {"d0": 0.2}}, "problem 1, cap of 'd0': 0.1 is below its floor 0.2"),
+        (
+            {"caps": {"d0": [1.0, 0.1]}, "floors": {"d0": 0.2}},
+            "problem 1, cap of 'd0': 0.1 is below its floor 0.2",
+        ),
         ({"floors": {"d0": 0.6, "d1": [0.1, 0.6]}}, "problem 1, floors: they sum to 1.2"),
         ({"member": [0, 1]}, "problem 1, member: there is no set 1"),
         ({"caps": {"d0": "much"}}, "caps, 'd0'"),
@@ -171,4 +200,6 @@ def test_fits_that_do_not_go_together():
     with pytest.raises(mj.UserError, match="there are none"):
         mj.optimal_mixtures([], **AT)
     with pytest.raises(mj.UserError, match="problem 1: the ge24 law predicts no finite loss"):
-        mj.optimal_mixtures(random_truth("ge24", 3, ("d0", "d1", "d2"), seed=2), **AT, caps={"d2": [1.0, 0.0]})
+        mj.optimal_mixtures(
+            random_truth("ge24", 3, ("d0", "d1", "d2"), seed=2), **AT, caps={"d2": [1.0, 0.0]}
+        )

@@ -1,4 +1,5 @@
-"""Which runs to train next: slopes against finite differences, choices against all choices, designs against each other in simulation."""
+"""Which runs to train next: slopes against finite differences, choices against all choices, designs
+against each other in simulation."""
 
 from __future__ import annotations
 
@@ -12,11 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mixjax as mj
-from mixjax.planning.information import LogDet, Trace, added, choose, inverse, outer, values_after
-from mixjax.planning.slopes import Noise, best_slopes, free_domains, information_of_runs, noise_of_runs, tangent
-from mixjax.problem import to_paper
-from mixjax.runs import Runs
-from mixjax.simulate import known_fit, random_truth, simulate_runs
+from mixjax.data.runs import Runs
+from mixjax.fitting.problem import to_paper
+from mixjax.fitting.simulate import known_fit, random_truth, simulate_runs
+from mixjax.plan.information import LogDet, Trace, added, choose, inverse, outer, values_after
+from mixjax.plan.slopes import (
+    Noise,
+    best_slopes,
+    free_domains,
+    information_of_runs,
+    noise_of_runs,
+    tangent,
+)
 
 HELPS = {"t": (1.0, 0.5, 0.2), "u": (0.2, 0.4, 1.0)}
 
@@ -25,29 +33,47 @@ def truth(targets: tuple[str, ...] = ("t", "u"), law: str = "additive") -> mj.Fi
     """A law whose best mixture lies inside the simplex."""
     params = {}
     for t in targets:
-        common = {"E": 1.5, "C": np.array(HELPS[t[0]]) / 0.4, "gamma": np.array([0.4, 0.5, 0.6]), "alpha": 0.34, "beta": 0.36}
+        common = {
+            "E": 1.5,
+            "C": np.array(HELPS[t[0]]) / 0.4,
+            "gamma": np.array([0.4, 0.5, 0.6]),
+            "alpha": 0.34,
+            "beta": 0.36,
+        }
         if law == "additive":
             params[t] = common | {"A": 300.0, "B": 1500.0}
         else:
             helps = np.array(HELPS[t[0]])
-            params[t] = common | {"C_A": 300.0 * (1 - 0.3 * helps), "gamma_A": 1.0, "C_B": 1500.0 * (1 - 0.3 * helps), "gamma_B": 1.0}
+            params[t] = common | {
+                "C_A": 300.0 * (1 - 0.3 * helps),
+                "gamma_A": 1.0,
+                "C_B": 1500.0 * (1 - 0.3 * helps),
+                "gamma_B": 1.0,
+            }
     return known_fit(law, ["a", "b", "c"], params)
 
 
 def experiment(fit: mj.Fit, mixtures: int = 8, seed: int = 0) -> Runs:
     h = np.random.default_rng(seed).dirichlet(np.full(3, 2.0), mixtures)
-    m, N, D = (x.ravel() for x in np.meshgrid(np.arange(mixtures), [2e8, 5e8], [5e9, 1e10], indexing="ij"))
+    m, N, D = (
+        x.ravel() for x in np.meshgrid(np.arange(mixtures), [2e8, 5e8], [5e9, 1e10], indexing="ij")
+    )
     return mj.read_runs(simulate_runs(fit, h[m], N, D, noise=0.003, seed=seed + 1))
 
 
 def points(h: np.ndarray, **counts: float) -> Runs:
-    return mj.read_runs(pd.DataFrame(counts | {f"h_{d}": h[:, i] for i, d in enumerate("abc")}), require_losses=False)
+    return mj.read_runs(
+        pd.DataFrame(counts | {f"h_{d}": h[:, i] for i, d in enumerate("abc")}),
+        require_losses=False,
+    )
 
 
 # --- Slopes --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("law", ["additive", "joint", "full", "simple", "additive_fixed_nd", "ye_m1", "ge24"])
+@pytest.mark.parametrize(
+    "law", ["additive", "joint", "full", "simple", "additive_fixed_nd", "ye_m1", "ge24"]
+)
 def test_slopes_of_losses_against_finite_differences(law):
     fit = random_truth(law, 3, ["d0", "d1"], seed=3)
     h = np.random.default_rng(1).dirichlet(np.full(3, 2.0), 12)
@@ -63,7 +89,13 @@ def test_slopes_of_losses_against_finite_differences(law):
             moved = replace(fit, params={**fit.params, t: to_paper(about.problem, g, z)})
             return np.log(moved.predict(N[:4], D[:4], h[:4])[t])
 
-        numeric = np.stack([(log_losses(about.z[g] + step * e) - log_losses(about.z[g] - step * e)) / (2 * step) for e in np.eye(len(about.z[g]))], axis=1)
+        numeric = np.stack(
+            [
+                (log_losses(about.z[g] + step * e) - log_losses(about.z[g] - step * e)) / (2 * step)
+                for e in np.eye(len(about.z[g]))
+            ],
+            axis=1,
+        )
         np.testing.assert_allclose(slopes[g], numeric, rtol=1e-5, atol=1e-7)
 
 
@@ -83,14 +115,28 @@ def test_slopes_of_the_best_mixture_against_optima_of_moved_parameters(law, caps
         for direction in rng.standard_normal((3, about.z.shape[1])):
 
             def best(sign, g=g, t=t, direction=direction):
-                moved = replace(fit, params={**fit.params, t: to_paper(about.problem, g, about.z[g] + sign * step * direction)})
+                moved = replace(
+                    fit,
+                    params={
+                        **fit.params,
+                        t: to_paper(about.problem, g, about.z[g] + sign * step * direction),
+                    },
+                )
                 return goal.but(fit=moved), goal.array(goal.but(fit=moved).best().weights)
 
             (_, low), (there, high) = best(-1), best(1)
-            np.testing.assert_allclose(found.shares[g] @ direction, (high - low) / (2 * step), atol=2e-5)
-            # What the old best mixture loses under the moved parameters is the squared length of the other slope.
+            np.testing.assert_allclose(
+                found.shares[g] @ direction, (high - low) / (2 * step), atol=2e-5
+            )
+            # What the old best mixture loses under the moved parameters is the squared length of
+            # the other slope.
             lost = float(there.value(h) - there.value(high))
-            np.testing.assert_allclose(0.5 * np.sum((found.regret[g] @ direction) ** 2) * step**2, lost, rtol=0.02, atol=1e-13)
+            np.testing.assert_allclose(
+                0.5 * np.sum((found.regret[g] @ direction) ** 2) * step**2,
+                lost,
+                rtol=0.02,
+                atol=1e-13,
+            )
 
 
 # --- Information ---------------------------------------------------------------------------------
@@ -98,7 +144,11 @@ def test_slopes_of_the_best_mixture_against_optima_of_moved_parameters(law, caps
 
 def test_information_of_correlated_rows_against_the_inverse_of_their_covariance():
     rng = np.random.default_rng(0)
-    rows, of, seen = rng.standard_normal((9, 4)), np.array([0, 0, 0, 1, 1, 2, 3, 3, 3]), np.arange(9) != 4
+    rows, of, seen = (
+        rng.standard_normal((9, 4)),
+        np.array([0, 0, 0, 1, 1, 2, 3, 3, 3]),
+        np.arange(9) != 4,
+    )
     noise = Noise(0.02, 0.6)
     alike = np.where(of[:, None] == of, noise.alike, 0.0)
     np.fill_diagonal(alike, 1.0)
@@ -134,7 +184,10 @@ def test_rank_one_updates_are_those_of_the_inverse(seed, targets, q):
 
 
 def brute_force(aim, information, rows, n):
-    values = {c: aim.value(inverse(information + outer(rows[:, list(c)]))) for c in combinations(range(rows.shape[1]), n)}
+    values = {
+        c: aim.value(inverse(information + outer(rows[:, list(c)])))
+        for c in combinations(range(rows.shape[1]), n)
+    }
     return min(values.values())
 
 
@@ -154,9 +207,14 @@ def test_choice_against_all_choices(seed, n):
 @settings(max_examples=30)
 def test_log_determinants_are_within_the_bound_of_the_best(seed, n):
     rng = np.random.default_rng(seed)
-    rows, information = rng.standard_normal((1, 9, 5)) * rng.uniform(0.1, 10, (1, 9, 1)), np.eye(5)[None]
+    rows, information = (
+        rng.standard_normal((1, 9, 5)) * rng.uniform(0.1, 10, (1, 9, 1)),
+        np.eye(5)[None],
+    )
     start = LogDet().value(inverse(information))
-    gained = start - LogDet().value(inverse(information + outer(rows[:, choose(LogDet(), information, rows, n)])))
+    gained = start - LogDet().value(
+        inverse(information + outer(rows[:, choose(LogDet(), information, rows, n)]))
+    )
     assert gained >= (1 - 1 / np.e) * (start - brute_force(LogDet(), information, rows, n)) - 1e-9
 
 
@@ -174,7 +232,9 @@ def test_values_after_each_run_fall():
     aims = (LogDet(), Trace(rng.standard_normal((2, 2, 3))))
     values = values_after(aims, information, rows)
     assert (np.diff(values, axis=0) <= 0).all()
-    np.testing.assert_allclose(values[-1], [aim.value(inverse(information + outer(rows))) for aim in aims], rtol=1e-9)
+    np.testing.assert_allclose(
+        values[-1], [aim.value(inverse(information + outer(rows))) for aim in aims], rtol=1e-9
+    )
 
 
 # --- The verb ------------------------------------------------------------------------------------
@@ -201,7 +261,9 @@ def test_runs_are_of_the_simplex_and_their_gains_add_up(case, aim):
     assert found.regret > found.runs[-1].regret > 0
     last = {"best mixture": lambda r: r.share_sd**2, "regret": lambda r: r.regret}.get(aim)
     if last:
-        assert np.prod([1 - r.gain for r in found.runs]) == pytest.approx(last(found.runs[-1]) / last(found), rel=1e-9)
+        assert np.prod([1 - r.gain for r in found.runs]) == pytest.approx(
+            last(found.runs[-1]) / last(found), rel=1e-9
+        )
     assert found == mj.next_runs(goal, runs, 4, aim=aim)
     assert found.to_dict()["runs"][0]["N"] == found.runs[0].N
     assert "FLOP in all" in str(found)
@@ -209,7 +271,9 @@ def test_runs_are_of_the_simplex_and_their_gains_add_up(case, aim):
 
 def test_each_aim_is_best_at_its_own(case):
     goal, runs = case
-    found = {aim: mj.next_runs(goal, runs, 5, aim=aim) for aim in ("best mixture", "regret", "d-optimal")}
+    found = {
+        aim: mj.next_runs(goal, runs, 5, aim=aim) for aim in ("best mixture", "regret", "d-optimal")
+    }
     spread = {aim: f.runs[-1].share_sd for aim, f in found.items()}
     regret = {aim: f.runs[-1].regret for aim, f in found.items()}
     nats = {aim: sum(r.information for r in f.runs) for aim, f in found.items()}
@@ -225,7 +289,9 @@ def test_runs_of_a_list_are_put_in_order(case):
     goal, runs = case
     h = np.array([[0.6, 0.3, 0.1], [0.1, 0.1, 0.8], [0.3, 0.4, 0.3]])
     found = mj.next_runs(goal, runs, 3, among=points(h, N=3e8, D=6e9))
-    assert sorted(map(tuple, found.frame()[["h_a", "h_b", "h_c"]].to_numpy().tolist())) == sorted(map(tuple, h.tolist()))
+    assert sorted(map(tuple, found.frame()[["h_a", "h_b", "h_c"]].to_numpy().tolist())) == sorted(
+        map(tuple, h.tolist())
+    )
     assert {(r.N, r.D, r.flops) for r in found.runs} == {(3e8, 6e9, 6 * 3e8 * 6e9)}
     first = mj.next_runs(goal, runs, 1, among=points(h, N=3e8, D=6e9)).runs[0]
     assert first == found.runs[0]
@@ -242,7 +308,11 @@ def test_per_flop_takes_cheaper_runs(case):
 
 def test_a_best_mixture_that_is_hardly_known_is_warned_of(case):
     goal, runs = case
-    noisy = replace(runs, losses=runs.losses * (1 + 0.05 * np.random.default_rng(0).standard_normal(runs.losses.shape)))
+    noisy = replace(
+        runs,
+        losses=runs.losses
+        * (1 + 0.05 * np.random.default_rng(0).standard_normal(runs.losses.shape)),
+    )
     with pytest.warns(mj.MixjaxWarning, match="aim d-optimal"):
         mj.next_runs(goal, noisy, 1)
     mj.next_runs(goal, noisy, 1, aim="d-optimal")
@@ -279,7 +349,10 @@ def test_mistakes_are_told_in_one_line(case):
         ({"runs": no_counts}, "N of the candidates is not known"),
     ]:
         if "among" in options:
-            options |= {"scales": [(2e8, 5e9)], "among": points(np.array([[0.2, 0.3, 0.5], [0.5, 0.3, 0.2]]))}
+            options |= {
+                "scales": [(2e8, 5e9)],
+                "among": points(np.array([[0.2, 0.3, 0.5], [0.5, 0.3, 0.2]])),
+            }
         with pytest.raises(mj.UserError) as caught:
             mj.next_runs(**({"goal": goal, "runs": runs} | options))
         assert message in str(caught.value)
@@ -287,11 +360,25 @@ def test_mistakes_are_told_in_one_line(case):
 
 
 def test_a_best_mixture_of_one_domain_is_told_what_to_do():
-    params = {"E": 1.5, "C": np.array([2.5, 1.0, 0.5]), "gamma": np.ones(3), "A": 300.0, "alpha": 0.34, "B": 1500.0, "beta": 0.36}
+    params = {
+        "E": 1.5,
+        "C": np.array([2.5, 1.0, 0.5]),
+        "gamma": np.ones(3),
+        "A": 300.0,
+        "alpha": 0.34,
+        "B": 1500.0,
+        "beta": 0.36,
+    }
     fit = known_fit("additive", ["a", "b", "c"], {"t": params})
     goal, runs = mj.Goal(fit, 1e9, 2e10), experiment(fit)
     assert goal.best().weights["a"] > 0.999
-    with pytest.raises(mj.UserError, match=r"give domains that it leaves out a floor \(--floor b=0.02\), or aim at the parameters \(--aim d-optimal\)"):
+    with pytest.raises(
+        mj.UserError,
+        match=(
+            r"give domains that it leaves out a floor \(--floor b=0.02\), or aim at the "
+            r"parameters \(--aim d-optimal\)"
+        ),
+    ):
         mj.next_runs(goal, runs)
     with pytest.raises(mj.UserError, match=r"widen caps and floors, or aim"):
         mj.next_runs(goal.but(caps={"b": 0.0, "c": 0.0}), runs)
@@ -304,10 +391,18 @@ def test_a_best_mixture_of_one_domain_is_told_what_to_do():
 
 
 def test_chosen_runs_pin_down_the_best_mixture_better_than_space_filling_and_random_ones():
-    """Three experiments, many noisy tables of each: every table is a target of one fit, the spread of their best mixtures is measured."""
+    """Three experiments, many noisy tables of each: every table is a target of one fit, the spread
+    of their best mixtures is measured."""
     names, noise, draws, more, scale = ["a", "b", "c", "d"], 0.001, 24, 6, (5e8, 1e10)
     columns = [f"h_{d}" for d in names]
-    params = {"E": 1.5, "C": np.array([1.0, 0.6, 0.4, 0.5]) / 0.4, "gamma": np.array([0.35, 0.5, 0.6, 0.45]), "A": 300.0, "alpha": 0.34, "B": 1500.0}
+    params = {
+        "E": 1.5,
+        "C": np.array([1.0, 0.6, 0.4, 0.5]) / 0.4,
+        "gamma": np.array([0.35, 0.5, 0.6, 0.45]),
+        "A": 300.0,
+        "alpha": 0.34,
+        "B": 1500.0,
+    }
     known = known_fit("additive", names, {"t": params | {"beta": 0.36}})
     goal = mj.Goal(known, 1e9, 2e10, floors=dict.fromkeys(names, 0.02))
     best = goal.array(goal.best().weights)
@@ -315,23 +410,37 @@ def test_chosen_runs_pin_down_the_best_mixture_better_than_space_filling_and_ran
     def spread(first: Runs, h: np.ndarray) -> float:
         """Median squared error of the best mixture once runs of h are trained too."""
         shares = np.concatenate([first.h, h])
-        N, D = (np.concatenate([x, np.full(len(h), y)]) for x, y in zip((first.N, first.D), scale, strict=True))
+        N, D = (
+            np.concatenate([x, np.full(len(h), y)])
+            for x, y in zip((first.N, first.D), scale, strict=True)
+        )
         off = 1 + noise * np.random.default_rng(11).standard_normal((draws, len(shares)))
         losses = {f"loss_t{r}": known.predict(N, D, shares)["t"] * off[r] for r in range(draws)}
         table = pd.DataFrame({"N": N, "D": D} | dict(zip(columns, shares.T, strict=True)) | losses)
         fit = mj.fit(mj.read_runs(table), "additive", starts=8, hops=0, delta=0.05)
-        one = [goal.but(fit=replace(fit, targets=(t,), params={t: fit.params[t]})) for t in fit.targets]
+        one = [
+            goal.but(fit=replace(fit, targets=(t,), params={t: fit.params[t]})) for t in fit.targets
+        ]
         return float(np.median([np.sum((goal.array(g.best().weights) - best) ** 2) for g in one]))
 
     found: dict[str, list[float]] = {}
     for seed in range(3):
         h = 0.05 + 0.8 * np.random.default_rng(seed).dirichlet(np.full(4, 3.0), 10)
-        m, N, D = (x.ravel() for x in np.meshgrid(np.arange(10), [2e8, 5e8], [5e9, 1e10], indexing="ij"))
+        m, N, D = (
+            x.ravel() for x in np.meshgrid(np.arange(10), [2e8, 5e8], [5e9, 1e10], indexing="ij")
+        )
         first = mj.read_runs(simulate_runs(known, h[m], N, D, noise=noise, seed=seed))
-        designs = {aim: mj.next_runs(goal, first, more, aim=aim, scales=[scale]).frame()[columns].to_numpy() for aim in ("best mixture", "d-optimal")}
+        designs = {
+            aim: mj.next_runs(goal, first, more, aim=aim, scales=[scale])
+            .frame()[columns]
+            .to_numpy()
+            for aim in ("best mixture", "d-optimal")
+        }
         least = float(first.h.min())
         designs["even"] = mj.design_mixtures(names, more, least, seed=seed).to_numpy()
-        designs["random"] = mj.design_mixtures(names, more, least, seed=seed, concentration=1.0).to_numpy()
+        designs["random"] = mj.design_mixtures(
+            names, more, least, seed=seed, concentration=1.0
+        ).to_numpy()
         for name, design in designs.items():
             found.setdefault(name, []).append(spread(first, design))
     error = {name: float(np.mean(values)) for name, values in found.items()}

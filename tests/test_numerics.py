@@ -34,7 +34,18 @@ def test_derivatives_are_the_formulas_where_h_is_positive(function, h, gamma):
 
 
 @pytest.mark.parametrize(
-    ("gamma", "expected"), [(2.0, 0.0), (1.0, 0.0), (0.3, 0.0), (1e-9, 0.0), (0.0, 1.0), (-0.0, 1.0), (-1e-9, HUGE), (-0.3, HUGE), (-2.0, HUGE)]
+    ("gamma", "expected"),
+    [
+        (2.0, 0.0),
+        (1.0, 0.0),
+        (0.3, 0.0),
+        (1e-9, 0.0),
+        (0.0, 1.0),
+        (-0.0, 1.0),
+        (-1e-9, HUGE),
+        (-0.3, HUGE),
+        (-2.0, HUGE),
+    ],
 )
 def test_power_at_zero(gamma, expected):
     assert power(0.0, gamma) == expected
@@ -43,8 +54,11 @@ def test_power_at_zero(gamma, expected):
 
 @pytest.mark.parametrize("C", [1e-8, 1.0, 1e8])
 def test_a_harmful_domain_without_weight_cancels_the_mixture_term(C):
-    """C 0^gamma is infinite for gamma < 0, so 1 / sum is 0 and does not depend on anything, to any precision that matters."""
-    value, slopes = jax.value_and_grad(lambda c, g: 1 / (c * power(0.0, g) + power(1.0, 0.5)), argnums=(0, 1))(C, -0.5)
+    """C 0^gamma is infinite for gamma < 0, so 1 / sum is 0 and does not depend on anything, to any
+    precision that matters."""
+    value, slopes = jax.value_and_grad(
+        lambda c, g: 1 / (c * power(0.0, g) + power(1.0, 0.5)), argnums=(0, 1)
+    )(C, -0.5)
     assert 0 <= value < 1e-90
     assert np.isfinite(slopes).all()
     assert np.abs(slopes).max() < 1e-80
@@ -54,7 +68,9 @@ def test_a_harmful_domain_without_weight_cancels_the_mixture_term(C):
 def test_steep_exponents_of_small_weights_stay_finite(gamma):
     """(1e-3)^-110 is beyond float64: the mixture term is 0 there and so are its slopes."""
     h = np.array([1e-3, 0.999])
-    value, slopes = jax.value_and_grad(lambda h, g: 1 / jnp.sum(power(h, g)), argnums=(0, 1))(h, np.array([gamma, 0.5]))
+    value, slopes = jax.value_and_grad(lambda h, g: 1 / jnp.sum(power(h, g)), argnums=(0, 1))(
+        h, np.array([gamma, 0.5])
+    )
     with np.errstate(over="ignore"):
         np.testing.assert_allclose(value, 1 / (h[0] ** gamma + h[1] ** 0.5), rtol=1e-13, atol=1e-99)
     for slope in slopes:
@@ -62,7 +78,9 @@ def test_steep_exponents_of_small_weights_stay_finite(gamma):
 
 
 def test_power_is_never_above_huge():
-    np.testing.assert_allclose(power(1e-3, -np.array([33.0, 34.0, 1e9])), [1e99, HUGE, HUGE], rtol=1e-12)
+    np.testing.assert_allclose(
+        power(1e-3, -np.array([33.0, 34.0, 1e9])), [1e99, HUGE, HUGE], rtol=1e-12
+    )
 
 
 def test_power_of_arrays_is_elementwise():
@@ -82,14 +100,19 @@ SMALL = [0.0, 1e-12, 1e-7, 9e-6, 1.1e-5, 1e-4, 1e-2]
 
 
 @pytest.mark.parametrize("s", [*SMALL, *(-s for s in SMALL), 0.5, -0.5, 1.0, -1.0, 3.0, -3.0])
-@pytest.mark.parametrize("h", [[0.2, 0.5, 0.3], [0.0, 0.4, 0.6], [1.0, 0.0, 0.0]], ids=["inside", "face", "corner"])
+@pytest.mark.parametrize(
+    "h", [[0.2, 0.5, 0.3], [0.0, 0.4, 0.6], [1.0, 0.0, 0.0]], ids=["inside", "face", "corner"]
+)
 def test_log_power_mean_is_the_twins(h, s):
     h, log_values = np.array(h), np.array([-3.0, 0.5, 1.0])
     value, slope = jax.value_and_grad(log_power_mean, argnums=2)(h, log_values, s)
     # Rounding 1e-16 of a sum near 1, over s >= 1e-5; below that the series, with an error of s^2.
-    np.testing.assert_allclose(value, reference.log_power_mean(h, log_values, s), rtol=0, atol=1e-10)
+    np.testing.assert_allclose(
+        value, reference.log_power_mean(h, log_values, s), rtol=0, atol=1e-10
+    )
     ahead, behind = (reference.log_power_mean(h, log_values, s + step) for step in (1e-4, -1e-4))
-    # The same rounding over s^2, 1e-6; the series leaves out s/3 of the third cumulant, here 5: 2e-5; the quotient is good to 1e-7.
+    # The same rounding over s^2, 1e-6; the series leaves out s/3 of the third cumulant, here 5:
+    # 2e-5; the quotient is good to 1e-7.
     np.testing.assert_allclose(slope, (ahead - behind) / 2e-4, rtol=0, atol=3e-5)
 
 
@@ -104,6 +127,8 @@ def test_log_power_mean_at_a_corner_is_its_value(corner, s):
 
 
 def test_log_power_mean_of_equal_values_is_the_value():
-    value, slopes = jax.value_and_grad(log_power_mean, argnums=1)(np.array([0.2, 0.8]), np.array([0.7, 0.7]), -1.3)
+    value, slopes = jax.value_and_grad(log_power_mean, argnums=1)(
+        np.array([0.2, 0.8]), np.array([0.7, 0.7]), -1.3
+    )
     np.testing.assert_allclose(value, 0.7, rtol=1e-15)
     np.testing.assert_allclose(slopes, [0.2, 0.8], rtol=1e-14)

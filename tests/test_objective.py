@@ -1,4 +1,5 @@
-"""The objective of every law on both layouts against the plain mean over rows, in value and gradient."""
+"""The objective of every law on both layouts against the plain mean over rows, in value and
+gradient."""
 
 from __future__ import annotations
 
@@ -10,17 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mixjax.design import make_design
+from mixjax.fitting.layout import make_design
+from mixjax.fitting.objective import HuberObjective, Observations, coefficients_of_mixtures
 from mixjax.law import Coefficients, Law, Parameter, find_law, laws
 from mixjax.law.base import flat, named, row_loss, searched, start_ranges
-from mixjax.objective import HuberObjective, Observations, coefficients_of_mixtures
 from tests import reference
 
 LAWS = tuple(laws().values())
 K = 3
 DELTA = 0.05  # some residuals on either side of it
 
-# Two ways through the same formulas: a few dozen operations at 1e-16 each, then a sum of terms of one sign.
+# Two ways through the same formulas: a few dozen operations at 1e-16 each, then a sum of terms of
+# one sign.
 VALUE = {"rtol": 1e-12}
 # Gradients cancel between rows: the error is relative to the largest entry.
 GRADIENT = 1e-12
@@ -40,7 +42,8 @@ ROWS, MISSING = 20, 4  # the same everywhere: operations are then compiled once 
 
 
 def cells_of(kind):
-    """(mixture, scale) of every row: a grid with holes; the same with repeated rows; scattered; one mixture; one row each."""
+    """(mixture, scale) of every row: a grid with holes; the same with repeated rows; scattered; one
+    mixture; one row each."""
     holes = [(m, s) for m in range(5) for s in range(5) if (m + s) % 5]
     return {
         "grid": holes,
@@ -55,10 +58,15 @@ TABLES = ("grid", "repeated", "scattered", "one mixture", "one row each")
 
 
 def make_table(law: Law, kind: str, seed: int = 0) -> Table:
-    """Losses scattered around those of a random parameter set, a fifth of them missing; N and D around the law's units."""
+    """Losses scattered around those of a random parameter set, a fifth of them missing; N and D
+    around the law's units."""
     rng = np.random.default_rng(seed)
     m, s = np.array(cells_of(kind)).T
-    h = (rng.uniform(0.05, 1, (m.max() + 1, 1)) if law.own_domain else rng.dirichlet(np.ones(K), m.max() + 1))[m]
+    h = (
+        rng.uniform(0.05, 1, (m.max() + 1, 1))
+        if law.own_domain
+        else rng.dirichlet(np.ones(K), m.max() + 1)
+    )[m]
     N, D = (unit * np.exp(rng.uniform(-1.5, 1.5, s.max() + 1))[s] for unit in law.units)
     losses = twin_losses(law, h, N, D, draw(law, seed)) * np.exp(0.05 * rng.normal(size=len(m)))
     losses[rng.permutation(ROWS)[:MISSING]] = np.nan
@@ -78,44 +86,71 @@ def draw(law: Law, seed: int) -> np.ndarray:
 def paper_params(law: Law, z: np.ndarray) -> dict:
     """The law's own parameters, for N and D over its units."""
     coordinates = searched(law)
-    return coordinates.to_law({name: np.asarray(x) for name, x in named(coordinates, jnp.asarray(z), size(law)).items()})
+    return coordinates.to_law(
+        {name: np.asarray(x) for name, x in named(coordinates, jnp.asarray(z), size(law)).items()}
+    )
 
 
 def twin_losses(law: Law, h, N, D, z) -> np.ndarray:
     return reference.losses(law.name, paper_params(law, z), h, N, D)
 
 
-def twin(law: Law, table: Table, z: np.ndarray, delta: float = DELTA, residual: str = "loss") -> float:
-    """The weighted mean, row by row: weights are whole numbers, so a row of weight 3 is three rows."""
+def twin(
+    law: Law, table: Table, z: np.ndarray, delta: float = DELTA, residual: str = "loss"
+) -> float:
+    """The weighted mean, row by row: weights are whole numbers, so a row of weight 3 is three
+    rows."""
     often = np.repeat(np.arange(len(table.losses)), table.weights.astype(int))
     h, N, D, losses, _ = (column[often] for column in table)
     return reference.objective(law.name, paper_params(law, z), h, N, D, losses, delta, residual)
 
 
-def observe(law: Law, table: Table, layout: str | None = None, delta: float = DELTA, residual: str = "loss") -> Observations:
-    design = make_design(table.h, np.log(table.N / law.units[0]), np.log(table.D / law.units[1]), layout)
+def observe(
+    law: Law, table: Table, layout: str | None = None, delta: float = DELTA, residual: str = "loss"
+) -> Observations:
+    design = make_design(
+        table.h, np.log(table.N / law.units[0]), np.log(table.D / law.units[1]), layout
+    )
     seen = np.isfinite(table.losses)
     weights = np.where(seen, table.weights, 0.0) / table.weights[seen].sum()
     losses = np.where(seen, table.losses, 1.0)
     filled = design.cells(np.log(losses) if residual == "log" else losses)
-    return Observations(*(jnp.asarray(x) for x in (design.mixtures, design.log_n, design.log_d, filled, design.cells(weights), delta)))
+    return Observations(
+        *(
+            jnp.asarray(x)
+            for x in (
+                design.mixtures,
+                design.log_n,
+                design.log_d,
+                filled,
+                design.cells(weights),
+                delta,
+            )
+        )
+    )
 
 
-def evaluate(law: Law, data: Observations, z: np.ndarray, residual: str = "loss") -> tuple[float, np.ndarray]:
-    """Without jit: small operations of few shapes, compiled once for all laws (a fifth of the time)."""
+def evaluate(
+    law: Law, data: Observations, z: np.ndarray, residual: str = "loss"
+) -> tuple[float, np.ndarray]:
+    """Without jit: small operations of few shapes, compiled once for all laws (a fifth of the
+    time)."""
     value, gradient = HuberObjective(law, size(law), residual)(jnp.asarray(z), data)
     return float(value), np.asarray(gradient)
 
 
 def rowwise(law: Law, table: Table, residual: str = "loss"):
-    """z -> the mean Huber loss as one would write it down in JAX: one `row_loss` per row, differentiated as it stands."""
+    """z -> the mean Huber loss as one would write it down in JAX: one `row_loss` per row,
+    differentiated as it stands."""
     coordinates = searched(law)
     seen = np.isfinite(table.losses)
     h, N, D, losses, weights = (jnp.asarray(column[seen]) for column in table)
     as_searched = Law(law.name, coordinates.parameters, coordinates.coefficients, units=law.units)
 
     def objective(z):
-        predicted = jax.vmap(partial(row_loss, as_searched, named(coordinates, z, size(law))))(h, N, D)
+        predicted = jax.vmap(partial(row_loss, as_searched, named(coordinates, z, size(law))))(
+            h, N, D
+        )
         r = jnp.log(losses) - jnp.log(predicted) if residual == "log" else losses - predicted
         huber = jnp.where(jnp.abs(r) < DELTA, r**2 / 2, DELTA * (jnp.abs(r) - DELTA / 2))
         return jnp.sum(weights * huber) / jnp.sum(weights)
@@ -147,11 +182,15 @@ def test_value_and_gradient_are_the_rowwise_ones(law, residual, kind):
 @pytest.mark.parametrize("residual", ["loss", "log"])
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
 def test_gradient_is_that_of_the_twin(law, residual):
-    """Central differences of plain NumPy in the paper's own parameters: no code shared but `to_law`."""
+    """Central differences of plain NumPy in the paper's own parameters: no code shared but
+    `to_law`."""
     table, z = make_table(law, "grid"), draw(law, seed=7)
     _, gradient = evaluate(law, observe(law, table, residual=residual), z, residual)
-    # Fourth order, step 1e-4: truncation 1e-16 / DELTA^3, rounding 1e-16 / 1e-4; a row at its kink costs 1e-4 / rows.
-    differences = reference.central_differences(lambda z: twin(law, table, z, residual=residual), z, 1e-4)
+    # Fourth order, step 1e-4: truncation 1e-16 / DELTA^3, rounding 1e-16 / 1e-4; a row at its kink
+    # costs 1e-4 / rows.
+    differences = reference.central_differences(
+        lambda z: twin(law, table, z, residual=residual), z, 1e-4
+    )
     assert_same_gradient(gradient, differences, 1e-6)
 
 
@@ -163,7 +202,9 @@ def test_a_large_delta_is_least_squares_and_a_small_one_absolute_error(law):
     for delta, expected in ((1e6, r[seen] ** 2 / 2), (1e-12, 1e-12 * np.abs(r[seen]))):
         value, _ = evaluate(law, observe(law, table, delta=delta), z)
         # |r| - delta / 2: delta is below 1e-9 of the residuals.
-        np.testing.assert_allclose(value, np.average(expected, weights=table.weights[seen]), rtol=1e-9)
+        np.testing.assert_allclose(
+            value, np.average(expected, weights=table.weights[seen]), rtol=1e-9
+        )
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
@@ -188,7 +229,9 @@ def test_chinchilla_without_mixtures():
 def test_a_grid_computes_coefficients_once_per_mixture_and_constants_once():
     law, z = find_law("joint"), draw(find_law("joint"), seed=7)
     mixtures = jnp.asarray(np.random.default_rng(0).dirichlet(np.ones(K), 5))
-    shapes = [c.shape for c in coefficients_of_mixtures(law, paper_params(law, z_of(law, z)), mixtures)]
+    shapes = [
+        c.shape for c in coefficients_of_mixtures(law, paper_params(law, z_of(law, z)), mixtures)
+    ]
     assert shapes == [(5, 1), (5, 1), (1, 1), (5, 1), (1, 1)]
 
 
@@ -211,18 +254,30 @@ def own_coefficients(params, h):
 @pytest.mark.parametrize("kind", TABLES)
 def test_a_law_by_coefficients_or_by_prediction_is_one_law(kind, residual):
     parameters = (Parameter("E"), Parameter("a", ("k",)), Parameter("alpha"))
-    fast, slow = Law("fast", parameters, own_coefficients), Law("slow", parameters, predict=own_predict)
+    fast, slow = (
+        Law("fast", parameters, own_coefficients),
+        Law("slow", parameters, predict=own_predict),
+    )
     table = make_table(find_law("additive"), kind)
     table = table._replace(N=table.N * 1e9, D=table.D * 1e10)
     z = draw(fast, seed=3)
     for layout in layouts(kind):
         data = observe(fast, table, layout, residual=residual)
-        (value, gradient), (expected, slope) = evaluate(fast, data, z, residual), evaluate(slow, data, z, residual)
+        (value, gradient), (expected, slope) = (
+            evaluate(fast, data, z, residual),
+            evaluate(slow, data, z, residual),
+        )
         np.testing.assert_allclose(value, expected, **VALUE)
         assert_same_gradient(gradient, slope)
 
 
-@pytest.mark.parametrize("coefficients", [lambda p, h: Coefficients(1.5, p["A"], 0.5), lambda p, h: Coefficients(h[0], 1.0, p["A"], p["A"], 0.25)])
+@pytest.mark.parametrize(
+    "coefficients",
+    [
+        lambda p, h: Coefficients(1.5, p["A"], 0.5),
+        lambda p, h: Coefficients(h[0], 1.0, p["A"], p["A"], 0.25),
+    ],
+)
 def test_coefficients_may_be_plain_numbers_or_weights(coefficients):
     law = Law("odd", (Parameter("A"),), coefficients)
     table, z = make_table(find_law("additive"), "grid"), np.array([-0.3])
@@ -235,13 +290,19 @@ def test_coefficients_may_be_plain_numbers_or_weights(coefficients):
 
 def test_log_residuals_of_a_law_below_zero_are_finite():
     law = Law("sinking", (Parameter("E", domain="real"),), lambda p, h: Coefficients(p["E"]))
-    value, gradient = evaluate(law, observe(law, make_table(find_law("additive"), "grid"), residual="log"), np.array([-1.0]), "log")
+    value, gradient = evaluate(
+        law,
+        observe(law, make_table(find_law("additive"), "grid"), residual="log"),
+        np.array([-1.0]),
+        "log",
+    )
     assert np.isfinite(value)
     assert np.isfinite(gradient).all()
 
 
 def test_equal_objectives_are_one_program():
-    """Laws are found once, so that a second fit of a law finds the compiled program of the first."""
+    """Laws are found once, so that a second fit of a law finds the compiled program of the
+    first."""
     law = find_law("joint")
     assert HuberObjective(law, 7) == HuberObjective(find_law("joint"), 7)
     assert hash(HuberObjective(law, 7)) == hash(HuberObjective(find_law("joint"), 7))

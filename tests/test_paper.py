@@ -1,4 +1,5 @@
-"""The paper's released runs and two other public tables: what mixjax must reach on them, with default settings."""
+"""The paper's released runs and two other public tables: what mixjax must reach on them, with
+default settings."""
 
 from __future__ import annotations
 
@@ -58,16 +59,38 @@ def test_training_errors_are_below_the_printed_ones(additive, joint, slimpajama)
 
 def test_held_out_scale(joint):
     """The paper's Table 8 has 1.30 percent at 3B."""
-    assert mean_mre(joint, mj.read_runs(reference_data("slimpajama.csv"), where="split == 'eval'")) <= 1.45
+    assert (
+        mean_mre(joint, mj.read_runs(reference_data("slimpajama.csv"), where="split == 'eval'"))
+        <= 1.45
+    )
 
 
 # OpenHermes wants less wikipedia than any run had, and is told so.
-@pytest.mark.filterwarnings("ignore:mixture. share of 'wikipedia' is 0, trained between 0.02 and 0.285:mixjax.errors.MixjaxWarning")
+@pytest.mark.filterwarnings(
+    "ignore:mixture. share of 'wikipedia' is 0, trained between 0.02 and "
+    "0.285:mixjax.errors.MixjaxWarning"
+)
 @pytest.mark.parametrize(
     ("targets", "printed", "tolerance"),
     [
-        (DOMAINS, {"arxiv": 9.6, "book": 9.5, "c4": 25.1, "github": 8.8, "commoncrawl": 12.1, "stackexchange": 17.9, "wikipedia": 17.0}, 2.0),
-        (("openhermes",), {"arxiv": 9.4, "book": 4.8, "github": 6.6, "stackexchange": 13.5, "wikipedia": 1.0}, 2.0),
+        (
+            DOMAINS,
+            {
+                "arxiv": 9.6,
+                "book": 9.5,
+                "c4": 25.1,
+                "github": 8.8,
+                "commoncrawl": 12.1,
+                "stackexchange": 17.9,
+                "wikipedia": 17.0,
+            },
+            2.0,
+        ),
+        (
+            ("openhermes",),
+            {"arxiv": 9.4, "book": 4.8, "github": 6.6, "stackexchange": 13.5, "wikipedia": 1.0},
+            2.0,
+        ),
         (("openhermes",), {"c4+commoncrawl": 64.7}, 4.0),
     ],
 )
@@ -75,7 +98,9 @@ def test_optimal_weights_of_table_16(additive, targets, printed, tolerance):
     best = mj.optimal_mixture(additive, N=6.5e9, D=1.5e11, weights=dict.fromkeys(targets, 1.0))
     assert 0 <= best.gap < 1e-8
     for names, percent in printed.items():
-        assert abs(100 * sum(best.weights[name] for name in names.split("+")) - percent) <= tolerance
+        assert (
+            abs(100 * sum(best.weights[name] for name in names.split("+")) - percent) <= tolerance
+        )
 
 
 def test_chinchilla_replication():
@@ -84,16 +109,25 @@ def test_chinchilla_replication():
     fit = mj.fit(runs, law="chinchilla", residual="log")
     (target,) = fit.targets
     found = fit.params[target]
-    np.testing.assert_allclose([found["E"], found["alpha"], found["beta"]], [1.8172, 0.347, 0.367], atol=0.002)
+    np.testing.assert_allclose(
+        [found["E"], found["alpha"], found["beta"]], [1.8172, 0.347, 0.367], atol=0.002
+    )
     assert fit.objective[target] <= 1.0182741e-3 / 240 * (1 + 5e-6)
     assert fit.search[target].agreeing == fit.search[target].starts
 
 
-@pytest.mark.parametrize(("law", "rank"), [("additive_fixed_nd", 0.985), ("ye_m4", 0.965), ("ye_m1", 0.93)])
+@pytest.mark.parametrize(
+    ("law", "rank"), [("additive_fixed_nd", 0.985), ("ye_m4", 0.965), ("ye_m1", 0.93)]
+)
 def test_regmix_ranks_mixtures_with_zeros(law, rank):
-    train, test = mj.read_runs(reference_data("regmix_1m_train.csv")), mj.read_runs(reference_data("regmix_1m_test.csv"))
+    train, test = (
+        mj.read_runs(reference_data("regmix_1m_train.csv")),
+        mj.read_runs(reference_data("regmix_1m_test.csv")),
+    )
     assert (train.h == 0).mean() > 0.4
-    fit = mj.fit(train, law=law, targets=["arxiv", "github", "pile_cc", "hackernews"], starts=16, hops=0)
+    fit = mj.fit(
+        train, law=law, targets=["arxiv", "github", "pile_cc", "hackernews"], starts=16, hops=0
+    )
     scores = fit.score(test)
     assert np.mean([s.rank for s in scores.values()]) >= rank
     assert all(np.isfinite([s.mre, s.huber, fit.objective[t]]).all() for t, s in scores.items())

@@ -1,4 +1,5 @@
-"""Designed mixtures: constraints hold exactly, and they fill the simplex better than random ones."""
+"""Designed mixtures: constraints hold exactly, and they fill the simplex better than random
+ones."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mixjax.data.design import design_mixtures
 from mixjax.errors import UserError
-from mixjax.plan import design_mixtures
 
 ABC = ["a", "b", "c"]
 
@@ -32,11 +33,21 @@ def covering_radius(points, probes):
 
 
 @settings(max_examples=40)
-@given(k=st.integers(2, 64), n=st.integers(1, 30), share=st.floats(0, 0.99), seed=st.integers(0, 5), tilted=st.booleans())
+@given(
+    k=st.integers(2, 64),
+    n=st.integers(1, 30),
+    share=st.floats(0, 0.99),
+    seed=st.integers(0, 5),
+    tilted=st.booleans(),
+)
 def test_rows_are_mixtures_above_the_minimum(k, n, share, seed, tilted):
     minimum = share / k
     # A prior between uniform and the minimum, so that it is above it whatever was drawn.
-    prior = {d: 1 / k + (1 / k - minimum) * 0.5 * (-1) ** i for i, d in enumerate(names(k))} if tilted else None
+    prior = (
+        {d: 1 / k + (1 / k - minimum) * 0.5 * (-1) ** i for i, d in enumerate(names(k))}
+        if tilted
+        else None
+    )
     table = design_mixtures(names(k), n, minimum, prior, seed)
     h = table.to_numpy()
     assert list(table.columns) == [f"h_d{i}" for i in range(k)]
@@ -47,7 +58,9 @@ def test_rows_are_mixtures_above_the_minimum(k, n, share, seed, tilted):
 
 
 # Few domains and many, few points and many; the paper's own k = 7, n = 60.
-@pytest.mark.parametrize(("k", "n"), [(2, 10), (3, 10), (3, 17), (5, 40), (7, 60), (17, 64), (17, 400), (64, 200)])
+@pytest.mark.parametrize(
+    ("k", "n"), [(2, 10), (3, 10), (3, 17), (5, 40), (7, 60), (17, 64), (17, 400), (64, 200)]
+)
 @pytest.mark.parametrize("minimum", [0.0, 0.01])
 def test_fills_the_simplex_better_than_random_mixtures(k, n, minimum):
     rng = np.random.default_rng(1)
@@ -56,7 +69,9 @@ def test_fills_the_simplex_better_than_random_mixtures(k, n, minimum):
     designed = design_mixtures(names(k), n, minimum).to_numpy()
     random = [minimum + reach * rng.dirichlet(np.ones(k), n) for _ in range(5)]
     assert closest_pair(designed) > 1.3 * max(closest_pair(points) for points in random)
-    assert covering_radius(designed, probes) < min(covering_radius(points, probes) for points in random)
+    assert covering_radius(designed, probes) < min(
+        covering_radius(points, probes) for points in random
+    )
 
 
 @pytest.mark.parametrize(("n", "m"), [(6, 2), (15, 4), (21, 5)])
@@ -68,12 +83,20 @@ def test_a_full_lattice_is_the_papers_grid(n, m):
 
 
 def test_two_domains_are_evenly_spaced():
-    np.testing.assert_allclose(design_mixtures(["a", "b"], 5)["h_a"], [0, 0.25, 0.5, 0.75, 1], atol=1e-15)
+    np.testing.assert_allclose(
+        design_mixtures(["a", "b"], 5)["h_a"], [0, 0.25, 0.5, 0.75, 1], atol=1e-15
+    )
 
 
 def test_one_point_is_the_centroid_or_the_prior():
-    np.testing.assert_allclose(design_mixtures(ABC, 1, 0.1).to_numpy(), np.full((1, 3), 1 / 3), rtol=1e-14)
-    np.testing.assert_allclose(design_mixtures(ABC, 1, 0.1, {"a": 60, "b": 25, "c": 15}).to_numpy(), [[0.6, 0.25, 0.15]], rtol=1e-14)
+    np.testing.assert_allclose(
+        design_mixtures(ABC, 1, 0.1).to_numpy(), np.full((1, 3), 1 / 3), rtol=1e-14
+    )
+    np.testing.assert_allclose(
+        design_mixtures(ABC, 1, 0.1, {"a": 60, "b": 25, "c": 15}).to_numpy(),
+        [[0.6, 0.25, 0.15]],
+        rtol=1e-14,
+    )
 
 
 def test_first_rows_are_a_smaller_design():
@@ -89,12 +112,17 @@ def test_seeded():
 
 
 def test_a_prior_tilts_the_design_and_its_scale_does_not_matter():
-    shares, tokens = ({d: c * x for d, x in zip(names(4), (0.7, 0.15, 0.1, 0.05), strict=True)} for c in (1.0, 3e12))
+    shares, tokens = (
+        {d: c * x for d, x in zip(names(4), (0.7, 0.15, 0.1, 0.05), strict=True)}
+        for c in (1.0, 3e12)
+    )
     h = design_mixtures(names(4), 30, prior=shares)
     np.testing.assert_allclose(h, design_mixtures(names(4), 30, prior=tokens), rtol=1e-12)
     means = h.mean().to_numpy()
     assert (np.diff(means) < 0).all()
-    np.testing.assert_allclose(h, design_mixtures(names(4), 30, prior=dict(reversed(shares.items()))), rtol=1e-12)
+    np.testing.assert_allclose(
+        h, design_mixtures(names(4), 30, prior=dict(reversed(shares.items()))), rtol=1e-12
+    )
 
 
 def test_dirichlet_designs_have_their_moments():
@@ -134,7 +162,10 @@ def test_all_the_minimum_there_is():
         ({"n": np.nan}, "n: nan is not"),
         ({"minimum": -0.1}, "minimum: -0.1 is not a share"),
         ({"minimum": np.nan}, "minimum: nan is not a share"),
-        ({"minimum": 0.4}, "minimum: 3 domains of at least 0.4 each leave nothing to vary; give less than 1/3"),
+        (
+            {"minimum": 0.4},
+            "minimum: 3 domains of at least 0.4 each leave nothing to vary; give less than 1/3",
+        ),
         ({"domains": ["a", "b"], "minimum": 0.5}, "leave nothing to vary"),
         ({"concentration": 0.0}, "concentration: 0.0 is not a positive number"),
         ({"concentration": np.inf}, "concentration: inf is not"),
@@ -142,7 +173,10 @@ def test_all_the_minimum_there_is():
         ({"prior": {"a": 1, "b": 1, "c": 1, "x": 1}}, "prior: domain 'x' is not in both"),
         ({"prior": {"a": 1, "b": 1, "c": 0}}, "prior: a share is not a positive number"),
         ({"prior": {"a": 1, "b": 1, "c": np.nan}}, "prior: a share is not a positive number"),
-        ({"prior": {"a": 90, "b": 5, "c": 5}, "minimum": 0.05}, "prior: share 0.05 of 'b' is not above the minimum 0.05"),
+        (
+            {"prior": {"a": 90, "b": 5, "c": 5}, "minimum": 0.05},
+            "prior: share 0.05 of 'b' is not above the minimum 0.05",
+        ),
     ],
 )
 def test_mistakes_are_told_in_one_line(arguments, message):

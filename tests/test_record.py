@@ -1,4 +1,5 @@
-"""A fit made by hand: it predicts as the twin does, and its file gives it back exactly or says why not."""
+"""A fit made by hand: it predicts as the twin does, and its file gives it back exactly or says why
+not."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ import pytest
 
 import mixjax
 from mixjax.errors import UserError
+from mixjax.fitting.record import FORMAT, SCHEMA, Fit, Search, load_fit, write_text
 from mixjax.law import Coefficients, Law, Parameter
-from mixjax.record import FORMAT, SCHEMA, Fit, Search, load_fit, write_text
 from tests import reference
 
 ROOT = Path(mixjax.__file__).parents[1]
@@ -37,10 +38,21 @@ FIT = Fit(
             "B": 1e3 / 3,
             "beta": 0.28,
         },
-        "github": {"E": 0.9, "C": np.array([0.1, 5.0, 0.7]), "gamma": np.array([0.6, 0.5, 0.4]), "A": 50.0, "alpha": 0.3, "B": 3e5, "beta": 0.5},
+        "github": {
+            "E": 0.9,
+            "C": np.array([0.1, 5.0, 0.7]),
+            "gamma": np.array([0.6, 0.5, 0.4]),
+            "A": 50.0,
+            "alpha": 0.3,
+            "B": 3e5,
+            "beta": 0.5,
+        },
     },
     objective={"wiki": 1e-7 / 3, "github": 2e-300},
-    search={"wiki": Search("converged", 20, 4321, 1e-9, 7, 10, 0), "github": Search("out of budget", 18, 9999, 1e-3, 1, 10, 2, ("gamma[web]", "C[code]"))},
+    search={
+        "wiki": Search("converged", 20, 4321, 1e-9, 7, 10, 0),
+        "github": Search("out of budget", 18, 9999, 1e-3, 1, 10, 2, ("gamma[web]", "C[code]")),
+    },
     delta=2e-3,
     residual="log",
     units=(1.0, 1.0),
@@ -74,21 +86,38 @@ def test_predict_rows():
 
 
 def test_predict_one_row_gives_scalars():
-    assert_losses(FIT.predict(4e8, 2e10, [0.2, 0.3, 0.5]), expected([[0.2, 0.3, 0.5]], [4e8], [2e10]), ())
+    assert_losses(
+        FIT.predict(4e8, 2e10, [0.2, 0.3, 0.5]), expected([[0.2, 0.3, 0.5]], [4e8], [2e10]), ()
+    )
 
 
 @pytest.mark.parametrize(
     ("n", "d", "h"),
-    [(4e8, D, H), (N, 2e10, H), (N, D, H[0]), (4e8, 2e10, H), (4e8, D, H[0]), (list(N), list(D), H.tolist())],
+    [
+        (4e8, D, H),
+        (N, 2e10, H),
+        (N, D, H[0]),
+        (4e8, 2e10, H),
+        (4e8, D, H[0]),
+        (list(N), list(D), H.tolist()),
+    ],
     ids=["one N", "one D", "one mixture", "one scale", "one N and mixture", "lists"],
 )
 def test_predict_repeats_what_is_one(n, d, h):
-    full_h, full_n, full_d = np.broadcast_to(h, (5, 3)), np.broadcast_to(n, 5), np.broadcast_to(d, 5)
+    full_h, full_n, full_d = (
+        np.broadcast_to(h, (5, 3)),
+        np.broadcast_to(n, 5),
+        np.broadcast_to(d, 5),
+    )
     assert_losses(FIT.predict(n, d, h), expected(full_h, full_n, full_d), (5,))
 
 
 def test_predict_integer_counts():
-    assert_losses(FIT.predict(400_000_000, 20_000_000_000, [1, 0, 0]), expected([[1.0, 0.0, 0.0]], [4e8], [2e10]), ())
+    assert_losses(
+        FIT.predict(400_000_000, 20_000_000_000, [1, 0, 0]),
+        expected([[1.0, 0.0, 0.0]], [4e8], [2e10]),
+        (),
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,7 +134,9 @@ def test_predict_weights_by_name(weights, row):
 
 def test_predict_weights_by_name_in_rows():
     by_name = {"books": H[:, 2], "web": H[:, 0], "code": H[:, 1]}
-    assert_losses(FIT.predict(4e8, 2e10, by_name), expected(H, np.full(5, 4e8), np.full(5, 2e10)), (5,))
+    assert_losses(
+        FIT.predict(4e8, 2e10, by_name), expected(H, np.full(5, 4e8), np.full(5, 2e10)), (5,)
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,11 +145,17 @@ def test_predict_weights_by_name_in_rows():
         ({"D": D, "h": H}, "N is missing"),
         ({"N": N, "h": H}, "D is missing"),
         ({"N": N, "D": D}, "h is missing; give the weights of web, code, books"),
-        ({"N": N, "D": D, "h": H[:, :2]}, "h has shape (5, 2); its last axis holds the 3 domains web, code, books"),
+        (
+            {"N": N, "D": D, "h": H[:, :2]},
+            "h has shape (5, 2); its last axis holds the 3 domains web, code, books",
+        ),
         ({"N": N, "D": D, "h": 0.5}, "h has shape (); its last axis holds the 3 domains"),
         ({"N": N[:4], "D": D, "h": H}, "N (4,), D (5,) and h (5, 3) do not go together"),
         ({"N": N, "D": D[:2], "h": H[0]}, "N (5,), D (2,) and h (3,) do not go together"),
-        ({"N": N, "D": D, "h": {"web": 0.5, "cod": 0.5}}, "no domain 'cod'; choose from web, code, books"),
+        (
+            {"N": N, "D": D, "h": {"web": 0.5, "cod": 0.5}},
+            "no domain 'cod'; choose from web, code, books",
+        ),
     ],
     ids=["no N", "no D", "no h", "two weights", "a number", "four N", "two D", "unknown domain"],
 )
@@ -138,18 +175,29 @@ def test_predict_reads_neither_n_nor_d_of_a_law_without_them():
 
 
 def test_predict_of_an_own_domain_law_reads_its_own_weight():
-    params = {t: {"B": b, "beta": 0.3, "E": 1.5, "C": 1.1, "gamma": 0.1} for t, b in (("code", 100.0), ("web", 200.0))}
+    params = {
+        t: {"B": b, "beta": 0.3, "E": 1.5, "C": 1.1, "gamma": 0.1}
+        for t, b in (("code", 100.0), ("web", 200.0))
+    }
     fit = replace(FIT, law="ge24", targets=("code", "web"), params=params)
     predicted = fit.predict(D=D, h=H)
     for t in ("code", "web"):
-        np.testing.assert_allclose(predicted[t], reference.losses("ge24", params[t], H[:, [fit.domains.index(t)]], N, D), **VALUE)
+        np.testing.assert_allclose(
+            predicted[t],
+            reference.losses("ge24", params[t], H[:, [fit.domains.index(t)]], N, D),
+            **VALUE,
+        )
 
 
 def test_predict_without_domains():
     """Chinchilla's law of a table without mixtures."""
     params = {"wiki": {"E": 1.7, "A": 400.0, "alpha": 0.34, "B": 410.0, "beta": 0.28}}
     fit = replace(FIT, law="chinchilla", domains=(), targets=("wiki",), params=params)
-    np.testing.assert_allclose(fit.predict(N, D)["wiki"], reference.losses("chinchilla", params["wiki"], np.empty((5, 0)), N, D), **VALUE)
+    np.testing.assert_allclose(
+        fit.predict(N, D)["wiki"],
+        reference.losses("chinchilla", params["wiki"], np.empty((5, 0)), N, D),
+        **VALUE,
+    )
 
 
 MINE = Law(
@@ -160,11 +208,22 @@ MINE = Law(
 
 
 def test_a_users_law_is_handed_over_with_the_file(tmp_path):
-    fit = replace(FIT, law="mine", targets=("wiki",), params={"wiki": {"E": 2.0, "slope": np.array([0.5, 0.0, -1.0])}}, own_law=MINE)
+    fit = replace(
+        FIT,
+        law="mine",
+        targets=("wiki",),
+        params={"wiki": {"E": 2.0, "slope": np.array([0.5, 0.0, -1.0])}},
+        own_law=MINE,
+    )
     np.testing.assert_allclose(fit.predict(h=H)["wiki"], 2 - 0.5 * H[:, 0] + H[:, 2], rtol=1e-14)
     fit.save(tmp_path / "mine.json")
-    np.testing.assert_array_equal(load_fit(tmp_path / "mine.json", MINE).predict(h=H)["wiki"], fit.predict(h=H)["wiki"])
-    with pytest.raises(UserError, match=r"made with 'mine', which is not a built-in law; hand it over: load_fit\(path, law="):
+    np.testing.assert_array_equal(
+        load_fit(tmp_path / "mine.json", MINE).predict(h=H)["wiki"], fit.predict(h=H)["wiki"]
+    )
+    with pytest.raises(
+        UserError,
+        match=r"made with 'mine', which is not a built-in law; hand it over: load_fit\(path, law=",
+    ):
         load_fit(tmp_path / "mine.json").predict(h=H)
 
 
@@ -174,12 +233,25 @@ def test_a_users_law_is_handed_over_with_the_file(tmp_path):
 def test_round_trip_is_exact(tmp_path):
     FIT.save(tmp_path / "fit.json")
     back = load_fit(str(tmp_path / "fit.json"))
-    for name in ("law", "domains", "targets", "objective", "search", "delta", "residual", "units", "ranges", "made"):
+    for name in (
+        "law",
+        "domains",
+        "targets",
+        "objective",
+        "search",
+        "delta",
+        "residual",
+        "units",
+        "ranges",
+        "made",
+    ):
         assert getattr(back, name) == getattr(FIT, name), name
     for t in FIT.targets:
         assert list(back.params[t]) == list(FIT.params[t])
         for name, value in FIT.params[t].items():
-            np.testing.assert_array_equal(back.params[t][name], value, strict=isinstance(value, np.ndarray))
+            np.testing.assert_array_equal(
+                back.params[t][name], value, strict=isinstance(value, np.ndarray)
+            )
     for t, losses in FIT.predict(N, D, H).items():
         np.testing.assert_array_equal(back.predict(N, D, H)[t], losses)
     back.save(tmp_path / "again.json")
@@ -189,7 +261,13 @@ def test_round_trip_is_exact(tmp_path):
 def test_fits_compare(tmp_path):
     FIT.save(tmp_path / "fit.json")
     assert load_fit(tmp_path / "fit.json") == FIT
-    assert replace(FIT, params=FIT.params | {"wiki": FIT.params["wiki"] | {"C": np.array([1 / 7, 2.0, 3.1])}}) != FIT
+    assert (
+        replace(
+            FIT,
+            params=FIT.params | {"wiki": FIT.params["wiki"] | {"C": np.array([1 / 7, 2.0, 3.1])}},
+        )
+        != FIT
+    )
 
 
 def damaged(**changes) -> str:
@@ -206,11 +284,20 @@ def with_fit(**changes) -> dict:
     ("text", "what"),
     [
         ("", "is empty; name a whole file written by mixjax fit, or fit again"),
-        ('{"format": "mixjax fit", "schema": 1, "law"', "is not JSON (line 1: Expecting ':' delimiter); name a whole file written by mixjax fit, or fit again"),
+        (
+            '{"format": "mixjax fit", "schema": 1, "law"',
+            (
+                "is not JSON (line 1: Expecting ':' delimiter); name a whole file written by "
+                "mixjax fit, or fit again"
+            ),
+        ),
         ("N,D,h\n1,2,3\n", "is not JSON"),
         ("[1, 2]", "is not a mixjax fit"),
         ('{"format": "something else"}', "is not a mixjax fit"),
-        (damaged(schema=SCHEMA + 1), f"has schema {SCHEMA + 1}, this mixjax reads {SCHEMA}; use the mixjax that wrote it"),
+        (
+            damaged(schema=SCHEMA + 1),
+            f"has schema {SCHEMA + 1}, this mixjax reads {SCHEMA}; use the mixjax that wrote it",
+        ),
         (damaged(schema=...), f"has schema None, this mixjax reads {SCHEMA}"),
         (damaged(fits=...), "is damaged: there is no 'fits'; fit again"),
         (damaged(ranges=...), "is damaged: there is no 'ranges'; fit again"),
@@ -221,13 +308,28 @@ def with_fit(**changes) -> dict:
         (damaged(ranges=[1.0]), "is damaged: 'ranges' is [1.0]"),
         (damaged(residual="square"), "is damaged: 'residual' is \"square\""),
         (damaged(domains=["web", "web", "code"]), "is damaged: 'domains' is"),
-        (damaged(share_ranges={"web": [0.1, None]}), "is damaged: an end of 'web' of 'share_ranges' is null"),
+        (
+            damaged(share_ranges={"web": [0.1, None]}),
+            "is damaged: an end of 'web' of 'share_ranges' is null",
+        ),
         (damaged(fits=with_fit(params=None)), "is damaged: 'params' of target 'wiki' is null"),
         (damaged(fits=with_fit(params={"E": None})), "is damaged: 'E' of target 'wiki' is null"),
-        (damaged(fits=with_fit(params={"C": [1.0, "two"]})), "is damaged: 'C' of target 'wiki' has 2 values for 3 domains"),
-        (damaged(fits=with_fit(params={"C": [1.0, "two", 3.0]})), "is damaged: a value of 'C' of target 'wiki' is \"two\""),
-        (damaged(fits=with_fit(objective=float("nan"))), "is damaged: 'objective' of target 'wiki' is NaN"),
-        (damaged(fits=with_fit(search={"at_limit": []})), "is damaged: there is no 'rows' of target 'wiki'"),
+        (
+            damaged(fits=with_fit(params={"C": [1.0, "two"]})),
+            "is damaged: 'C' of target 'wiki' has 2 values for 3 domains",
+        ),
+        (
+            damaged(fits=with_fit(params={"C": [1.0, "two", 3.0]})),
+            "is damaged: a value of 'C' of target 'wiki' is \"two\"",
+        ),
+        (
+            damaged(fits=with_fit(objective=float("nan"))),
+            "is damaged: 'objective' of target 'wiki' is NaN",
+        ),
+        (
+            damaged(fits=with_fit(search={"at_limit": []})),
+            "is damaged: there is no 'rows' of target 'wiki'",
+        ),
     ],
     ids=lambda value: None if len(value) > 40 else value,
 )
@@ -243,13 +345,32 @@ def test_load_says_what_is_wrong(tmp_path, text, what):
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"law": "joint"}, "the parameters of target 'wiki' are not those of the joint law: it lacks C_A, gamma_A, C_B, gamma_B and has A, B beyond them"),
         (
-            {"fits": {t: {**f, "params": {n.replace("C", "Cx"): v for n, v in f["params"].items()}} for t, f in FIT.to_dict()["fits"].items()}},
-            "the parameters of target 'wiki' are not those of the additive law: it lacks C and has Cx beyond them",
+            {"law": "joint"},
+            (
+                "the parameters of target 'wiki' are not those of the joint law: it lacks C_A, "
+                "gamma_A, C_B, gamma_B and has A, B beyond them"
+            ),
         ),
         (
-            {"fits": with_fit(params=FIT.to_dict()["fits"]["wiki"]["params"] | {"C": 1.0, "E": [1.0, 2.0, 3.0]})},
+            {
+                "fits": {
+                    t: {**f, "params": {n.replace("C", "Cx"): v for n, v in f["params"].items()}}
+                    for t, f in FIT.to_dict()["fits"].items()
+                }
+            },
+            (
+                "the parameters of target 'wiki' are not those of the additive law: it lacks C "
+                "and has Cx beyond them"
+            ),
+        ),
+        (
+            {
+                "fits": with_fit(
+                    params=FIT.to_dict()["fits"]["wiki"]["params"]
+                    | {"C": 1.0, "E": [1.0, 2.0, 3.0]}
+                )
+            },
             "it has E of 3 numbers, not of one number and has C of one number, not of 3 numbers",
         ),
     ],
@@ -282,7 +403,9 @@ def test_load_of_a_file_that_is_not_text(tmp_path):
         load_fit(path)
 
 
-@pytest.mark.parametrize(("name", "why"), [("absent.json", "No such file or directory"), (".", "Is a directory")])
+@pytest.mark.parametrize(
+    ("name", "why"), [("absent.json", "No such file or directory"), (".", "Is a directory")]
+)
 def test_load_of_what_cannot_be_read(tmp_path, name, why):
     with pytest.raises(UserError) as error:
         load_fit(tmp_path / name)
@@ -293,7 +416,10 @@ def test_save_to_a_folder_that_does_not_exist(tmp_path):
     path = tmp_path / "absent" / "fit.json"
     with pytest.raises(UserError) as error:
         FIT.save(path)
-    assert str(error.value) == f"{path}: cannot be written (No such file or directory); name a file in a folder that exists and can be written"
+    assert str(error.value) == (
+        f"{path}: cannot be written (No such file or directory); name a file in a folder "
+        f"that exists and can be written"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -334,7 +460,14 @@ def test_the_file_says_what_it_is():
 
 
 def run(code: str, *arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -348,7 +481,10 @@ import mixjax
 fit = mixjax.load_fit(sys.argv[1])
 print(fit.params["wiki"]["C"].tolist(), fit.search["github"].status)
 """
-    assert run(code, str(tmp_path / "fit.json")) == f"{FIT.params['wiki']['C'].tolist()} out of budget\n"
+    assert (
+        run(code, str(tmp_path / "fit.json"))
+        == f"{FIT.params['wiki']['C'].tolist()} out of budget\n"
+    )
 
 
 def test_predict_is_float64_and_leaves_jax_as_it_was(tmp_path):

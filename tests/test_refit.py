@@ -6,25 +6,30 @@ import numpy as np
 import pytest
 
 import mixjax as mj
+from mixjax.data.runs import Runs
+from mixjax.data.splits import resample
 from mixjax.engine import batch
 from mixjax.errors import UserError
+from mixjax.fitting.objective import Reweighted
+from mixjax.fitting.problem import from_paper, grouped, make_problem, reweighted, to_paper
+from mixjax.fitting.score import huber
+from mixjax.fitting.simulate import random_truth, simulate_runs
 from mixjax.law import find_law, laws
 from mixjax.law.base import start_ranges
-from mixjax.objective import Reweighted
-from mixjax.problem import from_paper, grouped, make_problem, reweighted, to_paper
-from mixjax.runs import Runs
-from mixjax.score import huber
-from mixjax.simulate import random_truth, simulate_runs
-from mixjax.splits import resample
-from mixjax.validate.refit import Ensemble, refit
+from mixjax.trust.refit import Ensemble, refit
 
 TARGETS = ("d0", "d1")
 
 
-def experiment(law: str = "additive", mixtures: int = 18, noise: float = 0.003, repeat: bool = False) -> Runs:
+def experiment(
+    law: str = "additive", mixtures: int = 18, noise: float = 0.003, repeat: bool = False
+) -> Runs:
     truth = random_truth(law, 3, TARGETS, seed=3)
     h = np.random.default_rng(1).dirichlet(np.full(3, 2.0), mixtures)
-    m, N, D = (x.ravel() for x in np.meshgrid(np.arange(mixtures), [2e8, 5e8, 1e9], [5e9, 1e10, 2e10], indexing="ij"))
+    m, N, D = (
+        x.ravel()
+        for x in np.meshgrid(np.arange(mixtures), [2e8, 5e8, 1e9], [5e9, 1e10, 2e10], indexing="ij")
+    )
     if repeat:
         m, N, D = (np.append(x, x[:5]) for x in (m, N, D))
     table = simulate_runs(truth, h[m], N, D, noise=noise, seed=5)
@@ -54,11 +59,15 @@ def test_reweighted_objectives_are_those_of_weighted_rows(repeat):
         weighted = make_problem(runs, find_law("additive"), None, 1e-3, "loss", weights[r])
         for g in range(2):
             expected, slope = batch.evaluate(weighted.objective, weighted.data, g, z)
-            value, grad = batch.evaluate(Reweighted(problem.objective), data, g, np.append(z, float(r)))
+            value, grad = batch.evaluate(
+                Reweighted(problem.objective), data, g, np.append(z, float(r))
+            )
             np.testing.assert_allclose(value, expected, rtol=1e-12)
             np.testing.assert_allclose(grad[:-1], slope, rtol=1e-9, atol=1e-18)
             assert grad[-1] == 0
-            np.testing.assert_allclose(batch.evaluate(problem.objective, many, 3 * g + r, z)[0], expected, rtol=1e-12)
+            np.testing.assert_allclose(
+                batch.evaluate(problem.objective, many, 3 * g + r, z)[0], expected, rtol=1e-12
+            )
 
 
 def test_a_refit_of_unit_weights_is_the_fit(fit, runs):
@@ -73,12 +82,20 @@ def test_a_refit_is_the_fit_of_the_weighted_rows(fit, runs):
     members = refit(fit, runs, weights)
     for r in range(3):
         full = mj.fit(runs, "additive", weights=weights[r])
-        before, ours, theirs = (f.predict(runs.N, runs.D, runs.h) for f in (fit, members.member(r), full))
+        before, ours, theirs = (
+            f.predict(runs.N, runs.D, runs.h) for f in (fit, members.member(r), full)
+        )
         for t in TARGETS:
-            moved, error = np.median(np.abs(theirs[t] - before[t])), np.median(np.abs(ours[t] - theirs[t]))
+            moved, error = (
+                np.median(np.abs(theirs[t] - before[t])),
+                np.median(np.abs(ours[t] - theirs[t])),
+            )
             assert error < 0.3 * moved
             seen = np.isfinite(runs.loss(t))
-            losses = [np.average(huber((runs.loss(t) - p[t])[seen], 1e-3), weights=weights[r][seen]) for p in (ours, theirs)]
+            losses = [
+                np.average(huber((runs.loss(t) - p[t])[seen], 1e-3), weights=weights[r][seen])
+                for p in (ours, theirs)
+            ]
             assert losses[0] < 1.01 * losses[1]
 
 
@@ -128,7 +145,9 @@ def test_runaways_lead_back_to_numbers():
     assert np.isfinite(from_paper(problem, 0, params)).all()
 
 
-@pytest.mark.parametrize("weights", [np.ones(7), -np.ones((2, 90)), np.full((2, 90), np.nan), "abc"])
+@pytest.mark.parametrize(
+    "weights", [np.ones(7), -np.ones((2, 90)), np.full((2, 90), np.nan), "abc"]
+)
 def test_row_weights_that_do_not_fit_the_table_are_refused(fit, runs, weights):
     with pytest.raises(UserError, match="one weight per row and resample"):
         refit(fit, runs, weights)
@@ -140,7 +159,10 @@ def test_a_resample_without_rows_is_refused(fit, runs):
 
 
 def test_an_ensemble_has_a_length(fit):
-    params = {t: {name: np.stack([np.asarray(v)] * 3) for name, v in fit.params[t].items()} for t in fit.targets}
+    params = {
+        t: {name: np.stack([np.asarray(v)] * 3) for name, v in fit.params[t].items()}
+        for t in fit.targets
+    }
     assert len(Ensemble(fit, params, {t: np.zeros(3) for t in fit.targets})) == 3
 
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mixjax.data.runs import read_runs, to_frame, warn_repeats
 from mixjax.errors import MixjaxWarning, UserError
-from mixjax.runs import read_runs, to_frame, warn_repeats
 from tests.data import reference_data
 
 HEADER = "N,D,h_a,h_b,loss_x,loss_y,split,run"
@@ -55,7 +55,23 @@ def test_common_schema(write):
     assert str(runs) == "runs.csv: 4 rows, 3 mixtures of 2 domains, 3 sizes, 2 targets"
 
 
-@pytest.mark.parametrize("kind", ["csv.gz", "tsv", "parquet", "frame", "bom", "crlf", "cr", "spaces", "padded", "blank lines", "CSV.GZ", "index"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "csv.gz",
+        "tsv",
+        "parquet",
+        "frame",
+        "bom",
+        "crlf",
+        "cr",
+        "spaces",
+        "padded",
+        "blank lines",
+        "CSV.GZ",
+        "index",
+    ],
+)
 def test_other_containers(write, tmp_path, kind):
     plain = read_runs(write(HEADER, *ROWS))
     text = "\n".join([HEADER, *ROWS]) + "\n"
@@ -79,7 +95,10 @@ def test_other_containers(write, tmp_path, kind):
     elif kind == "blank lines":
         path.write_text("\n" + text.replace("\n", "\n\n") + ",,,,,,,\n")
     frame = pd.read_csv(tmp_path / "runs.csv")
-    source = {"frame": frame.rename(columns={"h_a": " h_a "}), "index": frame.set_index(["N", "run"])}.get(kind, path)
+    source = {
+        "frame": frame.rename(columns={"h_a": " h_a "}),
+        "index": frame.set_index(["N", "run"]),
+    }.get(kind, path)
     runs = read_runs(source)
     assert runs.fingerprint() == plain.fingerprint()
     assert (runs.domains, runs.targets) == (plain.domains, plain.targets)
@@ -91,14 +110,20 @@ def test_parquet_keeps_its_named_index(write, tmp_path):
     np.testing.assert_array_equal(read_runs(tmp_path / "runs.parquet").N, [1e8, 1e8, 2e8, 8e8])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "Float64", "object", "category", "string", "string[pyarrow]", "double[pyarrow]"])
+@pytest.mark.parametrize(
+    "dtype",
+    ["float32", "Float64", "object", "category", "string", "string[pyarrow]", "double[pyarrow]"],
+)
 def test_kinds_of_number_columns(write, dtype):
     table = pd.read_csv(write(HEADER, *ROWS))
     kinds = {column: table[column].astype(dtype) for column in ("N", "h_a", "loss_y")}
     runs = read_runs(table.assign(**kinds))
     np.testing.assert_array_equal(runs.N, [1e8, 1e8, 2e8, 8e8])
     np.testing.assert_array_equal(runs.h[:, 0], [0.25, 0.25, 0.5, 1])
-    np.testing.assert_array_equal(runs.loss("y"), np.array([2.5, np.nan, 2.3, 2.0], dtype="float32" if dtype == "float32" else float))
+    np.testing.assert_array_equal(
+        runs.loss("y"),
+        np.array([2.5, np.nan, 2.3, 2.0], dtype="float32" if dtype == "float32" else float),
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,7 +143,9 @@ def test_kinds_of_number_columns(write, dtype):
 def test_what_is_no_number(cells):
     table = pd.DataFrame({"D": [1e9, 2e9], "loss_x": [3.0, 2.9]})
     for column in ("N", "h_a", "loss_y"):
-        with pytest.raises(UserError, match=f"DataFrame, column '{column}', line 2: .* is not a number"):
+        with pytest.raises(
+            UserError, match=f"DataFrame, column '{column}', line 2: .* is not a number"
+        ):
             read_runs(table.assign(**{column: cells}))
 
 
@@ -129,19 +156,26 @@ def test_a_whole_number_beyond_float64_is_no_number():
 
 
 def test_a_join_names_the_line_of_the_file_a_cell_came_from_whichever_rows_are_selected(write):
-    sizes, losses = write("k,N", "1,1e8", "2,2e8", "3,3e8", name="n.csv"), write("k,loss_x", "3,0", "2,2", "1,1", name="l.csv")
+    sizes, losses = (
+        write("k,N", "1,1e8", "2,2e8", "3,3e8", name="n.csv"),
+        write("k,loss_x", "3,0", "2,2", "1,1", name="l.csv"),
+    )
     with pytest.raises(UserError, match=r"^l\.csv, column 'loss_x', line 2: "):
         read_runs([sizes, losses], on="k", where="N > 2.5e8")
 
 
 def test_empty_cells_stay_in_their_column_whatever_ends_the_lines(tmp_path):
     for end in ("\n", "\r\n", "\r"):
-        (tmp_path / "r.csv").write_bytes(end.join(["note,N,loss_x", "", ",1,2", ",3,4", ""]).encode())
+        (tmp_path / "r.csv").write_bytes(
+            end.join(["note,N,loss_x", "", ",1,2", ",3,4", ""]).encode()
+        )
         np.testing.assert_array_equal(read_runs(tmp_path / "r.csv").N, [1, 3])
 
 
 def test_names_that_are_no_text():
-    runs = read_runs(pd.DataFrame({"loss_x": [3.0, 2.9], "D": [1, 2], 7: [1, 0]}, index=[5, 5]), where="`7` == 0")
+    runs = read_runs(
+        pd.DataFrame({"loss_x": [3.0, 2.9], "D": [1, 2], 7: [1, 0]}, index=[5, 5]), where="`7` == 0"
+    )
     np.testing.assert_array_equal(runs.rows, [3])
 
 
@@ -156,34 +190,72 @@ def test_a_frame_is_left_alone(write):
 
 
 def test_released_layout_of_the_paper(write):
-    path = write("weight_a,weight_b,model_size,n_tokens,x_loss", "0.25,0.75,100,2,3.1", "0.5,0.5,200,4,2.9")
-    columns = {"h": "weight_{}", "loss": "{}_loss", "N": {"column": "model_size", "times": 1e6}, "D": "n_tokens"}
+    path = write(
+        "weight_a,weight_b,model_size,n_tokens,x_loss", "0.25,0.75,100,2,3.1", "0.5,0.5,200,4,2.9"
+    )
+    columns = {
+        "h": "weight_{}",
+        "loss": "{}_loss",
+        "N": {"column": "model_size", "times": 1e6},
+        "D": "n_tokens",
+    }
     runs = read_runs(path, columns=columns)
     assert (runs.domains, runs.targets) == (("a", "b"), ("x",))
     np.testing.assert_array_equal(runs.N, [1e8, 2e8])
-    assert len(read_runs(path, columns=columns, where="model_size > 150 and h_a == 0.5 and N == 2e8")) == 1
+    assert (
+        len(read_runs(path, columns=columns, where="model_size > 150 and h_a == 0.5 and N == 2e8"))
+        == 1
+    )
 
 
 def test_two_files_joined_on_a_key(write):
-    weights = write("index,train_a,train_b", "1,0.25,0.75", "2,0.5,0.5", "3,1,0", name="weights.csv")
+    weights = write(
+        "index,train_a,train_b", "1,0.25,0.75", "2,0.5,0.5", "3,1,0", name="weights.csv"
+    )
     losses = write("index,valid_x", "3,2.5", "1,3.1", "2,2.9", name="losses.csv")
-    runs = read_runs([weights, losses], on="index", columns={"h": "train_{}", "loss": "valid_{}", "N": 1e6, "D": 1e9})
+    runs = read_runs(
+        [weights, losses],
+        on="index",
+        columns={"h": "train_{}", "loss": "valid_{}", "N": 1e6, "D": 1e9},
+    )
     np.testing.assert_array_equal(runs.loss("x"), [3.1, 2.9, 2.5])
     np.testing.assert_array_equal(runs.N, [1e6] * 3)
     assert runs.name == "weights.csv + losses.csv"
-    assert len(read_runs([weights, losses], on="index", columns={"h": "train_{}", "loss": "valid_{}", "N": 1e6}, where="N == 1e6 and index < 3")) == 2
+    assert (
+        len(
+            read_runs(
+                [weights, losses],
+                on="index",
+                columns={"h": "train_{}", "loss": "valid_{}", "N": 1e6},
+                where="N == 1e6 and index < 3",
+            )
+        )
+        == 2
+    )
 
 
 def test_a_join_on_two_keys_of_three_tables():
     one = pd.DataFrame({"a": [1, 1, 2], "b": ["x", "y", "x"], "h_only": 1})
-    runs = read_runs([one, one[["b", "a"]].assign(N=[3, 2, 1])[::-1], one[["a", "b"]].assign(loss_x=[1.0, 2.0, 3.0])], on=["a", "b"])
+    runs = read_runs(
+        [
+            one,
+            one[["b", "a"]].assign(N=[3, 2, 1])[::-1],
+            one[["a", "b"]].assign(loss_x=[1.0, 2.0, 3.0]),
+        ],
+        on=["a", "b"],
+    )
     np.testing.assert_array_equal(runs.N, [3, 2, 1])
     np.testing.assert_array_equal(runs.loss("x"), [1, 2, 3])
 
 
 def test_rows_without_a_partner_are_left_out_with_a_warning(write):
-    first, second = write("k,h_a", "1,1", "2,1", "3,1", name="a.csv"), write("k,loss_x", "3,2", "9,1", name="b.csv")
-    with pytest.warns(MixjaxWarning, match=r"a.csv \+ b.csv: 2 and 1 rows have a key that the other table lacks"):
+    first, second = (
+        write("k,h_a", "1,1", "2,1", "3,1", name="a.csv"),
+        write("k,loss_x", "3,2", "9,1", name="b.csv"),
+    )
+    with pytest.warns(
+        MixjaxWarning, match=r"a.csv \+ b.csv: 2 and 1 rows have a key that the other table lacks"
+    ):
         runs = read_runs([first, second], on="k")
     np.testing.assert_array_equal(runs.rows, [4])
 
@@ -206,8 +278,16 @@ def test_round_trip(k, rows, seed, named):
     draw = np.random.default_rng(seed)
     losses = np.where(draw.uniform(size=(rows, 3)) < 0.3, np.nan, draw.uniform(0.1, 20, (rows, 3)))
     losses[0] = 1.0
-    table = pd.DataFrame(np.round(draw.dirichlet(np.full(k, 0.4), rows), 8), columns=[f"h_{i}" for i in range(k)])
-    table = table.assign(N=10 ** draw.uniform(6, 12, rows), D=10.0 ** np.arange(1, rows + 1), loss_x=losses[:, 0], loss_y=losses[:, 1], loss_z=losses[:, 2])
+    table = pd.DataFrame(
+        np.round(draw.dirichlet(np.full(k, 0.4), rows), 8), columns=[f"h_{i}" for i in range(k)]
+    )
+    table = table.assign(
+        N=10 ** draw.uniform(6, 12, rows),
+        D=10.0 ** np.arange(1, rows + 1),
+        loss_x=losses[:, 0],
+        loss_y=losses[:, 1],
+        loss_z=losses[:, 2],
+    )
     if named:
         table["run"] = [f"r{i}" for i in range(rows)]
     runs = read_runs(table)
@@ -277,7 +357,9 @@ def test_bad_cells_are_named(write, column, value, said):
     assert len(message) < 250
     for part in said:
         assert part in message
-    assert len(read_runs(path, where="split == 'eval'")) == 1  # rows that are not selected do not matter
+    assert (
+        len(read_runs(path, where="split == 'eval'")) == 1
+    )  # rows that are not selected do not matter
 
 
 def test_the_first_bad_line_is_named(write):
@@ -369,7 +451,14 @@ def test_a_directory_is_no_table(tmp_path, name):
         read_runs(tmp_path / name)
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b[:30] + b"\xff" * 30 + b[60:], lambda b: b[:-60] + b"\xff" * 40 + b[-20:]])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda b: b[: len(b) // 2],
+        lambda b: b[:30] + b"\xff" * 30 + b[60:],
+        lambda b: b[:-60] + b"\xff" * 40 + b[-20:],
+    ],
+)
 def test_broken_parquet(write, tmp_path, damage):
     path = tmp_path / "runs.parquet"
     pd.read_csv(write(HEADER, *ROWS)).to_parquet(path)
@@ -380,12 +469,26 @@ def test_broken_parquet(write, tmp_path, damage):
 
 def test_parquet_with_broken_metadata(tmp_path):
     path = tmp_path / "runs.parquet"
-    pq.write_table(pa.table({"N": [1.0], "loss_x": [3.0]}).replace_schema_metadata({b"pandas": b"{}"}), path)
+    pq.write_table(
+        pa.table({"N": [1.0], "loss_x": [3.0]}).replace_schema_metadata({b"pandas": b"{}"}), path
+    )
     with pytest.raises(UserError, match="is not a Parquet file or is broken"):
         read_runs(path)
 
 
-@pytest.mark.parametrize("source", [3, None, [], [3], {"N": [1]}, pd.DataFrame(), pd.DataFrame({"N": []}), pd.DataFrame(index=[0, 1])])
+@pytest.mark.parametrize(
+    "source",
+    [
+        3,
+        None,
+        [],
+        [3],
+        {"N": [1]},
+        pd.DataFrame(),
+        pd.DataFrame({"N": []}),
+        pd.DataFrame(index=[0, 1]),
+    ],
+)
 def test_sources_that_are_no_tables(source):
     with pytest.raises(UserError, match=r"no table in|not a table|has no rows"):
         read_runs(source, on="N")
@@ -410,7 +513,10 @@ def test_a_column_that_occurs_twice_in_a_frame():
         ({"N": True}, "N is True"),
         ({"D": {"column": "D", "times": "1e6"}}, "D is '1e6'"),
         ({"D": {"column": "D", "times": -1}}, "D is -1"),
-        ({"D": {"column": "D", "times": 1e306}}, r"column 'D', line 2: 2000000000\.0 is not a positive count"),
+        (
+            {"D": {"column": "D", "times": 1e306}},
+            r"column 'D', line 2: 2000000000\.0 is not a positive count",
+        ),
         ({"D": {"column": "D"}}, '"times": factor'),
         ({"loss": 3}, "pattern"),
         ({"h": {"a": "h_a", "b": "h_a"}}, "'h_a' is named twice"),
@@ -438,9 +544,24 @@ def test_columns_that_are_not_there(write, columns, said):
         (["k,h_a", "1,1"], ["k,loss_x", "1,2"], [], "no key"),
         (["k,h_a", "1,1"], ["k,loss_x", "1,2"], 3, "on: 3 is not a name"),
         (["k,h_a", "1,1"], ["k,loss_x", "1,2"], ["k", 3], "is not a name"),
-        (["k,loss_x", "1,2", "2,3"], ["k,h_a,h_b", "2,1,1", "1,1,0"], "k", "b.csv, columns h_a, h_b, line 2: domain weights sum to 2"),
-        (["k,h_a", "1,1", "2,1"], ["k,loss_x", "2,-1", "1,2"], "k", "b.csv, column 'loss_x', line 2: -1 is not a loss"),
-        (["k,h_a", "1,1", "2,x"], ["k,loss_x", "2,1", "1,2"], "k", "a.csv, column 'h_a', line 3: 'x'"),
+        (
+            ["k,loss_x", "1,2", "2,3"],
+            ["k,h_a,h_b", "2,1,1", "1,1,0"],
+            "k",
+            "b.csv, columns h_a, h_b, line 2: domain weights sum to 2",
+        ),
+        (
+            ["k,h_a", "1,1", "2,1"],
+            ["k,loss_x", "2,-1", "1,2"],
+            "k",
+            "b.csv, column 'loss_x', line 2: -1 is not a loss",
+        ),
+        (
+            ["k,h_a", "1,1", "2,x"],
+            ["k,loss_x", "2,1", "1,2"],
+            "k",
+            "a.csv, column 'h_a', line 3: 'x'",
+        ),
         (["k,h_a", "1,1"], ["k,h_a,loss_x", "1,1,2"], "k", "'h_a' is in"),
     ],
 )
@@ -482,17 +603,33 @@ def test_rounded_weights_are_renormalised_with_a_warning(write):
 def test_copied_checkpoints_are_reported(write):
     with pytest.warns(MixjaxWarning, match="1 rows are exact copies"):
         read_runs(write(HEADER, *ROWS, "2e8,2.1e9,0.5,0.5,2.9,2.3,train,r2"))
-    with pytest.warns(MixjaxWarning, match="1 rows are exact copies"):  # a missing loss is no difference
+    with pytest.warns(
+        MixjaxWarning, match="1 rows are exact copies"
+    ):  # a missing loss is no difference
         read_runs(write(HEADER, *ROWS, "1e8,4.1e9,0.25,0.75,3.0,,train,r1"))
 
 
-@pytest.mark.parametrize("line", ["2e8,2.1e9,0.5,0.5,2.9,2.3,train,r9", "2e8,2.1e9,0.5,0.5,2.9,2.31,train,r2", "2e8,2e9,0.5,0.5,2.9,2.3,train,r2"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2e8,2.1e9,0.5,0.5,2.9,2.3,train,r9",
+        "2e8,2.1e9,0.5,0.5,2.9,2.31,train,r2",
+        "2e8,2e9,0.5,0.5,2.9,2.3,train,r2",
+    ],
+)
 def test_no_copy_of_another_run_another_loss_or_the_same_tokens(write, line):
     assert len(read_runs(write(HEADER, *ROWS, line))) == 5  # silent: warnings are errors here
 
 
 def test_rows_without_any_loss_are_no_copies(write):
-    assert len(read_runs(write(HEADER, *ROWS, "2e8,3e9,0.5,0.5,,,train,r2", "2e8,4e9,0.5,0.5,,,train,r2"))) == 6
+    assert (
+        len(
+            read_runs(
+                write(HEADER, *ROWS, "2e8,3e9,0.5,0.5,,,train,r2", "2e8,4e9,0.5,0.5,,,train,r2")
+            )
+        )
+        == 6
+    )
 
 
 # ------------------------------------------------------------------ Runs
@@ -510,8 +647,15 @@ def test_select(write):
     mask = np.array([False, True, False, True])
     some = runs.select(mask)
     for field in ("N", "D", "h", "losses", "run", "rows"):
-        np.testing.assert_array_equal(getattr(some, field), getattr(runs, field)[mask], err_msg=field)
-    assert (some.name, some.domains, some.targets, len(some)) == (runs.name, runs.domains, runs.targets, 2)
+        np.testing.assert_array_equal(
+            getattr(some, field), getattr(runs, field)[mask], err_msg=field
+        )
+    assert (some.name, some.domains, some.targets, len(some)) == (
+        runs.name,
+        runs.domains,
+        runs.targets,
+        2,
+    )
     bare = read_runs(write("loss_x", "3.1", "3.0")).select(np.array([True, False]))
     assert (len(bare), bare.N, bare.D, bare.run) == (1, None, None, None)
 
@@ -530,10 +674,24 @@ def test_fingerprint_is_of_the_content(write):
     runs = read_runs(write(HEADER, *ROWS))
     assert runs.fingerprint() == read_runs(write(HEADER, *ROWS, name="other.csv")).fingerprint()
     assert runs.fingerprint() == read_runs(write(HEADER, *ROWS)).fingerprint()
-    others = [(HEADER, changed(0, c, v)) for c, v in (("loss_x", "3.2"), ("loss_y", ""), ("N", "3e8"), ("D", "3e9"))]
-    others += [(HEADER.replace("h_a", "h_c"), ROWS), (HEADER.replace("loss_y", "loss_z"), ROWS), (HEADER, ROWS[1:]), (HEADER, ROWS[::-1])]
-    others += [(HEADER.replace("N,", "x,"), ROWS), (HEADER, [row.replace("0.25,0.75", "0.75,0.25") for row in ROWS])]
-    prints = {runs.fingerprint(), *(read_runs(write(header, *rows)).fingerprint() for header, rows in others)}
+    others = [
+        (HEADER, changed(0, c, v))
+        for c, v in (("loss_x", "3.2"), ("loss_y", ""), ("N", "3e8"), ("D", "3e9"))
+    ]
+    others += [
+        (HEADER.replace("h_a", "h_c"), ROWS),
+        (HEADER.replace("loss_y", "loss_z"), ROWS),
+        (HEADER, ROWS[1:]),
+        (HEADER, ROWS[::-1]),
+    ]
+    others += [
+        (HEADER.replace("N,", "x,"), ROWS),
+        (HEADER, [row.replace("0.25,0.75", "0.75,0.25") for row in ROWS]),
+    ]
+    prints = {
+        runs.fingerprint(),
+        *(read_runs(write(header, *rows)).fingerprint() for header, rows in others),
+    }
     assert len(prints) == 1 + len(others)
 
 
@@ -569,7 +727,10 @@ def test_slimpajama_in_full():
     with pytest.warns(MixjaxWarning, match="224 rows are exact copies"):
         assert len(read_runs(path)) == 2452
     train = read_runs(path, where="split == 'train'")
-    assert {t: int(np.isnan(train.loss(t)).sum()) for t in ("github", "stackexchange", "wikipedia", "openhermes", "arxiv")} == {
+    assert {
+        t: int(np.isnan(train.loss(t)).sum())
+        for t in ("github", "stackexchange", "wikipedia", "openhermes", "arxiv")
+    } == {
         "github": 2,
         "stackexchange": 5,
         "wikipedia": 6,
@@ -581,11 +742,26 @@ def test_slimpajama_in_full():
 @pytest.mark.parametrize(
     ("lines", "what"),
     [
-        (["N;D;h_a;h_b;loss_x", "1;2;0.5;0.5;3"], "line 1: the separator is ';'; save the table with commas"),
+        (
+            ["N;D;h_a;h_b;loss_x", "1;2;0.5;0.5;3"],
+            "line 1: the separator is ';'; save the table with commas",
+        ),
         (["N\tD\tloss_x", "1\t2\t3"], "line 1: the separator is a tab; save the table with commas"),
-        (["N,D,h_a,h_b,loss_x", "1,2,40,60,3", "1,3,30,70,3"], "sum to 100, not to 1 within 0.001; they look like percents: divide them by 100"),
-        (["N,D,loss_x", '1,2,"3', "1,3,3", "1,4,3"], "line 2 has a quoted cell that goes on to line 4: a stray quote hides the lines between; close or remove"),
-        (["N,D,loss_x", '1,2,"3', '1,3,"3', "1,4,3"], "line 2 has a quoted cell that goes on to line 3: a stray quote"),
+        (
+            ["N,D,h_a,h_b,loss_x", "1,2,40,60,3", "1,3,30,70,3"],
+            "sum to 100, not to 1 within 0.001; they look like percents: divide them by 100",
+        ),
+        (
+            ["N,D,loss_x", '1,2,"3', "1,3,3", "1,4,3"],
+            (
+                "line 2 has a quoted cell that goes on to line 4: a stray quote hides the "
+                "lines between; close or remove"
+            ),
+        ),
+        (
+            ["N,D,loss_x", '1,2,"3', '1,3,"3', "1,4,3"],
+            "line 2 has a quoted cell that goes on to line 3: a stray quote",
+        ),
     ],
     ids=["semicolons", "tabs", "percents", "a stray quote", "two stray quotes"],
 )
@@ -596,6 +772,11 @@ def test_usual_mistakes_are_told_with_their_remedy(write, lines, what):
 
 
 def test_rows_that_repeat_exactly_are_told(write):
-    runs = read_runs(write("N,D,h_a,h_b,loss_x", "1,2,0.5,0.5,3", "1,3,0.5,0.5,2.9", "1,2,0.5,0.5,3"))
-    with pytest.warns(MixjaxWarning, match="1 rows repeat another row exactly, the first of them in line 4; remove them"):
+    runs = read_runs(
+        write("N,D,h_a,h_b,loss_x", "1,2,0.5,0.5,3", "1,3,0.5,0.5,2.9", "1,2,0.5,0.5,3")
+    )
+    with pytest.warns(
+        MixjaxWarning,
+        match="1 rows repeat another row exactly, the first of them in line 4; remove them",
+    ):
         warn_repeats(runs)

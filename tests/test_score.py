@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixjax.score import Score, choice_score, huber, rank_correlation, ranks, score
+from mixjax.fitting.score import Score, choice_score, huber, rank_correlation, ranks, score
 from tests import reference
 
 NAN, INF = np.nan, np.inf
@@ -25,11 +25,14 @@ def array(*values):
 
 def test_a_score_by_hand():
     got = score(array(2.0, 3.0, 5.0, 4.0), array(2.0, 4.0, 4.0, 6.0), delta=0.5)
-    # errors 0, -1, 1, -2; measured mean 4, spread 4 + 0 + 0 + 4; Huber of 0, 1, 1, 2 with delta 0.5: 0, 0.375, 0.375, 0.875.
-    # Ranks 1, 2, 4, 3 and 1, 2.5, 2.5, 4: centred products 2.25 + 0 + 0 + 0.75, norms 5 and 4.5.
+    # errors 0, -1, 1, -2; measured mean 4, spread 4 + 0 + 0 + 4; Huber of 0, 1, 1, 2 with delta
+    # 0.5: 0, 0.375, 0.375, 0.875. Ranks 1, 2, 4, 3 and 1, 2.5, 2.5, 4: centred products 2.25 + 0 +
+    # 0 + 0.75, norms 5 and 4.5.
     assert got.n == 4
     np.testing.assert_allclose(
-        [got.mre, got.mae, got.r2, got.huber, got.rank], [100 * (0.25 + 0.25 + 1 / 3) / 4, 1.0, 1 - 6 / 8, 1.625 / 4, 3.0 / np.sqrt(22.5)], rtol=1e-14
+        [got.mre, got.mae, got.r2, got.huber, got.rank],
+        [100 * (0.25 + 0.25 + 1 / 3) / 4, 1.0, 1 - 6 / 8, 1.625 / 4, 3.0 / np.sqrt(22.5)],
+        rtol=1e-14,
     )
 
 
@@ -42,7 +45,9 @@ def test_a_score_by_hand():
     ids=["all measured", "some missing"],
 )
 def test_perfect_predictions(measured, predicted):
-    assert score(predicted, measured, DELTA) == Score(n=3, mre=0.0, mae=0.0, r2=1.0, huber=0.0, rank=pytest.approx(1.0, abs=1e-15))
+    assert score(predicted, measured, DELTA) == Score(
+        n=3, mre=0.0, mae=0.0, r2=1.0, huber=0.0, rank=pytest.approx(1.0, abs=1e-15)
+    )
 
 
 def test_rows_without_a_measured_loss_do_not_count():
@@ -69,7 +74,9 @@ def test_constant_predictions_have_r2_but_no_rank(n):
     measured = np.linspace(2, 3, n)
     got = score(np.full(n, 0.1), measured, DELTA)
     assert got.rank is None
-    np.testing.assert_allclose(got.r2, 1 - np.sum((measured - 0.1) ** 2) / np.sum((measured - 2.5) ** 2), rtol=1e-13)
+    np.testing.assert_allclose(
+        got.r2, 1 - np.sum((measured - 0.1) ** 2) / np.sum((measured - 2.5) ** 2), rtol=1e-13
+    )
 
 
 @given(st.lists(st.tuples(losses, losses | st.just(NAN)), min_size=1, max_size=12))
@@ -85,7 +92,9 @@ def test_errors_are_the_twins(residual, pairs):
     assert got.n == seen.sum()
     np.testing.assert_allclose(got.mre, reference.mre(predicted, measured), rtol=1e-13)
     np.testing.assert_allclose(got.mae, np.mean(np.abs(predicted - measured)[seen]), rtol=1e-13)
-    np.testing.assert_allclose(got.huber, np.mean([reference.huber(x, 0.5) for x in residuals[seen]]), rtol=1e-13)
+    np.testing.assert_allclose(
+        got.huber, np.mean([reference.huber(x, 0.5) for x in residuals[seen]]), rtol=1e-13
+    )
 
 
 @given(st.lists(st.tuples(losses, losses), min_size=2, max_size=12, unique_by=lambda pair: pair[1]))
@@ -96,12 +105,24 @@ def test_r2_is_scipys_for_the_best_line(pairs):
         return  # the line itself is then ill-conditioned
     line = scipy.stats.linregress(x, measured)
     got = score(line.intercept + line.slope * x, measured, DELTA)
-    # Cancellation in 1 - residual / spread: spread is at least 1e-6 of the squared losses, each good to 1e-16.
+    # Cancellation in 1 - residual / spread: spread is at least 1e-6 of the squared losses, each
+    # good to 1e-16.
     np.testing.assert_allclose(got.r2, line.rvalue**2, rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize(
-    ("x", "expected"), [(0.0, 0.0), (0.5, 0.125), (-0.5, 0.125), (1.0, 0.5), (-1.0, 0.5), (3.0, 2.5), (-3.0, 2.5), (INF, INF), (-INF, INF)]
+    ("x", "expected"),
+    [
+        (0.0, 0.0),
+        (0.5, 0.125),
+        (-0.5, 0.125),
+        (1.0, 0.5),
+        (-1.0, 0.5),
+        (3.0, 2.5),
+        (-3.0, 2.5),
+        (INF, INF),
+        (-INF, INF),
+    ],
 )
 def test_huber_by_hand(x, expected):
     assert huber(array(x), 1.0) == expected
@@ -182,7 +203,9 @@ def test_choice_scores_by_hand():
     assert s.rank_best == -1.0  # the two best are swapped
     assert s.optimism == 0.0
     np.testing.assert_allclose(s.slope, np.polyfit(predicted[:8], measured[:8], 1)[0])
-    too_low = choice_score(np.where(predicted < 2.5, predicted - 0.5, predicted), measured, np.zeros(9, dtype=np.intp))
+    too_low = choice_score(
+        np.where(predicted < 2.5, predicted - 0.5, predicted), measured, np.zeros(9, dtype=np.intp)
+    )
     assert too_low is not None
     np.testing.assert_allclose(too_low.optimism, 0.5 - 0.5 / 4)
 
@@ -190,5 +213,12 @@ def test_choice_scores_by_hand():
 def test_choice_scores_need_mixtures_at_one_scale():
     s = choice_score(np.array([1.0, 2.0]), np.array([1.0, 2.0]), np.array([0, 1]))
     assert s is not None
-    assert (s.scales, s.rank, s.rank_best, s.regret, s.slope, s.optimism) == (0, None, None, None, None, None)
+    assert (s.scales, s.rank, s.rank_best, s.regret, s.slope, s.optimism) == (
+        0,
+        None,
+        None,
+        None,
+        None,
+        None,
+    )
     assert choice_score(np.array([1.0]), np.array([np.nan]), np.array([0])) is None

@@ -1,4 +1,5 @@
-"""The simplex with caps and floors: exact projections, exact gaps, and a descent that reaches known minima."""
+"""The simplex with caps and floors: exact projections, exact gaps, and a descent that reaches known
+minima."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixjax.errors import UserError
-from mixjax.simplex import mirror
-from mixjax.simplex.constraints import Box, check_box, lowest_vertex, project
+from mixjax.mixture import mirror
+from mixjax.mixture.box import Box, check_box, lowest_vertex, project
 
 
 @st.composite
@@ -23,7 +24,10 @@ def boxes(draw):
     k = draw(st.integers(2, 8))
     inside = np.array(draw(st.lists(st.floats(0.01, 1.0), min_size=k, max_size=k)))
     inside /= inside.sum()
-    down, up = (np.array(draw(st.lists(st.sampled_from([0.0, 0.3, 1.0]), min_size=k, max_size=k))) for _ in range(2))
+    down, up = (
+        np.array(draw(st.lists(st.sampled_from([0.0, 0.3, 1.0]), min_size=k, max_size=k)))
+        for _ in range(2)
+    )
     log_x = np.array(draw(st.lists(st.floats(-300.0, 300.0), min_size=k, max_size=k)))
     return Box(inside * (1 - down), inside + up * (1 - inside)), log_x
 
@@ -47,14 +51,21 @@ def test_projection_is_the_nearest_point(problem):
         assert np.ptp(multiplier[free]) < 1e-9
         assert np.all(multiplier[at_floor & ~at_cap & (h > 0)] >= multiplier[free].min() - 1e-6)
         assert np.all(multiplier[at_cap & ~at_floor] <= multiplier[free].max() + 1e-6)
-    np.testing.assert_allclose(np.exp(np.asarray(projected(np.maximum(log_h, -690.0), box))), h, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        np.exp(np.asarray(projected(np.maximum(log_h, -690.0), box))), h, rtol=0, atol=1e-12
+    )
 
 
 @given(boxes())
 def test_lowest_vertex_is_the_linear_program(problem):
     box, grad = problem
     v = np.asarray(vertex(grad, box))
-    program = scipy.optimize.linprog(grad, A_eq=np.ones((1, len(grad))), b_eq=[1.0], bounds=list(zip(box.floors, box.caps, strict=True)))
+    program = scipy.optimize.linprog(
+        grad,
+        A_eq=np.ones((1, len(grad))),
+        b_eq=[1.0],
+        bounds=list(zip(box.floors, box.caps, strict=True)),
+    )
     assert abs(v.sum() - 1) < 1e-12
     assert grad @ v <= program.fun + 1e-6 * (1 + abs(program.fun))
 
@@ -141,7 +152,9 @@ def test_quadratics_in_a_box_against_scipy(seed):
         options={"ftol": 1e-15},
     )
     assert found.value <= theirs.fun + 1e-9
-    assert found.value - found.gap <= theirs.fun + 1e-9  # the gap is a certificate where f is convex
+    assert (
+        found.value - found.gap <= theirs.fun + 1e-9
+    )  # the gap is a certificate where f is convex
     assert found.gap < 1e-8
     assert np.all(found.h >= box.floors - 1e-15)
     assert np.all(found.h <= box.caps + 1e-15)
@@ -151,7 +164,9 @@ def test_one_compilation_for_all_data_and_boxes():
     k = 5
     mirror.run(F("reciprocal"), np.ones(k), starts(k), everywhere(k))
     before = mirror._run._cache_size()
-    mirror.run(F("reciprocal"), np.arange(1.0, k + 1), starts(k), Box(np.full(k, 0.05), np.full(k, 0.6)))
+    mirror.run(
+        F("reciprocal"), np.arange(1.0, k + 1), starts(k), Box(np.full(k, 0.05), np.full(k, 0.6))
+    )
     assert mirror._run._cache_size() == before
 
 
@@ -164,7 +179,10 @@ def test_a_step_never_raises_a_convex_function():
 
     state = jax.jit(lambda x: mirror.init(x, f, box))(jnp.log(jnp.asarray(starts(k)[1])))
     lowest = scipy.optimize.minimize(
-        lambda h: np.sum(w / h), np.full(k, 1 / k), bounds=[(0.02, 0.5)] * k, constraints={"type": "eq", "fun": lambda h: h.sum() - 1}
+        lambda h: np.sum(w / h),
+        np.full(k, 1 / k),
+        bounds=[(0.02, 0.5)] * k,
+        constraints={"type": "eq", "fun": lambda h: h.sum() - 1},
     )
     advance = jax.jit(lambda state: mirror.step(state, f, box))
     for _ in range(40):
@@ -181,23 +199,36 @@ def test_projection_against_bisection(spread):
     rng = np.random.default_rng(int(spread))
     for k in (2, 5, 20):
         inside = rng.dirichlet(np.ones(k))
-        low, high = inside * rng.choice([0.0, 0.5], k), np.minimum(1.0, inside * rng.uniform(1.0, 3.0, k))
+        low, high = (
+            inside * rng.choice([0.0, 0.5], k),
+            np.minimum(1.0, inside * rng.uniform(1.0, 3.0, k)),
+        )
         log_x = spread * rng.normal(size=k)
 
         def excess(t, log_x=log_x, low=low, high=high):
             return np.clip(np.exp(np.minimum(log_x + t, 1.0)), low, high).sum() - 1
 
-        t = scipy.optimize.brentq(excess, -20 * spread - 100, 20 * spread + 100, xtol=1e-14, rtol=1e-14)
-        np.testing.assert_allclose(np.exp(project(log_x, Box(low, high))), np.clip(np.exp(np.minimum(log_x + t, 1.0)), low, high), atol=1e-9)
+        t = scipy.optimize.brentq(
+            excess, -20 * spread - 100, 20 * spread + 100, xtol=1e-14, rtol=1e-14
+        )
+        np.testing.assert_allclose(
+            np.exp(project(log_x, Box(low, high))),
+            np.clip(np.exp(np.minimum(log_x + t, 1.0)), low, high),
+            atol=1e-9,
+        )
 
 
 def test_a_cap_of_zero_is_zero_and_no_obstacle():
-    found = mirror.run(F("quadratic"), np.ones(4), starts(4), Box(np.zeros(4), np.array([0.0, 1.0, 1.0, 1.0])))
+    found = mirror.run(
+        F("quadratic"), np.ones(4), starts(4), Box(np.zeros(4), np.array([0.0, 1.0, 1.0, 1.0]))
+    )
     assert found.h[0] == 0.0
     np.testing.assert_allclose(found.h[1:], 1 / 3, atol=1e-9)
     assert found.gap < 1e-10
 
 
 def test_a_function_that_is_nowhere_finite_has_an_infinite_minimum():
-    found = mirror.run(F("reciprocal"), np.ones(3), starts(3), Box(np.zeros(3), np.array([0.0, 1.0, 1.0])))
+    found = mirror.run(
+        F("reciprocal"), np.ones(3), starts(3), Box(np.zeros(3), np.array([0.0, 1.0, 1.0]))
+    )
     assert found.value == np.inf

@@ -1,4 +1,5 @@
-"""Simulated runs: the law itself without noise, noise of the stated size and shape, and the demo experiment."""
+"""Simulated runs: the law itself without noise, noise of the stated size and shape, and the demo
+experiment."""
 
 from __future__ import annotations
 
@@ -10,8 +11,15 @@ import scipy.optimize
 import scipy.stats
 
 from mixjax.errors import UserError
+from mixjax.fitting.simulate import (
+    DOMAINS,
+    demo_runs,
+    demo_truth,
+    known_fit,
+    random_truth,
+    simulate_runs,
+)
 from mixjax.law import Coefficients, Law, Parameter, find_law, laws
-from mixjax.simulate import DOMAINS, demo_runs, demo_truth, known_fit, random_truth, simulate_runs
 from tests import reference
 
 LAWS = tuple(laws())
@@ -38,7 +46,11 @@ def test_without_noise_it_is_the_law(law):
     for target, own in (("d0", 0), ("d2", 2)):
         seen = h[:, [own]] if law == "ge24" else h
         # Rounding, times exponents of up to log 1e11 = 25.
-        np.testing.assert_allclose(table[f"loss_{target}"], reference.losses(law, truth.params[target], seen, N, D), rtol=1e-12)
+        np.testing.assert_allclose(
+            table[f"loss_{target}"],
+            reference.losses(law, truth.params[target], seen, N, D),
+            rtol=1e-12,
+        )
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -57,26 +69,56 @@ def test_random_parameters_are_plausible(law, seed):
 
 def test_what_the_law_does_not_read_may_be_left_out():
     h, _, D = rows(6, 2)
-    assert list(simulate_runs(random_truth("ye_m1", 2, ["x"]), h).columns) == ["run", "h_d0", "h_d1", "loss_x"]
-    assert list(simulate_runs(random_truth("additive_fixed_n", 2, ["x"]), h, D=D).columns) == ["run", "D", "h_d0", "h_d1", "loss_x"]
-    assert list(simulate_runs(random_truth("chinchilla", 0, ["x"]), N=[1e8, 1e9], D=1e10).columns) == ["run", "N", "D", "loss_x"]
+    assert list(simulate_runs(random_truth("ye_m1", 2, ["x"]), h).columns) == [
+        "run",
+        "h_d0",
+        "h_d1",
+        "loss_x",
+    ]
+    assert list(simulate_runs(random_truth("additive_fixed_n", 2, ["x"]), h, D=D).columns) == [
+        "run",
+        "D",
+        "h_d0",
+        "h_d1",
+        "loss_x",
+    ]
+    assert list(
+        simulate_runs(random_truth("chinchilla", 0, ["x"]), N=[1e8, 1e9], D=1e10).columns
+    ) == ["run", "N", "D", "loss_x"]
 
 
 def test_a_law_of_ones_own():
-    law = Law("mine", (Parameter("a"), Parameter("b", ("k",))), lambda p, h: Coefficients(p["a"], p["b"][0], 0.5))
+    law = Law(
+        "mine",
+        (Parameter("a"), Parameter("b", ("k",))),
+        lambda p, h: Coefficients(p["a"], p["b"][0], 0.5),
+    )
     truth = known_fit(law, ["x", "y"], {"t": {"a": 2.0, "b": np.array([1.0, 5.0])}})
     table = simulate_runs(truth, [0.5, 0.5], [1e9, 4e9], 1e10, noise=0)
-    np.testing.assert_allclose(table["loss_t"], [3.0, 2.5], rtol=1e-14)  # N over the law's unit of 1e9
+    np.testing.assert_allclose(
+        table["loss_t"], [3.0, 2.5], rtol=1e-14
+    )  # N over the law's unit of 1e9
 
 
 # 4000 runs of 5 checkpoints: means of t(5) squares are good to a few percent.
 def noise_of(noise=0.004, seed=0, runs=4000, checkpoints=5):
-    truth = known_fit("chinchilla", (), {t: {"E": 1.0, "A": 1.0, "alpha": 0.1, "B": 1.0, "beta": 0.1} for t in ("a", "b", "c")})
+    truth = known_fit(
+        "chinchilla",
+        (),
+        {t: {"E": 1.0, "A": 1.0, "alpha": 0.1, "B": 1.0, "beta": 0.1} for t in ("a", "b", "c")},
+    )
     table = simulate_runs(
-        truth, N=1e9, D=np.full(runs * checkpoints, 1e10), noise=noise, seed=seed, run=[f"r{i // checkpoints}" for i in range(runs * checkpoints)]
+        truth,
+        N=1e9,
+        D=np.full(runs * checkpoints, 1e10),
+        noise=noise,
+        seed=seed,
+        run=[f"r{i // checkpoints}" for i in range(runs * checkpoints)],
     )
     exact = truth.predict(1e9, 1e10)["a"]
-    return table[["loss_a", "loss_b", "loss_c"]].to_numpy().reshape(runs, checkpoints, 3) / exact - 1
+    return (
+        table[["loss_a", "loss_b", "loss_c"]].to_numpy().reshape(runs, checkpoints, 3) / exact - 1
+    )
 
 
 def test_noise_has_the_size_and_the_shape_it_says():
@@ -97,7 +139,9 @@ def test_noise_is_seeded():
 
 def test_rows_of_one_mixture_and_size_are_one_run_by_default():
     h = [[0.2, 0.8], [0.2, 0.8], [0.5, 0.5], [0.2, 0.8]]
-    table = simulate_runs(random_truth("joint", 2, ["x"]), h, [1e8, 1e8, 1e8, 1e9], [1e9, 2e9, 1e9, 1e9])
+    table = simulate_runs(
+        random_truth("joint", 2, ["x"]), h, [1e8, 1e8, 1e8, 1e9], [1e9, 2e9, 1e9, 1e9]
+    )
     run = table["run"].to_list()
     assert run[0] == run[1]
     assert len(set(run)) == 3
@@ -113,7 +157,9 @@ def test_the_demo_is_an_experiment_of_the_papers_kind():
     table = demo().table
     train, held_out = table[table["split"] == "train"], table[table["split"] == "eval"]
     assert (len(train), len(held_out)) == (880, 32)
-    assert train.groupby("N")[DOMAIN_COLUMNS].apply(lambda part: len(part.drop_duplicates())).to_list() == [40, 40, 20, 10]
+    assert train.groupby("N")[DOMAIN_COLUMNS].apply(
+        lambda part: len(part.drop_duplicates())
+    ).to_list() == [40, 40, 20, 10]
     assert (table.groupby("run").size() == 8).all()
     assert table["run"].nunique() == 114
     assert held_out["N"].unique().tolist() == [3e9]
@@ -128,7 +174,10 @@ def test_the_demo_is_an_experiment_of_the_papers_kind():
 
 def test_demo_mixtures_are_nested_and_one_eval_mixture_is_new():
     table = demo().table
-    seen = [set(map(tuple, part[DOMAIN_COLUMNS].round(12).to_numpy())) for _, part in table[table["split"] == "train"].groupby("N")]
+    seen = [
+        set(map(tuple, part[DOMAIN_COLUMNS].round(12).to_numpy()))
+        for _, part in table[table["split"] == "train"].groupby("N")
+    ]
     assert seen[0] == seen[1] > seen[2] > seen[3]
     held_out = set(map(tuple, table[table["split"] == "eval"][DOMAIN_COLUMNS].round(12).to_numpy()))
     assert len(held_out) == 4
@@ -165,7 +214,11 @@ def test_the_best_mixture_of_the_demo_is_inside_uneven_and_moves_with_scale():
             h = np.exp(u - u.max())
             return sum(float(loss) for loss in truth.predict(N, D, h / h.sum()).values())
 
-        h = np.exp(scipy.optimize.minimize(total, np.zeros(5), method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-7}).x)
+        h = np.exp(
+            scipy.optimize.minimize(
+                total, np.zeros(5), method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-7}
+            ).x
+        )
         return h / h.sum()
 
     large = best(7e9, 150e9)

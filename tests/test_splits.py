@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mixjax.data.runs import Runs, read_runs
+from mixjax.data.splits import clusters, make_folds, resample
 from mixjax.errors import UserError
-from mixjax.runs import Runs, read_runs
-from mixjax.splits import clusters, make_folds, resample
 
 
 def table(mixtures: int, sizes: int, checkpoints: int, run: bool = True) -> Runs:
@@ -59,8 +59,15 @@ def test_the_largest_values_are_held_out_and_no_more_than_the_share(size, by, sh
     assert len(np.unique(counts[~held])) == 1 or (counts >= below).mean() > share
 
 
-@given(SIZES, st.sampled_from(["mixture", "run"]), st.sampled_from(["exponential", "counts"]), st.integers(0, 3))
-def test_rows_of_a_cluster_share_their_weight_and_resamples_do_not_depend_on_their_number(size, by, draw, seed):
+@given(
+    SIZES,
+    st.sampled_from(["mixture", "run"]),
+    st.sampled_from(["exponential", "counts"]),
+    st.integers(0, 3),
+)
+def test_rows_of_a_cluster_share_their_weight_and_resamples_do_not_depend_on_their_number(
+    size, by, draw, seed
+):
     runs = table(*size)
     weights = resample(runs, 5, by, seed, draw)
     of = clusters(runs, by)
@@ -87,13 +94,25 @@ def test_clusters_by_run_need_no_ids():
 
 
 def test_a_row_without_an_id_is_a_run_of_its_own():
-    frame = pd.DataFrame({"N": [1e8, 1e8, 1e8, 1e8], "D": [1e9, 2e9, 3e9, 4e9], "run": ["a", None, "a", None], "loss_x": [3.0, 2.9, 2.8, 2.7]})
+    frame = pd.DataFrame(
+        {
+            "N": [1e8, 1e8, 1e8, 1e8],
+            "D": [1e9, 2e9, 3e9, 4e9],
+            "run": ["a", None, "a", None],
+            "loss_x": [3.0, 2.9, 2.8, 2.7],
+        }
+    )
     np.testing.assert_array_equal(clusters(read_runs(frame), "run"), [0, 1, 0, 2])
 
 
 @pytest.mark.parametrize(
     ("by", "folds", "message"),
-    [("N", 3, "folds go with mixture or run"), ("mixture", 1, "give 2 to 4"), ("run", 99, "give 2 to 8"), ("size", None, "no split by 'size'")],
+    [
+        ("N", 3, "folds go with mixture or run"),
+        ("mixture", 1, "give 2 to 4"),
+        ("run", 99, "give 2 to 8"),
+        ("size", None, "no split by 'size'"),
+    ],
 )
 def test_what_cannot_be_split_is_refused(by, folds, message):
     with pytest.raises(UserError, match=message):

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mixjax.data.where import select
 from mixjax.errors import UserError
-from mixjax.where import select
 
 TABLE = pd.DataFrame(
     {
@@ -125,7 +125,11 @@ def test_refuses_by_name(expression, said):
 
 def test_the_table_is_not_evaluated(tmp_path):
     mark = tmp_path / "mark"
-    for attack in (f"__import__('pathlib').Path({str(mark)!r}).touch()", f"D == [open({str(mark)!r}, 'w')]", f"f\"{{open({str(mark)!r}, 'w')}}\" == 'x'"):
+    for attack in (
+        f"__import__('pathlib').Path({str(mark)!r}).touch()",
+        f"D == [open({str(mark)!r}, 'w')]",
+        f"f\"{{open({str(mark)!r}, 'w')}}\" == 'x'",
+    ):
         with pytest.raises(UserError):
             select(TABLE, attack)
     assert not mark.exists()
@@ -137,10 +141,14 @@ def test_kinds_of_text_columns(dtype):
     np.testing.assert_array_equal(np.flatnonzero(select(table, "split == 'train'")), [0, 2])
     np.testing.assert_array_equal(np.flatnonzero(select(table, "split != 'train'")), [1])
     np.testing.assert_array_equal(np.flatnonzero(select(table, "split < 'f'")), [1])
-    np.testing.assert_array_equal(np.flatnonzero(select(table, "split in ('train', 'other')")), [0, 2])
+    np.testing.assert_array_equal(
+        np.flatnonzero(select(table, "split in ('train', 'other')")), [0, 2]
+    )
 
 
-@pytest.mark.parametrize("dtype", ["float64", "object", "category", "Int64", "Float64", "int64[pyarrow]"])
+@pytest.mark.parametrize(
+    "dtype", ["float64", "object", "category", "Int64", "Float64", "int64[pyarrow]"]
+)
 def test_kinds_of_number_columns(dtype):
     table = TABLE.assign(D=pd.Series([1, None, 3, 4]).astype(dtype))
     for expression, rows in (
@@ -151,18 +159,32 @@ def test_kinds_of_number_columns(dtype):
         ("D not in (1, 9)", [2, 3]),
         ("D < N", [0, 2]),
     ):
-        np.testing.assert_array_equal(np.flatnonzero(select(table, expression)), rows, err_msg=expression)
+        np.testing.assert_array_equal(
+            np.flatnonzero(select(table, expression)), rows, err_msg=expression
+        )
 
 
 @pytest.mark.parametrize("dtype", ["object", "category", "boolean", "bool[pyarrow]"])
 def test_kinds_of_truth_columns(dtype):
     table = TABLE.assign(final=pd.Series([True, False, True, None], dtype=object).astype(dtype))
-    for expression, rows in (("final", [0, 2]), ("not final", [1, 3]), ("final == True", [0, 2]), ("final != True", [1])):
-        np.testing.assert_array_equal(np.flatnonzero(select(table, expression)), rows, err_msg=expression)
+    for expression, rows in (
+        ("final", [0, 2]),
+        ("not final", [1, 3]),
+        ("final == True", [0, 2]),
+        ("final != True", [1]),
+    ):
+        np.testing.assert_array_equal(
+            np.flatnonzero(select(table, expression)), rows, err_msg=expression
+        )
 
 
 def test_categories_compare_as_text():
-    table = pd.DataFrame({"size": pd.Categorical(["small", "large"], ["small", "large"], ordered=True), "other": pd.Categorical(["small", "tiny"])})
+    table = pd.DataFrame(
+        {
+            "size": pd.Categorical(["small", "large"], ["small", "large"], ordered=True),
+            "other": pd.Categorical(["small", "tiny"]),
+        }
+    )
     np.testing.assert_array_equal(select(table, "size < 'medium'"), [False, True])
     np.testing.assert_array_equal(select(table, "size == other"), [True, False])
 
@@ -173,40 +195,74 @@ def test_a_backtick_within_text_is_text():
 
 
 def test_columns_of_mixed_or_strange_cells_are_refused():
-    table = pd.DataFrame({"mixed": [1.0, "many"], "text": ["1", "many"], "when": pd.to_datetime(["2020", "2021"])}, index=[2, 3])
-    for expression, said in (("mixed > 0", "different kinds"), ("text > 0", r"\(line 3: 'many'\) is text"), ("when > 5", "different kinds")):
+    table = pd.DataFrame(
+        {"mixed": [1.0, "many"], "text": ["1", "many"], "when": pd.to_datetime(["2020", "2021"])},
+        index=[2, 3],
+    )
+    for expression, said in (
+        ("mixed > 0", "different kinds"),
+        ("text > 0", r"\(line 3: 'many'\) is text"),
+        ("when > 5", "different kinds"),
+    ):
         with pytest.raises(UserError, match=said):
             select(table, expression)
 
 
 NUMBERS = st.none() | st.integers(-2, 2) | st.sampled_from([0.5, -1.5])
 TEXTS = st.sampled_from([None, "a", "b", "it's"])
-COMPARISONS = {"==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+COMPARISONS = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 
 
 @st.composite
 def conditions(draw, depth=3):
     """An expression, and the same as a function of one row, in plain Python."""
-    kind = draw(st.sampled_from(["compare", "chain", "in", "and", "or", "not"] if depth else ["compare", "in"]))
+    kind = draw(
+        st.sampled_from(
+            ["compare", "chain", "in", "and", "or", "not"] if depth else ["compare", "in"]
+        )
+    )
     if kind in ("and", "or"):
         (text_a, a), (text_b, b) = draw(conditions(depth - 1)), draw(conditions(depth - 1))
-        return f"({text_a}) {kind} ({text_b})", (lambda row: a(row) and b(row)) if kind == "and" else (lambda row: a(row) or b(row))
+        return f"({text_a}) {kind} ({text_b})", (
+            lambda row: a(row) and b(row)
+        ) if kind == "and" else (lambda row: a(row) or b(row))
     if kind == "not":
         text, inner = draw(conditions(depth - 1))
         return f"not ({text})", lambda row: not inner(row)
     columns, values = draw(st.sampled_from([(["x", "y"], NUMBERS), (["s", "t"], TEXTS)]))
-    terms = st.sampled_from(columns).map(lambda c: (c, lambda row: row[c])) | values.filter(lambda v: v is not None).map(lambda v: (repr(v), lambda _: v))
+    terms = st.sampled_from(columns).map(lambda c: (c, lambda row: row[c])) | values.filter(
+        lambda v: v is not None
+    ).map(lambda v: (repr(v), lambda _: v))
     if kind == "in":
-        (text, left), items, negated = draw(terms), draw(st.lists(values.filter(lambda v: v is not None), max_size=3)), draw(st.booleans())
+        (text, left), items, negated = (
+            draw(terms),
+            draw(st.lists(values.filter(lambda v: v is not None), max_size=3)),
+            draw(st.booleans()),
+        )
         listed = f"[{', '.join(map(repr, items))}]"
-        return f"{text} {'not ' * negated}in {listed}", lambda row: left(row) is not None and (left(row) in items) != negated
+        return (
+            f"{text} {'not ' * negated}in {listed}",
+            lambda row: left(row) is not None and (left(row) in items) != negated,
+        )
     chain = [draw(terms) for _ in range(3 if kind == "chain" else 2)]
     signs = [draw(st.sampled_from(sorted(COMPARISONS))) for _ in chain[1:]]
-    text = chain[0][0] + "".join(f" {sign} {term[0]}" for sign, term in zip(signs, chain[1:], strict=True))
+    text = chain[0][0] + "".join(
+        f" {sign} {term[0]}" for sign, term in zip(signs, chain[1:], strict=True)
+    )
 
     def compare(row):
         cells = [term[1](row) for term in chain]
-        return all(None not in (a, b) and COMPARISONS[s](a, b) for a, s, b in zip(cells[:-1], signs, cells[1:], strict=True))
+        return all(
+            None not in (a, b) and COMPARISONS[s](a, b)
+            for a, s, b in zip(cells[:-1], signs, cells[1:], strict=True)
+        )
 
     return text, compare
 
@@ -216,4 +272,6 @@ def conditions(draw, depth=3):
 def test_agrees_with_plain_python(condition, rows):
     expression, expected = condition
     table = pd.DataFrame(rows, columns=["x", "y", "s", "t"])
-    np.testing.assert_array_equal(select(table, expression), [expected(dict(zip("xyst", row, strict=True))) for row in rows])
+    np.testing.assert_array_equal(
+        select(table, expression), [expected(dict(zip("xyst", row, strict=True))) for row in rows]
+    )

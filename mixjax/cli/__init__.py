@@ -1,6 +1,8 @@
-"""The command line (files -> one library call -> files): entry point, errors in one line, exit codes.
+"""The command line (files -> one library call -> files): entry point, errors in one line, exit
+codes.
 
-Exit codes: 0 done; 2 bad input or usage; 130 interrupted. Nothing heavy is imported before a command runs.
+Exit codes: 0 done; 2 bad input or usage; 130 interrupted. Nothing heavy is imported before a
+command runs.
 """
 
 from __future__ import annotations
@@ -24,11 +26,15 @@ DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
 class _Commands(click.Group):
     """A group that offers the nearest command, and whose reader may go away."""
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], self.commands, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise click.UsageError(f"no command {args[0]!r}; {hint}choose from {', '.join(self.commands)}")
+            raise click.UsageError(
+                f"no command {args[0]!r}; {hint}choose from {', '.join(self.commands)}"
+            )
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -41,14 +47,18 @@ class _Commands(click.Group):
         return result
 
 
-@click.group(cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(__version__, prog_name="mixjax", message="%(prog)s %(version)s")
 @click.pass_context
 def mixjax(ctx: click.Context) -> None:
     """Choose the data mixture of a large training run from small runs.
 
-    Fits scaling laws of the loss in model size N, tokens D and domain weights h to a table of runs, and finds the
-    weights that are predicted to be best at the scale you will train.
+    Fits scaling laws of the loss in model size N, tokens D and domain weights h to a table of runs,
+    and finds the weights that are predicted to be best at the scale you will train.
 
     \b
       mixjax demo                                  everything, on simulated runs
@@ -60,9 +70,34 @@ def mixjax(ctx: click.Context) -> None:
 
 
 _COMMANDS = (
-    *(pipeline.demo, pipeline.run, fitting.fit, using.score, using.predict, mixing.mix, mixing.pareto),
-    *(deciding.judge, deciding.flat, deciding.value, deciding.budget, deciding.move, deciding.robust, exploring.explore),
-    *(fitting.compare, trusting.validate, trusting.extrapolate, trusting.intervals, trusting.identify, planning.design, planning.next_, planning.enough),
+    *(
+        pipeline.demo,
+        pipeline.run,
+        fitting.fit,
+        using.score,
+        using.predict,
+        mixing.mix,
+        mixing.pareto,
+    ),
+    *(
+        deciding.judge,
+        deciding.flat,
+        deciding.value,
+        deciding.budget,
+        deciding.move,
+        deciding.robust,
+        exploring.explore,
+    ),
+    *(
+        fitting.compare,
+        trusting.validate,
+        trusting.extrapolate,
+        trusting.intervals,
+        trusting.identify,
+        planning.design,
+        planning.next_,
+        planning.enough,
+    ),
 )
 for _command in _COMMANDS:
     mixjax.add_command(_command)
@@ -81,7 +116,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", MixjaxWarning)
         warnings.showwarning = _show_warning
-        return _guarded(lambda: mixjax.main(args=None if argv is None else list(argv), prog_name="mixjax", standalone_mode=False))
+        return _guarded(
+            lambda: mixjax.main(
+                args=None if argv is None else list(argv), prog_name="mixjax", standalone_mode=False
+            )
+        )
 
 
 def _guarded(command: Callable[[], Any]) -> int:
@@ -95,7 +134,10 @@ def _guarded(command: Callable[[], Any]) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _complain("interrupted before there was a result", INTERRUPTED)
     except OSError as error:
-        return _complain(f"{error.filename or 'system'}: {error.strerror or error}; check the file, the disk and the permissions")
+        return _complain(
+            f"{error.filename or 'system'}: {error.strerror or error}; check the file, the "
+            f"disk and the permissions"
+        )
     return result if isinstance(result, int) else DONE
 
 
@@ -113,7 +155,14 @@ def _complain(message: str, code: int = BAD_INPUT) -> int:
     return code
 
 
-def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     _line(f"mixjax: warning: {message}")
 
 

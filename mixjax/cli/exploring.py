@@ -16,7 +16,7 @@ from mixjax.errors import UserError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from mixjax.decision.goal import Goal
+    from mixjax.mixture.question import Goal
 
 # Budgets of the paths: this far to both sides of the goal's scale, so many points.
 _AROUND, _POINTS = 30.0, 13
@@ -28,7 +28,8 @@ class Request:
 
     Attributes:
         goal: at its scale, caps from the supply of tokens included.
-        any_scale: the same without those caps, which hold at one D only: for parts in which D changes.
+        any_scale: the same without those caps, which hold at one D only: for parts in which D
+            changes.
         other: the second fit's, as `any_scale`.
         base: the mixture in use.
         domains: of the maps.
@@ -52,8 +53,8 @@ def _path(request: Request) -> tuple[Any, Figure]:
     """h* along budgets, paper Fig. 6."""
     import numpy as np
 
-    from mixjax.decision.figures import path_figure
-    from mixjax.decision.scaling import budget_path
+    from mixjax.mixture.paths import budget_path
+    from mixjax.report.figures import path_figure
 
     goal, times = request.any_scale, np.geomspace(1 / _AROUND, _AROUND, _POINTS)
     assert goal.N is not None
@@ -68,8 +69,8 @@ def _path(request: Request) -> tuple[Any, Figure]:
 
 def _growth(request: Request) -> tuple[Any, Figure]:
     """Growth laws and their accumulation points, paper Fig. 10."""
-    from mixjax.decision.figures import growth_figure
-    from mixjax.decision.scaling import growth_laws
+    from mixjax.mixture.paths import growth_laws
+    from mixjax.report.figures import growth_figure
 
     found = growth_laws(request.any_scale, points=_POINTS)
     return {name: path.to_dict() for name, path in found.items()}, growth_figure(found)
@@ -77,20 +78,24 @@ def _growth(request: Request) -> tuple[Any, Figure]:
 
 def _corners(request: Request) -> tuple[Any, Figure]:
     """One target at a time, paper Fig. 7."""
-    from mixjax.decision.figures import corners_figure
-    from mixjax.decision.targets import corners
+    from mixjax.mixture.targets import corners
+    from mixjax.report.figures import corners_figure
 
     found = corners(request.goal)
     return {target: mixture.to_dict() for target, mixture in found.items()}, corners_figure(found)
 
 
 def _map(request: Request, number: int) -> tuple[Any, Figure]:
-    from mixjax.decision.figures import map_figure
-    from mixjax.decision.targets import target_map
+    from mixjax.mixture.targets import target_map
+    from mixjax.report.figures import map_figure
 
-    both = request.domains or tuple(d for d in request.goal.fit.domains if d in request.goal.fit.targets)
+    both = request.domains or tuple(
+        d for d in request.goal.fit.domains if d in request.goal.fit.targets
+    )
     if len(both) < number:
-        raise UserError("map", f"{len(both)} domains are targets too", f"a map of {number} needs {number}")
+        raise UserError(
+            "map", f"{len(both)} domains are targets too", f"a map of {number} needs {number}"
+        )
     found = target_map(request.goal, both[:number])
     return found.to_dict(), map_figure(found)
 
@@ -109,8 +114,8 @@ def _laws(request: Request) -> tuple[Any, Figure]:
     """The optimum of the other fit's law beside this one's."""
     import numpy as np
 
-    from mixjax.decision.figures import beside_figure
-    from mixjax.decision.laws import beside
+    from mixjax.mixture.beside import beside
+    from mixjax.report.figures import beside_figure
 
     if request.other is None:
         raise UserError("laws", "needs a second fit", "name it with --other FIT.json")
@@ -119,14 +124,16 @@ def _laws(request: Request) -> tuple[Any, Figure]:
     assert goal.D is not None
     names = [g.fit.law for g in (goal, request.other)]
     names = names if names[0] != names[1] else [f"{names[0]} (this)", f"{names[1]} (other)"]
-    found = beside(dict(zip(names, (goal, request.other), strict=True)), goal.N * times, goal.D * times)
+    found = beside(
+        dict(zip(names, (goal, request.other), strict=True)), goal.N * times, goal.D * times
+    )
     return found.to_dict(), beside_figure(found)
 
 
 def _flat(request: Request) -> tuple[Any, Figure]:
     """The flat region at 0.1 percent."""
-    from mixjax.decision.figures import region_figure
-    from mixjax.decision.region import flat_region
+    from mixjax.mixture.flat import flat_region
+    from mixjax.report.figures import region_figure
 
     found = flat_region(request.goal)
     return found.to_dict(), region_figure(found)
@@ -134,8 +141,8 @@ def _flat(request: Request) -> tuple[Any, Figure]:
 
 def _budget(request: Request) -> tuple[Any, Figure]:
     """The best split of the compute that N and D stand for."""
-    from mixjax.decision.budget import FLOPS, compute_optimal
-    from mixjax.decision.figures import budget_figure
+    from mixjax.mixture.budget import FLOPS, compute_optimal
+    from mixjax.report.figures import budget_figure
 
     goal = request.any_scale
     assert goal.N is not None
@@ -146,8 +153,8 @@ def _budget(request: Request) -> tuple[Any, Figure]:
 
 def _move(request: Request) -> tuple[Any, Figure]:
     """The trust path from the base."""
-    from mixjax.decision.figures import moves_figure
-    from mixjax.decision.moves import Start, trust_path
+    from mixjax.mixture.move import Start, trust_path
+    from mixjax.report.figures import moves_figure
 
     if request.base is None:
         raise UserError("move", "needs the mixture in use", "name it with --base MIXTURE.yaml")
@@ -158,8 +165,8 @@ def _move(request: Request) -> tuple[Any, Figure]:
 
 def _judge(request: Request) -> tuple[Any, Figure]:
     """The base and equal shares beside the optimum."""
-    from mixjax.decision.compare import compare_mixtures
-    from mixjax.decision.figures import compare_figure
+    from mixjax.mixture.judge import compare_mixtures
+    from mixjax.report.figures import compare_figure
 
     found = compare_mixtures(request.goal, {} if request.base is None else {"base": request.base})
     return found.to_dict(), compare_figure(found)
@@ -181,23 +188,51 @@ PARTS: Mapping[str, Part] = {
 
 @click.command(short_help="Every analysis of a fit, as figures and numbers.")
 @click.argument("fit_file", metavar="FIT.json")
-@click.option("-o", "--output", metavar="DIR", required=True, help="Folder for the figures and explore.json.")
-@click.option("--only", type=options.Names(), metavar="a,b", help=f"Parts to draw: {', '.join(PARTS)}.  [default: all that the fit and the options allow]")
-@click.option("--other", metavar="FIT.json", help="A fit of another law to the same runs, for the part laws.")
-@click.option("--base", metavar="MIXTURE.yaml", help="The mixture in use, for the parts move and judge.")
-@click.option("--runs", metavar="RUNS", help="Table of the fitted runs, for the distance to their mixtures in the part move.")
-@click.option("--domains", type=options.Names(), metavar="a,b,c,d", help="Domains of the maps; those that are targets too, in order, by default.")
+@click.option(
+    "-o", "--output", metavar="DIR", required=True, help="Folder for the figures and explore.json."
+)
+@click.option(
+    "--only",
+    type=options.Names(),
+    metavar="a,b",
+    help=f"Parts to draw: {', '.join(PARTS)}.  [default: all that the fit and the options allow]",
+)
+@click.option(
+    "--other", metavar="FIT.json", help="A fit of another law to the same runs, for the part laws."
+)
+@click.option(
+    "--base", metavar="MIXTURE.yaml", help="The mixture in use, for the parts move and judge."
+)
+@click.option(
+    "--runs",
+    metavar="RUNS",
+    help="Table of the fitted runs, for the distance to their mixtures in the part move.",
+)
+@click.option(
+    "--domains",
+    type=options.Names(),
+    metavar="a,b,c,d",
+    help="Domains of the maps; those that are targets too, in order, by default.",
+)
 @options.scale_options
 @options.goal_options
 @options.how_options
 def explore(
-    fit_file: str, output: str, only: tuple[str, ...] | None, scale: Mapping[str, float], goal: Mapping[str, Any], how: Mapping[str, Any], **files_named: Any
+    fit_file: str,
+    output: str,
+    only: tuple[str, ...] | None,
+    scale: Mapping[str, float],
+    goal: Mapping[str, Any],
+    how: Mapping[str, Any],
+    **files_named: Any,
 ) -> None:
-    """Draw what a fit says about mixtures around N and D: one PNG a part, and all numbers in explore.json.
+    """Draw what a fit says about mixtures around N and D: one PNG a part, and all numbers in
+    explore.json.
 
-    path: h* along budgets. growth: as N and D grow, with limits. corners: one target at a time. map3, map4: target weights to
-    optimal mixture, with fixed points. laws: two laws. flat: shares that cost little. budget: best N and D for 6 N D. move:
-    steps from the base. judge: base beside optimum. FIT.json may be builtin:demo, a known law of invented numbers.
+    path: h* along budgets. growth: as N and D grow, with limits. corners: one target at a time.
+    map3, map4: target weights to optimal mixture, with fixed points. laws: two laws. flat: shares
+    that cost little. budget: best N and D for 6 N D. move: steps from the base. judge: base beside
+    optimum. FIT.json may be builtin:demo, a known law of invented numbers.
 
     \b
       mixjax explore joint.json -N 7e9 -D 150e9 -o figures --other additive.json --base base.yaml
@@ -209,7 +244,9 @@ def explore(
     if unknown is not None:
         raise UserError("--only", f"no part {unknown!r}", f"choose from {', '.join(PARTS)}")
     if "figure" in how:
-        raise UserError("--figure", "this command names its figures itself", "name a folder with -o")
+        raise UserError(
+            "--figure", "this command names its figures itself", "name a folder with -o"
+        )
     files.check_output_folder(output)
     request = _request(fit_file, scale, goal, how, **files_named)
     results, figures, left_out = _draw(request, only)
@@ -217,7 +254,9 @@ def explore(
     folder.mkdir(parents=True, exist_ok=True)
     written = _write(folder, results, figures)
     if how["as_json"]:
-        files.print_json({"folder": output, "files": written, "left_out": left_out, "parts": results})
+        files.print_json(
+            {"folder": output, "files": written, "left_out": left_out, "parts": results}
+        )
         return
     click.echo(f"saved in {output}: {', '.join(written)}")
     for name, reason in left_out.items():
@@ -225,7 +264,13 @@ def explore(
 
 
 def _request(
-    fit_file: str, scale: Mapping[str, float], goal: Mapping[str, Any], how: Mapping[str, Any], other: str | None, base: str | None, **rest: Any
+    fit_file: str,
+    scale: Mapping[str, float],
+    goal: Mapping[str, Any],
+    how: Mapping[str, Any],
+    other: str | None,
+    base: str | None,
+    **rest: Any,
 ) -> Request:
     """The files read and checked."""
     from mixjax.cli import files
@@ -233,17 +278,26 @@ def _request(
 
     missing = next((name for name in "ND" if scale.get(name) is None), None)
     if missing is not None:
-        raise UserError(f"-{missing}", "is missing", "say around which scale to look, e.g. -N 7e9 -D 150e9")
+        raise UserError(
+            f"-{missing}", "is missing", "say around which scale to look, e.g. -N 7e9 -D 150e9"
+        )
     asked = ask(fit_file, how, goal, scale)
     everywhere = asked.but(caps=goal.get("cap"))
-    beside = None if other is None else everywhere.but(fit=files.read_fit(other, how.get("law_file")), weights=asked.shares)
+    beside = (
+        None
+        if other is None
+        else everywhere.but(fit=files.read_fit(other, how.get("law_file")), weights=asked.shares)
+    )
     weights = None if base is None else asked.named(asked.array(mixture_for(asked.fit, base)))
     supply = {name: goal[name] for name in ("tokens", "epochs") if name in goal}
     return Request(asked, everywhere, beside, weights, rest["domains"], rest["runs"], supply)
 
 
-def _draw(request: Request, only: tuple[str, ...] | None) -> tuple[dict[str, Any], dict[str, Figure], dict[str, str]]:
-    """Results, figures, and the reasons of parts that do not apply; a part that was asked for by name must."""
+def _draw(
+    request: Request, only: tuple[str, ...] | None
+) -> tuple[dict[str, Any], dict[str, Figure], dict[str, str]]:
+    """Results, figures, and the reasons of parts that do not apply; a part that was asked for by
+    name must."""
     results, figures, left_out = {}, {}, {}
     for name in only or PARTS:
         try:
@@ -258,11 +312,13 @@ def _draw(request: Request, only: tuple[str, ...] | None) -> tuple[dict[str, Any
 def _write(folder: Path, results: Mapping[str, Any], figures: Mapping[str, Figure]) -> list[str]:
     import json
 
-    from mixjax.record import write_text
-    from mixjax.report import write_figure
-    from mixjax.summary import plain
+    from mixjax.fitting.record import write_text
+    from mixjax.report.report import write_figure
+    from mixjax.text import plain
 
     for name, figure in figures.items():
         write_figure(folder / f"{name}.png", figure)
-    write_text(folder / "explore.json", json.dumps(plain(results), indent=1, allow_nan=False) + "\n")
+    write_text(
+        folder / "explore.json", json.dumps(plain(results), indent=1, allow_nan=False) + "\n"
+    )
     return [*(f"{name}.png" for name in figures), "explore.json"]

@@ -12,9 +12,9 @@ from mixjax.cli.progress import Progress
 from mixjax.errors import UserError
 
 if TYPE_CHECKING:
-    from mixjax.choose import Comparison
-    from mixjax.runs import Runs
-    from mixjax.validate.choice import Choice
+    from mixjax.data.runs import Runs
+    from mixjax.trust.choice import Choice
+    from mixjax.trust.compare import Comparison
 
 BY = ("N", "D", "mixture", "run")
 
@@ -22,23 +22,36 @@ BY = ("N", "D", "mixture", "run")
 @click.command(short_help="Fit a law to a table of runs.")
 @options.runs_arguments
 @options.law_option
-@click.option("-o", "--output", metavar="FIT.json", help="Where to write the fit; without it the table is only printed.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FIT.json",
+    help="Where to write the fit; without it the table is only printed.",
+)
 @options.search_options
 @options.json_option
-def fit(output: str | None, law: str, as_json: bool, progress: bool | None, cache: bool, search: Mapping[str, Any], table: Mapping[str, Any]) -> int:
+def fit(
+    output: str | None,
+    law: str,
+    as_json: bool,
+    progress: bool | None,
+    cache: bool,
+    search: Mapping[str, Any],
+    table: Mapping[str, Any],
+) -> int:
     """Fit a law to every target (loss column) of RUNS, a table in CSV or Parquet.
 
-    Columns: N (parameters), D (tokens), h_<domain> (weights), loss_<target>; others are named with --columns.
-    Ctrl-C ends the search and keeps the best fit so far.
+    Columns: N (parameters), D (tokens), h_<domain> (weights), loss_<target>; others are named with
+    --columns. Ctrl-C ends the search and keeps the best fit so far.
 
     \b
       mixjax fit runs.csv -o fit.json --law joint --where "split == 'train'"
     """
     from mixjax.cli import files
     from mixjax.cli.runtime import use_cache
-    from mixjax.fitting import fit as fit_law
-    from mixjax.pipeline import is_interrupted
-    from mixjax.summary import fit_table, fit_to_dict
+    from mixjax.fitting.fit import fit as fit_law
+    from mixjax.fitting.summary import fit_table, fit_to_dict
+    from mixjax.report.pipeline import is_interrupted
 
     files.check_output(output, files.inputs(table))
     record = files.read_law(law)
@@ -62,35 +75,77 @@ def fit(output: str | None, law: str, as_json: bool, progress: bool | None, cach
 
 @click.command(short_help="Fit several laws and compare their errors.")
 @options.runs_arguments
-@click.option("--laws", type=options.Names(), default="simple,additive,joint,full", show_default=True, help="Laws to compare.")
+@click.option(
+    "--laws",
+    type=options.Names(),
+    default="simple,additive,joint,full",
+    show_default=True,
+    help="Laws to compare.",
+)
 @click.option("--eval-where", metavar="Q", help="Rows that no fit sees, e.g. \"split == 'eval'\".")
-@click.option("--choose", "choosing", is_flag=True, help="Choose one of the laws, by rows of RUNS left out and an information criterion.")
-@click.option("--by", type=options.Names(), metavar="a,b", help="With --choose: what to leave out, of N, D, mixture, run.  [default: N,D,mixture]")
-@click.option("--deltas", type=options.Names(), metavar="X,Y", help="With --choose: deltas to choose from.  [default: that of --delta]")
-@click.option("--residuals", type=options.Names(), metavar="a,b", help="With --choose: residuals to choose from, of loss, log.  [default: that of --residual]")
-@click.option("-o", "--output", metavar="FIT.json", help="With --choose: where to write the chosen fit.")
+@click.option(
+    "--choose",
+    "choosing",
+    is_flag=True,
+    help="Choose one of the laws, by rows of RUNS left out and an information criterion.",
+)
+@click.option(
+    "--by",
+    type=options.Names(),
+    metavar="a,b",
+    help="With --choose: what to leave out, of N, D, mixture, run.  [default: N,D,mixture]",
+)
+@click.option(
+    "--deltas",
+    type=options.Names(),
+    metavar="X,Y",
+    help="With --choose: deltas to choose from.  [default: that of --delta]",
+)
+@click.option(
+    "--residuals",
+    type=options.Names(),
+    metavar="a,b",
+    help="With --choose: residuals to choose from, of loss, log.  [default: that of --residual]",
+)
+@click.option(
+    "-o", "--output", metavar="FIT.json", help="With --choose: where to write the chosen fit."
+)
 @options.search_options
 @options.json_option
-def compare(laws: tuple[str, ...], eval_where: str | None, as_json: bool, progress: bool | None, cache: bool, search: Mapping[str, Any], **given: Any) -> None:
+def compare(
+    laws: tuple[str, ...],
+    eval_where: str | None,
+    as_json: bool,
+    progress: bool | None,
+    cache: bool,
+    search: Mapping[str, Any],
+    **given: Any,
+) -> None:
     """Fit several laws to RUNS and score each on the fitted rows and on rows it has not seen.
 
-    --choose picks one for all targets, and says why: each law (with each delta and residual) is fitted without the largest N, without
-    the largest D, and without whole mixtures in 5 folds; the lowest mean error on what was left out wins, and of those within one
-    standard error of it the lowest information criterion. Rows of --eval-where decide nothing.
+    --choose picks one for all targets, and says why: each law (with each delta and residual) is
+    fitted without the largest N, without the largest D, and without whole mixtures in 5 folds; the
+    lowest mean error on what was left out wins, and of those within one standard error of it the
+    lowest information criterion. Rows of --eval-where decide nothing.
 
     \b
-      mixjax compare runs.csv --laws additive,joint --where "split == 'train'" --eval-where "split == 'eval'"
-      mixjax compare runs.csv --where "split == 'train'" --choose --deltas 1e-3,1e-2 --residuals loss,log -o fit.json
+      mixjax compare runs.csv --laws additive,joint --where "split == 'train'" --eval-where "split
+      == 'eval'" mixjax compare runs.csv --where "split == 'train'" --choose --deltas 1e-3,1e-2
+      --residuals loss,log -o fit.json
     """
-    from mixjax.choose import compare as compare_laws
     from mixjax.cli import files
     from mixjax.cli.runtime import use_cache
+    from mixjax.trust.compare import compare as compare_laws
 
     table = given["table"]
     wanted = _choosing(given, files.inputs(table), search)
     records = [files.read_law(law) for law in laws]
     runs = files.read_table(table, targets=search.get("targets"))
-    held_out = None if eval_where is None else files.read_table({**table, "where": eval_where}, targets=None)
+    held_out = (
+        None
+        if eval_where is None
+        else files.read_table({**table, "where": eval_where}, targets=None)
+    )
     if wanted is not None:
         _check_apart(runs, held_out)
     use_cache(cache)
@@ -107,7 +162,9 @@ def compare(laws: tuple[str, ...], eval_where: str | None, as_json: bool, progre
             click.echo(f"\n{chosen}")
 
 
-def _choosing(given: Mapping[str, Any], inputs: Sequence[str], search: Mapping[str, Any]) -> dict[str, Any] | None:
+def _choosing(
+    given: Mapping[str, Any], inputs: Sequence[str], search: Mapping[str, Any]
+) -> dict[str, Any] | None:
     """The options of a choice, checked; None where none is wanted."""
     from mixjax.cli import files
 
@@ -122,21 +179,42 @@ def _choosing(given: Mapping[str, Any], inputs: Sequence[str], search: Mapping[s
         raise UserError("--by", f"no split by {unknown!r}", f"choose from {', '.join(BY)}")
     files.check_output(given["output"], inputs)
     count = options.Count()
-    deltas = tuple(count.convert(delta, None, None) for delta in given["deltas"] or ()) or (search.get("delta", 1e-3),)
-    return {"by": given["by"], "deltas": deltas, "residuals": given["residuals"] or (search.get("residual", "loss"),)}
+    deltas = tuple(count.convert(delta, None, None) for delta in given["deltas"] or ()) or (
+        search.get("delta", 1e-3),
+    )
+    return {
+        "by": given["by"],
+        "deltas": deltas,
+        "residuals": given["residuals"] or (search.get("residual", "loss"),),
+    }
 
 
 def _check_apart(runs: Runs, held_out: Runs | None) -> None:
     """A choice must not look at rows that are marked for evaluation."""
     both = 0 if held_out is None else len(set(runs.rows.tolist()) & set(held_out.rows.tolist()))
     if both:
-        raise UserError("--choose", f"{both} rows of --eval-where are fitted too", "leave them out with --where")
+        raise UserError(
+            "--choose", f"{both} rows of --eval-where are fitted too", "leave them out with --where"
+        )
 
 
-def _choose(runs: Runs, records: Sequence[Any], found: Comparison, wanted: Mapping[str, Any], search: Mapping[str, Any], progress: bool | None) -> Choice:
-    from mixjax.validate.choice import choose_law
+def _choose(
+    runs: Runs,
+    records: Sequence[Any],
+    found: Comparison,
+    wanted: Mapping[str, Any],
+    search: Mapping[str, Any],
+    progress: bool | None,
+) -> Choice:
+    from mixjax.trust.choice import choose_law
 
-    kept = {name: search[name] for name in ("targets", "seed", "precision", "starts", "hops") if name in search}
+    kept = {
+        name: search[name]
+        for name in ("targets", "seed", "precision", "starts", "hops")
+        if name in search
+    }
     candidates = len(records) * len(wanted["deltas"]) * len(wanted["residuals"])
     with Progress(progress, candidates) as watch:
-        return choose_law(runs, records, fits=tuple(found.fits.values()), watch=watch, **wanted, **kept)
+        return choose_law(
+            runs, records, fits=tuple(found.fits.values()), watch=watch, **wanted, **kept
+        )

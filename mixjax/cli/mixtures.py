@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mixjax.errors import UserError
 
 if TYPE_CHECKING:
-    from mixjax.record import Fit
+    from mixjax.fitting.record import Fit
 
 _REMEDY = "write DOMAIN: SHARE lines, or NAME: {DOMAIN: SHARE, ...} for several mixtures"
 
@@ -19,7 +19,8 @@ _REMEDY = "write DOMAIN: SHARE lines, or NAME: {DOMAIN: SHARE, ...} for several 
 def read_mixtures(path: str) -> dict[str, dict[str, float]]:
     """Mixtures by name, {name: {domain: share}}; one mixture alone is called after its file.
 
-    YAML or JSON: {domain: share}, {name: {domain: share}}, or what `mixjax mix --json` and --export json write. CSV: columns domain, share.
+    YAML or JSON: {domain: share}, {name: {domain: share}}, or what `mixjax mix --json` and --export
+    json write. CSV: columns domain, share.
 
     Raises:
         UserError: no such file, or nothing in it that is a mixture.
@@ -28,7 +29,9 @@ def read_mixtures(path: str) -> dict[str, dict[str, float]]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise UserError(path, f"cannot be read ({error.strerror})", "name a file of mixtures") from None
+        raise UserError(
+            path, f"cannot be read ({error.strerror})", "name a file of mixtures"
+        ) from None
     except UnicodeDecodeError:
         raise UserError(path, "is not text", _REMEDY) from None
     content: Any = _csv(path, text) if Path(path).suffix == ".csv" else _yaml(path, text)
@@ -49,7 +52,9 @@ def read_mixture(path: str) -> dict[str, float]:
     """
     found = read_mixtures(path)
     if len(found) != 1:
-        raise UserError(path, f"holds {len(found)} mixtures ({', '.join(found)})", "name a file of one")
+        raise UserError(
+            path, f"holds {len(found)} mixtures ({', '.join(found)})", "name a file of one"
+        )
     return next(iter(found.values()))
 
 
@@ -60,9 +65,11 @@ def mixture_for(fitted: Fit, path: str) -> dict[str, float]:
     return found
 
 
-def check_mixtures(fitted: Fit, path: str | None, mixtures: Mapping[str, Mapping[str, float]]) -> None:
+def check_mixtures(
+    fitted: Fit, path: str | None, mixtures: Mapping[str, Mapping[str, float]]
+) -> None:
     """Refuse a domain of a file's mixtures that the fit does not have, by the name of the file."""
-    from mixjax.limits import check_names
+    from mixjax.mixture.limits import check_names
 
     for mixture in mixtures.values():
         check_names(mixture, fitted.domains, str(path), "domain")
@@ -94,6 +101,10 @@ def _shares(where: str, content: Mapping[Any, Any]) -> dict[str, float]:
         except (TypeError, ValueError):
             share = math.nan
         if not (math.isfinite(share) and share >= 0):
-            raise UserError(where, f"{domain!s} has {value!r}, which is not a share", "give numbers of at least 0; they are scaled to sum to 1")
+            raise UserError(
+                where,
+                f"{domain!s} has {value!r}, which is not a share",
+                "give numbers of at least 0; they are scaled to sum to 1",
+            )
         shares[str(domain)] = share
     return shares

@@ -19,7 +19,9 @@ class Progress:
     Called by `mixjax.fit` as its `watch`. As a context manager it clears its line at the end.
     """
 
-    def __init__(self, wanted: bool | None = None, fits: int = 1, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, wanted: bool | None = None, fits: int = 1, stream: TextIO | None = None
+    ) -> None:
         """Wanted: None means on a terminal only; fits: how many follow one another."""
         self.stream = sys.stderr if stream is None else stream
         self.terminal = self.stream.isatty()
@@ -68,7 +70,8 @@ class Progress:
 
 
 def _summary(best: Mapping[str, float]) -> str:
-    """The geometric mean of the objectives found so far, and how many targets have none yet; nothing of no targets."""
+    """The geometric mean of the objectives found so far, and how many targets have none yet;
+    nothing of no targets."""
     if not best:
         return ""
     found = [f for f in best.values() if math.isfinite(f) and f > 0]

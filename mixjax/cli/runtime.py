@@ -1,4 +1,5 @@
-"""How JAX runs under a command: where compiled programs are kept. Nothing here touches a user's own program."""
+"""How JAX runs under a command: where compiled programs are kept. Nothing here touches a user's own
+program."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ OFF = ("off", "0", "no", "false", "none")
 
 
 def cache_folder() -> Path | None:
-    """The folder of compiled programs: MIXJAX_CACHE, or mixjax/jax in the user's cache folder; None where switched off."""
+    """The folder of compiled programs: MIXJAX_CACHE, or mixjax/jax in the user's cache folder; None
+    where switched off."""
     named = os.environ.get("MIXJAX_CACHE", "")
     if named.lower() in OFF:
         return None
@@ -27,7 +29,8 @@ def use_cache(wanted: bool = True) -> Path | None:
     """Let JAX keep compiled programs between commands; call before the first compilation.
 
     Returns:
-        The folder in use; None where switched off, or where it cannot be written: then programs are compiled anew.
+        The folder in use; None where switched off, or where it cannot be written: then programs are
+        compiled anew.
     """
     folder = cache_folder() if wanted else None
     if folder is None or "JAX_COMPILATION_CACHE_DIR" in os.environ:

@@ -18,17 +18,20 @@ _fit_argument = click.argument("fit_file", metavar="FIT.json")
 @options.law_file_option
 @options.cache_option
 @options.json_option
-def score(fit_file: str, law_file: str | None, cache: bool, as_json: bool, table: Mapping[str, Any]) -> None:
+def score(
+    fit_file: str, law_file: str | None, cache: bool, as_json: bool, table: Mapping[str, Any]
+) -> None:
     """Score the predictions of FIT.json on RUNS.
 
-    Per target: n rows, mre (mean relative error, percent), mae, r2, rank (Spearman's), huber (the objective of the fit).
+    Per target: n rows, mre (mean relative error, percent), mae, r2, rank (Spearman's), huber (the
+    objective of the fit).
 
     \b
       mixjax score fit.json runs.csv --where "split == 'eval'"
     """
     from mixjax.cli import files
     from mixjax.cli.runtime import use_cache
-    from mixjax.summary import scores_table, scores_to_dict
+    from mixjax.fitting.summary import scores_table, scores_to_dict
 
     fitted = files.read_fit(fit_file, law_file)
     runs = files.read_table(table)
@@ -43,13 +46,24 @@ def score(fit_file: str, law_file: str | None, cache: bool, as_json: bool, table
 @click.command(short_help="Predict losses at points of a table.")
 @_fit_argument
 @click.argument("points", metavar="POINTS.csv")
-@click.option("-o", "--output", metavar="OUT.csv", help="Where to write the table; stdout without it.")
+@click.option(
+    "-o", "--output", metavar="OUT.csv", help="Where to write the table; stdout without it."
+)
 @options.columns_option
 @options.law_file_option
 @options.cache_option
 @options.json_option
-def predict(fit_file: str, points: str, output: str | None, columns: Mapping[str, str] | None, law_file: str | None, cache: bool, as_json: bool) -> None:
-    """Predict the losses of FIT.json at the rows of POINTS.csv, which has N, D and h_<domain> as the law needs them.
+def predict(
+    fit_file: str,
+    points: str,
+    output: str | None,
+    columns: Mapping[str, str] | None,
+    law_file: str | None,
+    cache: bool,
+    as_json: bool,
+) -> None:
+    """Predict the losses of FIT.json at the rows of POINTS.csv, which has N, D and h_<domain> as
+    the law needs them.
 
     Writes the table as it is with columns loss_<target> added.
 

@@ -1,12 +1,14 @@
-"""All searches of a fit: compiles and batches lanes, refills them from the queue of starts, uses all cores.
+"""All searches of a fit: compiles and batches lanes, refills them from the queue of starts, uses
+all cores.
 
-The only module of the engine where jit and vmap appear. A search is known by its group (a target, or a
-target of one resample) and its start; its random key is folded from these, so the answer does not
-depend on how searches are dealt out to lanes, chunks and cores.
+The only module of the engine where jit and vmap appear. A search is known by its group (a target,
+or a target of one resample) and its start; its random key is folded from these, so the answer does
+not depend on how searches are dealt out to lanes, chunks and cores.
 
-Lanes lie along the LAST axis of every array: the arithmetic of one lane is short and irregular, that
-of a row of lanes is one vector instruction after another. Groups lie along the first: on a CPU a chunk
-has one group and few lanes and every core runs chunks of its own, an accelerator takes them all at once.
+Lanes lie along the LAST axis of every array: the arithmetic of one lane is short and irregular,
+that of a row of lanes is one vector instruction after another. Groups lie along the first: on a CPU
+a chunk has one group and few lanes and every core runs chunks of its own, an accelerator takes them
+all at once.
 """
 
 from __future__ import annotations
@@ -27,23 +29,26 @@ from mixjax.engine.descent import Descent
 from mixjax.engine.lane import Budget, LaneState, init, pause, tick
 from mixjax.engine.quasi_newton import QUASI_NEWTON
 
-# Bytes of one number of all lanes of a chunk on a CPU: one vector register, 8 lanes of float64. Wider chunks are no faster per lane and
-# idle longer at their end (benchmarks/NOTES.md, "lanes").
+# Bytes of one number of all lanes of a chunk on a CPU: one vector register, 8 lanes of float64.
+# Wider chunks are no faster per lane and idle longer at their end (benchmarks/NOTES.md, "lanes").
 CPU_REGISTER = 64
-# Lanes of all groups of a chunk on an accelerator, fewer where their state would take more of its memory than this.
+# Lanes of all groups of a chunk on an accelerator, fewer where their state would take more of its
+# memory than this.
 ACCELERATOR_LANES = 16384
 _MEMORY_SHARE = 0.4
 _DEFAULT_MEMORY = 8e9  # bytes, where a device does not say
-# Pauses (when lanes that are done are refilled) of one compiled call, after which the host may print or stop: a share of those before,
-# so that what is found early is known early.
+# Pauses (when lanes that are done are refilled) of one compiled call, after which the host may
+# print or stop: a share of those before, so that what is found early is known early.
 BLOCK_SHARE, BLOCK = 2, 8
-QUEUE = 128  # queues are padded to a multiple of this, so that another number of starts recompiles nothing
+# Queues are padded to a multiple of this, so that another number of starts recompiles nothing.
+QUEUE = 128
 
 
 class Search(NamedTuple):
     """Where every search ended, arrays (groups, starts, ...).
 
-    z (..., q) and f (...): the best point, f infinite where none was finite. evaluations, hops (...): counts.
+    z (..., q) and f (...): the best point, f infinite where none was finite. evaluations, hops
+    (...): counts.
     finished: whether all searches used up their hops (else they were interrupted).
     """
 
@@ -62,7 +67,8 @@ class Width(NamedTuple):
 
 
 class _Queue(NamedTuple):
-    """The searches of a chunk: starts z (groups, queue, q), keys (groups, queue, 2), and how many are real (groups,)."""
+    """The searches of a chunk: starts z (groups, queue, q), keys (groups, queue, 2), and how many
+    are real (groups,)."""
 
     z: jax.Array
     keys: jax.Array
@@ -72,7 +78,8 @@ class _Queue(NamedTuple):
 class _Lanes(NamedTuple):
     """Lanes at work and what their searches found, all with a leading axis of groups.
 
-    state: of all lanes, lanes last. who (lanes,): the search a lane is at, the queue's length if none.
+    state: of all lanes, lanes last. who (lanes,): the search a lane is at, the queue's length if
+    none.
     taken (): searches begun.
     z (queue, q), f, evaluations, hops (queue,): the best of every search so far.
     """
@@ -106,7 +113,8 @@ def run(
     """Run every search to the end of its budget.
 
     Args:
-        objective: hashable (z (q,), data) -> value (), gradient (q,); what else `descent` reads of it.
+        objective: hashable (z (q,), data) -> value (), gradient (q,); what else `descent` reads of
+            it.
         data: its data, every leaf with a leading axis of groups.
         starts: (groups, starts, q), float64 or float32; everything is computed in this precision.
         keys: random keys (groups, starts, 2).
@@ -120,8 +128,26 @@ def run(
     """
     groups, count, _ = starts.shape
     data, budget = _as_precision((data, budget), starts.dtype)
-    found = Search(starts.copy(), np.full((groups, count), np.inf, starts.dtype), np.zeros((groups, count), int), np.zeros((groups, count), int), True)
-    job = _Job(objective, descent, data, starts, keys, budget, width or _width(starts, data, descent), found, _workers(), threading.Event(), threading.Event())
+    found = Search(
+        starts.copy(),
+        np.full((groups, count), np.inf, starts.dtype),
+        np.zeros((groups, count), int),
+        np.zeros((groups, count), int),
+        True,
+    )
+    job = _Job(
+        objective,
+        descent,
+        data,
+        starts,
+        keys,
+        budget,
+        width or _width(starts, data, descent),
+        found,
+        _workers(),
+        threading.Event(),
+        threading.Event(),
+    )
     chunks = _deal(job)
     finished, futures = True, []
     try:
@@ -140,7 +166,8 @@ def run(
                     if watch:
                         watch(found)
             finally:
-                # Before all are done only on a failure or an interruption: chunks then end after their current block.
+                # Before all are done only on a failure or an interruption: chunks then end after
+                # their current block.
                 job.stop.set()
     except KeyboardInterrupt:
         finished = False
@@ -152,7 +179,9 @@ def run(
 def evaluate(objective: Any, data: Any, group: int, z: np.ndarray) -> tuple[float, np.ndarray]:
     """Value and gradient (q,) of the objective of one group at one point z (q,)."""
     with jax.enable_x64(True):
-        f, grad = _evaluate(objective, jnp.asarray(z), jax.tree.map(lambda leaf: jnp.asarray(leaf[group]), data))
+        f, grad = _evaluate(
+            objective, jnp.asarray(z), jax.tree.map(lambda leaf: jnp.asarray(leaf[group]), data)
+        )
         return float(f), np.asarray(grad)
 
 
@@ -168,7 +197,8 @@ class _Job(NamedTuple):
     """What all chunks of a run share.
 
     devices: those that are free, a CPU once for each core.
-    stop: set when chunks should end after their block; news: set when one has written down what it found, or has ended.
+    stop: set when chunks should end after their block; news: set when one has written down what it
+    found, or has ended.
     """
 
     objective: Any
@@ -199,7 +229,8 @@ def _cores() -> int:
 
 
 def _workers() -> queue.SimpleQueue[Any]:
-    """Devices that run chunks side by side: a CPU's every core one chunk at a time, every accelerator one."""
+    """Devices that run chunks side by side: a CPU's every core one chunk at a time, every
+    accelerator one."""
     free: queue.SimpleQueue[Any] = queue.SimpleQueue()
     devices = jax.local_devices()
     for device in devices * _cores() if devices[0].platform == "cpu" else devices:
@@ -208,16 +239,22 @@ def _workers() -> queue.SimpleQueue[Any]:
 
 
 def _width(starts: np.ndarray, data: Any, descent: Descent = QUASI_NEWTON) -> Width:
-    """One vector register of lanes on a CPU; on an accelerator as many lanes as there are searches and memory for."""
+    """One vector register of lanes on a CPU; on an accelerator as many lanes as there are searches
+    and memory for."""
     groups, count, q = starts.shape
     device = jax.local_devices()[0]
     if device.platform == "cpu":
         return Width(1, CPU_REGISTER // starts.itemsize)
     with jax.enable_x64(True):
-        state = jax.eval_shape(partial(init, descent=descent), jnp.zeros(q, starts.dtype), jnp.zeros(2, jnp.uint32))
+        state = jax.eval_shape(
+            partial(init, descent=descent), jnp.zeros(q, starts.dtype), jnp.zeros(2, jnp.uint32)
+        )
     cells = max(leaf[0].size for leaf in jax.tree.leaves(data))
     # State before and after a tick, and some tables of cells (predicted, clipped, pulled back).
-    each = 2 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) + 8 * cells * starts.itemsize
+    each = (
+        2 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+        + 8 * cells * starts.itemsize
+    )
     memory = (device.memory_stats() or {}).get("bytes_limit", _DEFAULT_MEMORY)
     most = max(QUEUE, min(ACCELERATOR_LANES, int(_MEMORY_SHARE * memory / each)))
     lanes = min(_padded(count), most)
@@ -229,10 +266,16 @@ def _padded(count: int) -> int:
 
 
 def _deal(job: _Job) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Chunks (groups, starts): groups as wide as a chunk, split by starts while devices would be idle and lanes are to spare."""
+    """Chunks (groups, starts): groups as wide as a chunk, split by starts while devices would be
+    idle and lanes are to spare."""
     groups, starts, _ = job.starts.shape
-    parts = max(1, min(-(-job.devices.qsize() * job.width.groups // groups), starts // job.width.lanes))
-    rows = [np.arange(first, min(first + job.width.groups, groups)) for first in range(0, groups, job.width.groups)]
+    parts = max(
+        1, min(-(-job.devices.qsize() * job.width.groups // groups), starts // job.width.lanes)
+    )
+    rows = [
+        np.arange(first, min(first + job.width.groups, groups))
+        for first in range(0, groups, job.width.groups)
+    ]
     return [(some, part) for some in rows for part in np.array_split(np.arange(starts), parts)]
 
 
@@ -244,14 +287,23 @@ def _run_chunk(job: _Job, groups: np.ndarray, who: np.ndarray) -> None:
     try:
         with jax.enable_x64(True), jax.default_device(device):
             length = np.where(np.arange(job.width.groups) < len(groups), len(who), 0)
-            waiting = _Queue(jnp.asarray(np.pad(job.starts[some], pad)), jnp.asarray(np.pad(job.keys[some], pad)), jnp.asarray(length))
-            # Groups that fill up the last chunk have no searches: whose data they read does not matter.
-            data = jax.tree.map(lambda leaf: jnp.asarray(leaf[np.resize(groups, job.width.groups)]), job.data)
+            waiting = _Queue(
+                jnp.asarray(np.pad(job.starts[some], pad)),
+                jnp.asarray(np.pad(job.keys[some], pad)),
+                jnp.asarray(length),
+            )
+            # Groups that fill up the last chunk have no searches: whose data they read does not
+            # matter.
+            data = jax.tree.map(
+                lambda leaf: jnp.asarray(leaf[np.resize(groups, job.width.groups)]), job.data
+            )
             chunk = _idle(waiting, job.width.lanes, job.descent)
             working, pauses = True, 0
             while working and not job.stop.is_set():
                 most = min(max(1, pauses // BLOCK_SHARE), BLOCK)
-                chunk, working = _block(job.objective, job.descent, chunk, waiting, data, job.budget, most)
+                chunk, working = _block(
+                    job.objective, job.descent, chunk, waiting, data, job.budget, most
+                )
                 working, pauses = bool(working), pauses + most
                 for place, values in zip(job.found[:4], chunk.lanes[3:], strict=True):
                     place[some] = np.asarray(values)[: len(groups), : len(who)]
@@ -267,7 +319,10 @@ def _run_chunk(job: _Job, groups: np.ndarray, who: np.ndarray) -> None:
 def _idle(waiting: _Queue, lanes: int, descent: Descent) -> _Chunk:
     """A chunk whose lanes have nothing to do yet."""
     groups, length, _ = waiting.z.shape
-    state = jax.eval_shape(jax.vmap(_begin(descent)), *(jax.ShapeDtypeStruct((groups, x.shape[-1], lanes), x.dtype) for x in waiting[:2]))
+    state = jax.eval_shape(
+        jax.vmap(_begin(descent)),
+        *(jax.ShapeDtypeStruct((groups, x.shape[-1], lanes), x.dtype) for x in waiting[:2]),
+    )
     state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state)
     each = jnp.zeros((groups, length), state.hop.dtype)
     idle = _Lanes(
@@ -291,19 +346,36 @@ def _begin(descent: Descent) -> Callable[[jax.Array, jax.Array], LaneState]:
 
 
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
-def _block(objective: Any, descent: Descent, chunk: _Chunk, waiting: _Queue, data: Any, budget: Budget, most: jax.typing.ArrayLike) -> tuple[_Chunk, jax.Array]:
-    """Advance all lanes until every search is done, for `most` pauses at most; also whether any is left."""
-    # A single group goes without its axis: a fifth faster on a CPU than an axis of length 1, and sooner compiled.
+def _block(
+    objective: Any,
+    descent: Descent,
+    chunk: _Chunk,
+    waiting: _Queue,
+    data: Any,
+    budget: Budget,
+    most: jax.typing.ArrayLike,
+) -> tuple[_Chunk, jax.Array]:
+    """Advance all lanes until every search is done, for `most` pauses at most; also whether any is
+    left."""
+    # A single group goes without its axis: a fifth faster on a CPU than an axis of length 1, and
+    # sooner compiled.
     single = len(waiting.length) == 1
     of_groups = (lambda f: f) if single else jax.vmap
     if single:
-        chunk, waiting, data = chunk._replace(lanes=_first(chunk.lanes)), _first(waiting), _first(data)
+        chunk, waiting, data = (
+            chunk._replace(lanes=_first(chunk.lanes)),
+            _first(waiting),
+            _first(data),
+        )
 
     def advance(i: jax.Array, chunk: _Chunk) -> _Chunk:
         def one_group(state: LaneState, mine: Any) -> LaneState:
             return _of_lanes(lambda lane: tick(lane, objective, mine, chunk.number, descent))(state)
 
-        return _Chunk(chunk.lanes._replace(state=of_groups(one_group)(chunk.lanes.state, data)), chunk.number + 1)
+        return _Chunk(
+            chunk.lanes._replace(state=of_groups(one_group)(chunk.lanes.state, data)),
+            chunk.number + 1,
+        )
 
     def refill(lanes: _Lanes) -> _Lanes:
         return of_groups(partial(_refill, descent=descent))(lanes, waiting)
@@ -324,7 +396,11 @@ def _block(objective: Any, descent: Descent, chunk: _Chunk, waiting: _Queue, dat
     chunk = chunk._replace(lanes=refill(chunk.lanes))
     chunk, _ = jax.lax.while_loop(working, once, (chunk, jnp.zeros((), int)))
     left = ~jnp.all(chunk.lanes.state.done)
-    return (chunk._replace(lanes=jax.tree.map(lambda leaf: leaf[None], chunk.lanes)) if single else chunk), left
+    return (
+        chunk._replace(lanes=jax.tree.map(lambda leaf: leaf[None], chunk.lanes))
+        if single
+        else chunk
+    ), left
 
 
 def _first(tree: Any) -> Any:
@@ -333,9 +409,12 @@ def _first(tree: Any) -> Any:
 
 
 def _refill(lanes: _Lanes, waiting: _Queue, descent: Descent) -> _Lanes:
-    """Write down what every lane of a group has found, and begin the next searches in the lanes that are done."""
+    """Write down what every lane of a group has found, and begin the next searches in the lanes
+    that are done."""
     state, who = lanes.state, lanes.who
-    under_way = state.f < state.best_f  # a local minimisation that is already lower than the best one
+    under_way = (
+        state.f < state.best_f
+    )  # a local minimisation that is already lower than the best one
     lanes = lanes._replace(
         z=lanes.z.at[who].set(jnp.where(under_way, state.z, state.best_z).T, mode="drop"),
         f=lanes.f.at[who].set(jnp.where(under_way, state.f, state.best_f), mode="drop"),

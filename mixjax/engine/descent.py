@@ -1,4 +1,5 @@
-"""What a way of descending is: a record of pure functions for ONE lane, which `lane` calls and never looks into."""
+"""What a way of descending is: a record of pure functions for ONE lane, which `lane` calls and
+never looks into."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ import jax
 
 
 class Seen(NamedTuple):
-    """What one evaluation tells: value f (), gradient grad (q,), and curvature (q, q) or None where the descent reads none."""
+    """What one evaluation tells: value f (), gradient grad (q,), and curvature (q, q) or None where
+    the descent reads none."""
 
     f: jax.Array
     grad: jax.Array
@@ -37,7 +39,8 @@ class Arrival(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The state to go on with; moved (): the lane is at the new point now; stuck (): this local minimisation cannot go on."""
+    """The state to go on with; moved (): the lane is at the new point now; stuck (): this local
+    minimisation cannot go on."""
 
     state: Any
     moved: jax.Array

@@ -1,8 +1,8 @@
 """Which way a lane goes: quasi-Newton directions from steps and gradient differences, for ONE lane.
 
-Two memories of the same curvature, one signature. `Dense` holds the whole inverse Hessian (BFGS, that is
-L-BFGS that never forgets): one matrix-vector product and one rank-two update, cheapest for small q.
-`Pairs` holds the last `history` pairs (L-BFGS, two loops). `make_memory` chooses by q.
+Two memories of the same curvature, one signature. `Dense` holds the whole inverse Hessian (BFGS,
+that is L-BFGS that never forgets): one matrix-vector product and one rank-two update, cheapest for
+small q. `Pairs` holds the last `history` pairs (L-BFGS, two loops). `make_memory` chooses by q.
 
 Departure from SciPy: all lanes write their pair into the same slot in a tick, and a lane that has
 none writes one of weight 0. The buffer is updated in place, with no copy and no scatter.
@@ -31,7 +31,8 @@ class Dense(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """z_diff, grad_diff (history, q); inverse_curvature (history,), 0: no pair; scale () of the first Hessian."""
+    """z_diff, grad_diff (history, q); inverse_curvature (history,), 0: no pair; scale () of the
+    first Hessian."""
 
     z_diff: jax.Array
     grad_diff: jax.Array
@@ -47,7 +48,8 @@ class Move(NamedTuple):
 
     tick (): number of the tick, the same for all lanes.
     grad, last_grad, last_direction, z_diff (q,): z_diff is 0 unless a step was accepted.
-    moved (): a step was accepted. fresh (): a local minimisation begins here. first (): its first step.
+    moved (): a step was accepted. fresh (): a local minimisation begins here. first (): its first
+    step.
     first_length (): length of the first step.
     """
 
@@ -75,17 +77,29 @@ def advance(memory: Memory, move: Move) -> tuple[Memory, jax.Array]:
 
     A fresh lane forgets everything and takes steepest descent of length `first_length`.
     """
-    return _advance_dense(memory, move) if isinstance(memory, Dense) else _advance_pairs(memory, move)
+    return (
+        _advance_dense(memory, move) if isinstance(memory, Dense) else _advance_pairs(memory, move)
+    )
 
 
 def _curvature(move: Move) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """grad_diff (q,), inverse_curvature () (0 unless the pair is of use), and z_diff.grad_diff / |grad_diff|^2 ()."""
+    """grad_diff (q,), inverse_curvature () (0 unless the pair is of use), and z_diff.grad_diff /
+    |grad_diff|^2 ()."""
     grad_diff = jnp.where(move.moved & ~move.fresh, move.grad - move.last_grad, 0.0)
     curvature, norm = dot(move.z_diff, grad_diff), dot(grad_diff, grad_diff)
     # Cautious update: a pair of no or negative curvature would spoil positive definiteness.
-    useful = move.moved & ~move.fresh & (curvature > 1e-10 * jnp.sqrt(norm * dot(move.z_diff, move.z_diff))) & (norm > 0)
+    useful = (
+        move.moved
+        & ~move.fresh
+        & (curvature > 1e-10 * jnp.sqrt(norm * dot(move.z_diff, move.z_diff)))
+        & (norm > 0)
+    )
     safe = jnp.where(useful, curvature, 1.0)
-    return grad_diff, jnp.where(useful, 1.0 / safe, 0.0), jnp.where(useful, safe / jnp.where(useful, norm, 1.0), 0.0)
+    return (
+        grad_diff,
+        jnp.where(useful, 1.0 / safe, 0.0),
+        jnp.where(useful, safe / jnp.where(useful, norm, 1.0), 0.0),
+    )
 
 
 def _steepest_scale(move: Move) -> jax.Array:
@@ -103,20 +117,34 @@ def _advance_dense(memory: Dense, move: Move) -> tuple[Dense, jax.Array]:
     """
     H, s = memory.inverse_hessian, move.z_diff
     grad_diff, rho, scale = _curvature(move)
-    # The first pair sets the scale of H = h0 I (eq. 6.20): a factor on everything that was computed with h0.
+    # The first pair sets the scale of H = h0 I (eq. 6.20): a factor on everything that was computed
+    # with h0.
     keep = jnp.where(move.first & (rho > 0), scale / H[0, 0], 1.0)
     H_grad = keep * (jnp.sum(H * move.grad[None, :], axis=1))
     H_y = H_grad + keep * move.last_direction
     ss = rho * (rho * dot(grad_diff, H_y) + 1.0)
-    direction = -(H_grad - rho * (s * dot(H_y, move.grad) + H_y * dot(s, move.grad)) + ss * s * dot(s, move.grad))
-    keep, identity = jnp.where(move.fresh, 0.0, keep), jnp.where(move.fresh, _steepest_scale(move), 0.0)
+    direction = -(
+        H_grad
+        - rho * (s * dot(H_y, move.grad) + H_y * dot(s, move.grad))
+        + ss * s * dot(s, move.grad)
+    )
+    keep, identity = (
+        jnp.where(move.fresh, 0.0, keep),
+        jnp.where(move.fresh, _steepest_scale(move), 0.0),
+    )
     cross = rho * H_y
-    updated = keep * H + identity * jnp.eye(len(s), dtype=H.dtype) + (ss * s - cross)[:, None] * s[None, :] - s[:, None] * cross[None, :]
+    updated = (
+        keep * H
+        + identity * jnp.eye(len(s), dtype=H.dtype)
+        + (ss * s - cross)[:, None] * s[None, :]
+        - s[:, None] * cross[None, :]
+    )
     return Dense(updated), jnp.where(move.fresh, -identity * move.grad, direction)
 
 
 def _advance_pairs(memory: Pairs, move: Move) -> tuple[Pairs, jax.Array]:
-    """L-BFGS: write the pair into this tick's slot, then the two loops (Nocedal and Wright, algorithm 7.4)."""
+    """L-BFGS: write the pair into this tick's slot, then the two loops (Nocedal and Wright,
+    algorithm 7.4)."""
     history = memory.inverse_curvature.shape[0]
     grad_diff, rho, scale = _curvature(move)
     slot = move.tick % history
@@ -128,17 +156,27 @@ def _advance_pairs(memory: Pairs, move: Move) -> tuple[Pairs, jax.Array]:
         jnp.where(move.fresh, _steepest_scale(move), jnp.where(rho > 0, scale, memory.scale)),
     )
 
-    def newest_first(i: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def newest_first(
+        i: jax.Array, carry: tuple[jax.Array, jax.Array]
+    ) -> tuple[jax.Array, jax.Array]:
         descent, weights = carry
         at = (slot - i) % history
         weight = memory.inverse_curvature[at] * dot(memory.z_diff[at], descent)
-        return descent - weight * memory.grad_diff[at], jax.lax.dynamic_update_index_in_dim(weights, weight, at, 0)
+        return descent - weight * memory.grad_diff[at], jax.lax.dynamic_update_index_in_dim(
+            weights, weight, at, 0
+        )
 
-    def oldest_first(i: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def oldest_first(
+        i: jax.Array, carry: tuple[jax.Array, jax.Array]
+    ) -> tuple[jax.Array, jax.Array]:
         descent, weights = carry
         at = (slot + 1 + i) % history
-        return descent + memory.z_diff[at] * (weights[at] - memory.inverse_curvature[at] * dot(memory.grad_diff[at], descent)), weights
+        return descent + memory.z_diff[at] * (
+            weights[at] - memory.inverse_curvature[at] * dot(memory.grad_diff[at], descent)
+        ), weights
 
-    descent, weights = jax.lax.fori_loop(0, history, newest_first, (move.grad, jnp.zeros_like(memory.inverse_curvature)))
+    descent, weights = jax.lax.fori_loop(
+        0, history, newest_first, (move.grad, jnp.zeros_like(memory.inverse_curvature))
+    )
     descent, _ = jax.lax.fori_loop(0, history, oldest_first, (memory.scale * descent, weights))
     return memory, -descent

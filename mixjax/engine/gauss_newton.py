@@ -1,14 +1,17 @@
 """Gauss-Newton descent of ONE lane: Levenberg's and Marquardt's damped steps, one trial per tick.
 
-For objectives that give a curvature (q, q) beside value and gradient: `objective.curved(z, data)`. A step solves
+For objectives that give a curvature (q, q) beside value and gradient: `objective.curved(z, data)`.
+A step solves
 
     (G + damping * diag(diag(G) + RIDGE max diag(G))) step = -grad
 
-where it was refused, the same with more damping is tried next. On the laws of the paper it needs a tenth of the evaluations of
-quasi-Newton descent (benchmarks/NOTES.md, "Gauss-Newton"): the Huber loss of nearly all rows is straight at delta = 1e-3, so that
-gradients say little about curvature, while the curvature of its majoriser is at hand.
+where it was refused, the same with more damping is tried next. On the laws of the paper it needs a
+tenth of the evaluations of quasi-Newton descent (benchmarks/NOTES.md, "Gauss-Newton"): the Huber
+loss of nearly all rows is straight at delta = 1e-3, so that gradients say little about curvature,
+while the curvature of its majoriser is at hand.
 
-Source: Marquardt 1963; Nocedal and Wright 2006, section 10.3; the weights of the rows: Holland and Welsch 1977.
+Source: Marquardt 1963; Nocedal and Wright 2006, section 10.3; the weights of the rows: Holland and
+Welsch 1977.
 """
 
 from __future__ import annotations
@@ -26,13 +29,16 @@ FIRST_DAMPING = 1e-2
 LESS, MORE = 0.3, 4.0  # damping after a step that was taken, and after one that was refused
 OF_NOISE = 0.1  # of the share of the objective that is taken for noise; see `least_damping`
 SMALLEST, LARGEST = 1e-12, 1e6
-RIDGE = 1e-3  # floor of the damped diagonal, as a share of its largest entry: parameters that nothing depends on stay put
+# Floor of the damped diagonal, as a share of its largest entry: parameters that nothing depends on
+# stay put.
+RIDGE = 1e-3
 LONGEST = 2.0  # largest entry of a step, in z
 MAX_REFUSED = 12  # steps refused in a row, after which the local minimisation has ended
 
 
 class State(NamedTuple):
-    """The step being tried (q,), curvature (q, q) at the lane's point, damping (), and steps refused in a row ()."""
+    """The step being tried (q,), curvature (q, q) at the lane's point, damping (), and steps
+    refused in a row ()."""
 
     step: jax.Array
     curvature: jax.Array
@@ -47,38 +53,55 @@ def evaluate(objective: Any, z: jax.Array, data: Any) -> Seen:
 
 def init(q: int, dtype: Any) -> State:
     """Nothing known."""
-    return State(jnp.zeros(q, dtype), jnp.eye(q, dtype=dtype), jnp.full((), FIRST_DAMPING, dtype), jnp.zeros((), jnp.int32))
+    return State(
+        jnp.zeros(q, dtype),
+        jnp.eye(q, dtype=dtype),
+        jnp.full((), FIRST_DAMPING, dtype),
+        jnp.zeros((), jnp.int32),
+    )
 
 
 def go_on(state: State, at: Arrival) -> Verdict:
-    """Take the step if it lowers f, and solve for the next one with less damping; else with more from where the lane is."""
+    """Take the step if it lowers f, and solve for the next one with less damping; else with more
+    from where the lane is."""
     f, grad, curvature = at.seen
     assert curvature is not None
     finite = jnp.isfinite(f) & jnp.all(jnp.isfinite(curvature))
     taken = jnp.where(at.fresh, finite, finite & (f < at.last_f))
     moved = taken & ~at.idle
     curvature = jnp.where(moved, curvature, state.curvature)
-    damping = jnp.clip(state.damping * jnp.where(taken, LESS, MORE), least_damping(jnp.where(moved, f, at.last_f), curvature), LARGEST)
+    damping = jnp.clip(
+        state.damping * jnp.where(taken, LESS, MORE),
+        least_damping(jnp.where(moved, f, at.last_f), curvature),
+        LARGEST,
+    )
     damping = jnp.where(at.fresh, FIRST_DAMPING, damping).astype(grad.dtype)
     refused = jnp.where(taken, 0, state.refused + 1)
     longer = damped_step(jnp.where(moved, grad, at.last_grad), curvature, damping)
-    return Verdict(State(longer, curvature, damping, refused), moved, jnp.where(at.fresh, ~finite, refused >= MAX_REFUSED))
+    return Verdict(
+        State(longer, curvature, damping, refused),
+        moved,
+        jnp.where(at.fresh, ~finite, refused >= MAX_REFUSED),
+    )
 
 
 def least_damping(f: jax.Array, curvature: jax.Array) -> jax.Array:
-    """The damping () below which steps would fit noise: in proportion to the objective, as a share of the largest diagonal entry of its curvature.
+    """The damping () below which steps would fit noise: in proportion to the objective, as a share
+    of the largest diagonal entry of its curvature.
 
-    That share is about the squared relative residual. Where runs are noise-free it goes to 0 and convergence stays fast; elsewhere parameters that
-    nothing pins down do not run off.
+    That share is about the squared relative residual. Where runs are noise-free it goes to 0 and
+    convergence stays fast; elsewhere parameters that nothing pins down do not run off.
 
-    Source: damping in proportion to the squared residual, Yamashita and Fukushima 2001; Fan and Yuan 2005.
+    Source: damping in proportion to the squared residual, Yamashita and Fukushima 2001; Fan and
+    Yuan 2005.
     """
     share = jnp.abs(f) / jnp.maximum(jnp.max(jnp.diagonal(curvature)), jnp.finfo(f.dtype).tiny)
     return jnp.where(jnp.isfinite(share), jnp.clip(OF_NOISE * share, SMALLEST, LARGEST), SMALLEST)
 
 
 def damped_step(grad: jax.Array, curvature: jax.Array, damping: jax.Array) -> jax.Array:
-    """The step (q,) of the damped quadratic model, at most LONGEST in any entry; 0 where the model has no minimum in this precision."""
+    """The step (q,) of the damped quadratic model, at most LONGEST in any entry; 0 where the model
+    has no minimum in this precision."""
     diagonal = jnp.diagonal(curvature)
     floor = jnp.maximum(RIDGE * jnp.max(diagonal), jnp.finfo(grad.dtype).tiny)
     found = -solve_positive(curvature + damping * jnp.diag(diagonal + floor), grad)
@@ -88,8 +111,13 @@ def damped_step(grad: jax.Array, curvature: jax.Array, damping: jax.Array) -> ja
 
 
 def restart(state: State) -> State:
-    """Forget the step being tried; the curvature is overwritten when the first point has been seen."""
-    return state._replace(step=jnp.zeros_like(state.step), damping=jnp.full_like(state.damping, FIRST_DAMPING), refused=jnp.zeros_like(state.refused))
+    """Forget the step being tried; the curvature is overwritten when the first point has been
+    seen."""
+    return state._replace(
+        step=jnp.zeros_like(state.step),
+        damping=jnp.full_like(state.damping, FIRST_DAMPING),
+        refused=jnp.zeros_like(state.refused),
+    )
 
 
 GAUSS_NEWTON = Descent(evaluate, init, lambda state: state.step, go_on, restart, pause=4)

@@ -1,4 +1,5 @@
-"""Where a lane searches next: basin hopping (Wales and Doye 1997) with Metropolis acceptance, for ONE lane.
+"""Where a lane searches next: basin hopping (Wales and Doye 1997) with Metropolis acceptance, for
+ONE lane.
 
 Departures from SciPy's basinhopping: the temperature is relative to the objective, so that it means
 the same for every target; the hop size adapts at every hop, to each lane by itself.
@@ -17,7 +18,8 @@ GROW, SHRINK = 1.15, 0.93  # at rest where one hop in three is accepted
 
 
 def draw(key: jax.Array, q: int, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
-    """The luck of one hop: a number () in [0, 1) to accept by, noise (q,) of variance 1 to perturb with.
+    """The luck of one hop: a number () in [0, 1) to accept by, noise (q,) of variance 1 to perturb
+    with.
 
     Uniform, of 32 random bits, all from one call: a lane draws at every pause, hop or not.
     """

@@ -1,4 +1,5 @@
-"""How far a lane goes along its direction: a weak Wolfe search as a state machine, one trial per tick.
+"""How far a lane goes along its direction: a weak Wolfe search as a state machine, one trial per
+tick.
 
 Bracketing by bisection and doubling (Lewis and Overton 2013), which suits the nearly non-smooth
 valleys of a Huber loss with small delta: no interpolation is trusted across a kink. Departure from
@@ -19,7 +20,8 @@ MAX_TRIALS = 20
 
 
 class Trial(NamedTuple):
-    """One trial at step_length (): f and slope there, and at 0; bracket (low, high); trials so far."""
+    """One trial at step_length (): f and slope there, and at 0; bracket (low, high); trials so
+    far."""
 
     f: jax.Array
     slope: jax.Array
@@ -44,8 +46,8 @@ class Verdict(NamedTuple):
 def line_search(trial: Trial) -> Verdict:
     """Judge a trial: accept it, or say where to try next, or give up after `MAX_TRIALS`.
 
-    A non-finite f is a trial that went too far. A trial that decreases enough but is still too steep
-    is doubled, and accepted as it is once the bracket is closed or the trials are used up.
+    A non-finite f is a trial that went too far. A trial that decreases enough but is still too
+    steep is doubled, and accepted as it is once the bracket is closed or the trials are used up.
     """
     finite = jnp.isfinite(trial.f) & jnp.isfinite(trial.slope)
     lower = finite & (trial.f <= trial.f0 + DECREASE * trial.step_length * trial.slope0)
@@ -60,7 +62,8 @@ def line_search(trial: Trial) -> Verdict:
 
 
 def _inside(trial: Trial, low: jax.Array, high: jax.Array) -> jax.Array:
-    """The next length inside a bracket: the parabola's minimum after a first overshoot, else the middle."""
+    """The next length inside a bracket: the parabola's minimum after a first overshoot, else the
+    middle."""
     drop = trial.f - trial.f0 - trial.step_length * trial.slope0
     parabola = -trial.slope0 * trial.step_length**2 / (2.0 * jnp.where(drop > 0, drop, 1.0))
     usable = (low == 0.0) & (drop > 0) & jnp.isfinite(parabola)

@@ -19,7 +19,21 @@ from mixjax.law.paper import ADDITIVE, FULL, JOINT, SIMPLE
 from mixjax.law.powers import POWERS
 from mixjax.law.rivals import ADDITIVE_FIXED_N, ADDITIVE_FIXED_ND, GE24, YE_M1, YE_M2, YE_M3, YE_M4
 
-_ALL = (CHINCHILLA, SIMPLE, ADDITIVE, JOINT, FULL, POWERS, ADDITIVE_FIXED_N, ADDITIVE_FIXED_ND, YE_M1, YE_M2, YE_M3, YE_M4, GE24)
+_ALL = (
+    CHINCHILLA,
+    SIMPLE,
+    ADDITIVE,
+    JOINT,
+    FULL,
+    POWERS,
+    ADDITIVE_FIXED_N,
+    ADDITIVE_FIXED_ND,
+    YE_M1,
+    YE_M2,
+    YE_M3,
+    YE_M4,
+    GE24,
+)
 _REGISTRY = MappingProxyType({law.name: law for law in _ALL})
 
 
@@ -34,10 +48,12 @@ def is_built_in(name: str) -> bool:
 
 
 def find_law(law: str | Law) -> Law:
-    """The law of that name; "joint@2e9" is the joint law with a lag of 2e9 tokens, "joint@free-E" with an E of any sign. A `Law` is returned as it is.
+    """The law of that name; "joint@2e9" is the joint law with a lag of 2e9 tokens, "joint@free-E"
+    with an E of any sign. A `Law` is returned as it is.
 
     Raises:
-        UserError: no such name (the nearest ones are offered), or what follows an @ is no lag and no option that the law has.
+        UserError: no such name (the nearest ones are offered), or what follows an @ is no lag and
+            no option that the law has.
     """
     if isinstance(law, Law):
         return law
@@ -46,10 +62,18 @@ def find_law(law: str | Law) -> Law:
         found = _REGISTRY[name]
         for option in options:
             try:
-                found = limited(found, option) if option in OPTIONS else lagged(found, float(option))
+                found = (
+                    limited(found, option) if option in OPTIONS else lagged(found, float(option))
+                )
             except ValueError:
-                known = f"{name}@2e9 for a lag in tokens, or {' or '.join(f'{name}@{o}' for o in OPTIONS)}"
-                what = f"{law!r}: {option!r} is not a number of tokens, and not an option of law {name!r}"
+                known = (
+                    f"{name}@2e9 for a lag in tokens, or "
+                    f"{' or '.join(f'{name}@{o}' for o in OPTIONS)}"
+                )
+                what = (
+                    f"{law!r}: {option!r} is not a number of tokens, and not an option of law "
+                    f"{name!r}"
+                )
                 raise UserError("law", what, f"write for example {known}") from None
         return found
     near = difflib.get_close_matches(str(law), _REGISTRY, n=1)

@@ -31,7 +31,8 @@ class Coefficients(NamedTuple):
 
 
 class Units(NamedTuple):
-    """What a law's N, D and loss are divided by: counts of parameters and tokens, unit of the loss."""
+    """What a law's N, D and loss are divided by: counts of parameters and tokens, unit of the
+    loss."""
 
     N: float = 1.0
     D: float = 1.0
@@ -47,11 +48,13 @@ class Parameter:
         shape: () for a scalar, ("k",) for one number per domain.
         domain: "positive" (searched in its logarithm) or "real".
         start: range that initial values are drawn from, log-uniformly when positive. For a law
-            with `rescale`, in units in which N, D and the loss are about 1; else in the law's units.
+            with `rescale`, in units in which N, D and the loss are about 1; else in the law's
+            units.
         unit: unit of the reported number.
         meaning: one phrase for reports.
-        positive_at_zero: an exponent of h that is searched as a positive one where a table has shares of
-            exactly 0: h^gamma jumps there at gamma = 0, and a search would stop at the edge.
+        positive_at_zero: an exponent of h that is searched as a positive one where a table has
+            shares of exactly 0: h^gamma jumps there at gamma = 0, and a search would stop at the
+            edge.
     """
 
     name: str
@@ -69,7 +72,8 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Coordinates:
-    """Another way to write the same law, better to search in: the engine's business, never the user's.
+    """Another way to write the same law, better to search in: the engine's business, never the
+    user's.
 
     Attributes:
         parameters: of the search, in the order of the flat vector z.
@@ -86,9 +90,12 @@ class Coordinates:
     from_law: Callable[[Params], dict[str, Any]] = dict
 
     def law_name(self, label: str) -> str:
-        """The law's own name for an entry of z: c[x] is C[x], log_A[x] is C_A[x], s_A is gamma_A."""
+        """The law's own name for an entry of z: c[x] is C[x], log_A[x] is C_A[x], s_A is
+        gamma_A."""
         name, bracket, domain = label.partition("[")
-        renamed = {"c": "C", "log_C": "C", "s_C": "gamma"}.get(name, name.replace("log_", "C_", 1).replace("s_", "gamma_", 1))
+        renamed = {"c": "C", "log_C": "C", "s_C": "gamma"}.get(
+            name, name.replace("log_", "C_", 1).replace("s_", "gamma_", 1)
+        )
         return renamed + bracket + domain
 
 
@@ -109,7 +116,8 @@ class Law:
         units: N and D enter the law divided by these two counts. (1, 1) for laws with `rescale`.
         own_domain: the law of target i sees the weight of training domain i only, h is (1,).
         coordinates: how the law is searched, where its own parameters are a bad way to.
-        lag: tokens that do not count, D enters as D - lag: what a warm-up of the learning rate takes (see `lagged`).
+        lag: tokens that do not count, D enters as D - lag: what a warm-up of the learning rate
+            takes (see `lagged`).
     """
 
     name: str
@@ -132,7 +140,9 @@ class Law:
             raise ValueError(f"law {self.name!r}: parameter names repeat: {names}")
         for p in self.parameters:
             low, high = p.start
-            if not (np.isfinite([low, high]).all() and low <= high) or (p.domain == "positive" and low <= 0):
+            if not (np.isfinite([low, high]).all() and low <= high) or (
+                p.domain == "positive" and low <= 0
+            ):
                 raise ValueError(f"law {self.name!r}: bad start range {p.start} of {p.name!r}")
 
     def count(self, k: int) -> int:
@@ -143,8 +153,8 @@ class Law:
 def lagged(law: Law, lag: float) -> Law:
     """The same law of D - lag tokens, named NAME@LAG.
 
-    A model at the end of a linear warm-up over W tokens has spent the learning rate of W / 2: its loss is that of a run without
-    warm-up that has seen W / 2 fewer.
+    A model at the end of a linear warm-up over W tokens has spent the learning rate of W / 2: its
+    loss is that of a run without warm-up that has seen W / 2 fewer.
 
     Raises:
         ValueError: lag is not a number of at least 0.
@@ -157,29 +167,40 @@ def lagged(law: Law, lag: float) -> Law:
     return replace(law, name="@".join([name, *size, *kept]), lag=float(lag))
 
 
-# Other limits on a law's parameters, by what is added to its name: the parameter, and its domain then.
-OPTIONS: Mapping[str, tuple[str, Literal["positive", "real"]]] = {"free-E": ("E", "real"), "positive-gamma": ("gamma", "positive")}
+# Other limits on a law's parameters, by what is added to its name: the parameter, and its domain
+# then.
+OPTIONS: Mapping[str, tuple[str, Literal["positive", "real"]]] = {
+    "free-E": ("E", "real"),
+    "positive-gamma": ("gamma", "positive"),
+}
 
 
 def limited(law: Law, option: str) -> Law:
     """The same law with other limits on a parameter, named NAME@OPTION.
 
-    "free-E": the floor E may be negative, as where the mixture term carries it. "positive-gamma": no exponent of a domain's share is
-    negative, so that a domain is never worth most where there is none of it.
+    "free-E": the floor E may be negative, as where the mixture term carries it. "positive-gamma":
+    no exponent of a domain's share is negative, so that a domain is never worth most where there is
+    none of it.
 
     Raises:
-        ValueError: the law has no such parameter, one number for each domain for gamma, or has this limit already.
+        ValueError: the law has no such parameter, one number for each domain for gamma, or has this
+            limit already.
     """
     name, domain = OPTIONS[option]
 
     def change(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
-        if not any(p.name == name and p.domain != domain and bool(p.shape) == (name == "gamma") for p in parameters):
+        if not any(
+            p.name == name and p.domain != domain and bool(p.shape) == (name == "gamma")
+            for p in parameters
+        ):
             raise ValueError(f"law {law.name!r} has nothing that {option} would change")
         return tuple(replace(p, domain=domain) if p.name == name else p for p in parameters)
 
     there = law.coordinates
     coordinates = None if there is None else replace(there, parameters=change(there.parameters))
-    return replace(law, name=f"{law.name}@{option}", parameters=change(law.parameters), coordinates=coordinates)
+    return replace(
+        law, name=f"{law.name}@{option}", parameters=change(law.parameters), coordinates=coordinates
+    )
 
 
 def searched(law: Law, zeros: bool = False) -> Coordinates:
@@ -191,7 +212,12 @@ def searched(law: Law, zeros: bool = False) -> Coordinates:
     found = law.coordinates or Coordinates(law.parameters, law.coefficients, dict, "")  # type: ignore[arg-type]
     if not zeros:
         return found
-    return replace(found, parameters=tuple(replace(p, domain="positive") if p.positive_at_zero else p for p in found.parameters))
+    return replace(
+        found,
+        parameters=tuple(
+            replace(p, domain="positive") if p.positive_at_zero else p for p in found.parameters
+        ),
+    )
 
 
 def named(law: Law | Coordinates, z: jax.Array, k: int) -> dict[str, jax.Array]:
@@ -208,7 +234,8 @@ def named(law: Law | Coordinates, z: jax.Array, k: int) -> dict[str, jax.Array]:
 
 
 def flat(law: Law | Coordinates, params: Params) -> np.ndarray:
-    """The flat unconstrained vector z (q,) of named parameters: the inverse of `named`, on the host."""
+    """The flat unconstrained vector z (q,) of named parameters: the inverse of `named`, on the
+    host."""
     parts = []
     for p in law.parameters:
         part = np.atleast_1d(np.asarray(params[p.name], dtype=np.float64))
@@ -221,13 +248,24 @@ def start_ranges(law: Law | Coordinates, k: int) -> tuple[np.ndarray, np.ndarray
     ends = []
     for end in (0, 1):
         values = [np.full(p.size(k), p.start[end]) for p in law.parameters]
-        ends.append(np.concatenate([np.log(v) if p.domain == "positive" else v for p, v in zip(law.parameters, values, strict=True)]))
+        ends.append(
+            np.concatenate(
+                [
+                    np.log(v) if p.domain == "positive" else v
+                    for p, v in zip(law.parameters, values, strict=True)
+                ]
+            )
+        )
     return ends[0], ends[1]
 
 
 def parameter_names(law: Law | Coordinates, domains: tuple[str, ...]) -> list[str]:
     """Names of the entries of z, e.g. ["E", "C[arxiv]", ...]."""
-    return [name for p in law.parameters for name in ([p.name] if not p.shape else [f"{p.name}[{d}]" for d in domains])]
+    return [
+        name
+        for p in law.parameters
+        for name in ([p.name] if not p.shape else [f"{p.name}[{d}]" for d in domains])
+    ]
 
 
 def row_loss(law: Law, params: Params, h: jax.Array, N: jax.Array, D: jax.Array) -> jax.Array:
@@ -236,7 +274,9 @@ def row_loss(law: Law, params: Params, h: jax.Array, N: jax.Array, D: jax.Array)
     Terms that the law lacks read neither N nor D. Source: paper eq. (3).
     """
     if law.lag:
-        D = jnp.maximum(D - law.lag, 1e-6 * law.lag)  # finite everywhere; who asks for a loss checks D first
+        D = jnp.maximum(
+            D - law.lag, 1e-6 * law.lag
+        )  # finite everywhere; who asks for a loss checks D first
     n, d = N / law.units[0], D / law.units[1]
     if law.predict is not None:
         return law.predict(params, h, n, d)
@@ -258,7 +298,8 @@ class Terms(NamedTuple):
 
 
 def terms(law: Law, k: int) -> Terms:
-    """Whether the law has a term in N and a term in D (both assumed for laws given as `predict`)."""
+    """Whether the law has a term in N and a term in D (both assumed for laws given as
+    `predict`)."""
     if law.coefficients is None:
         return Terms(True, True)
     params = {p.name: jnp.ones((k,) * len(p.shape)) for p in law.parameters}

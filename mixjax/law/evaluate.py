@@ -1,4 +1,5 @@
-"""Losses predicted by a law for many rows and targets: one of the three doors where jit and vmap appear."""
+"""Losses predicted by a law for many rows and targets: one of the three doors where jit and vmap
+appear."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ def domain_index(law: Law, domains: tuple[str, ...], target: str) -> slice:
     return slice(at, at + 1)
 
 
-def predict(law: Law, domains: tuple[str, ...], params: dict[str, Params], N: Any, D: Any, h: np.ndarray) -> dict[str, np.ndarray]:
+def predict(
+    law: Law, domains: tuple[str, ...], params: dict[str, Params], N: Any, D: Any, h: np.ndarray
+) -> dict[str, np.ndarray]:
     """Predicted losses (rows,) of each target.
 
     Args:
@@ -34,36 +37,56 @@ def predict(law: Law, domains: tuple[str, ...], params: dict[str, Params], N: An
         h: domain weights (rows, k), columns in the order of `domains`.
     """
     with jax.enable_x64(True):
-        return {t: np.asarray(_rows(law, dict(p), h[:, domain_index(law, domains, t)], N, D)) for t, p in params.items()}
+        return {
+            t: np.asarray(_rows(law, dict(p), h[:, domain_index(law, domains, t)], N, D))
+            for t, p in params.items()
+        }
 
 
-def predict_members(law: Law, domains: tuple[str, ...], params: Mapping[str, Params], N: Any, D: Any, h: np.ndarray) -> dict[str, np.ndarray]:
-    """Predicted losses (members, rows) of each target, of many parameter sets: arrays (members, ...)."""
+def predict_members(
+    law: Law, domains: tuple[str, ...], params: Mapping[str, Params], N: Any, D: Any, h: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Predicted losses (members, rows) of each target, of many parameter sets: arrays (members,
+    ...)."""
     with jax.enable_x64(True):
-        return {t: np.asarray(_members(law, dict(p), h[:, domain_index(law, domains, t)], N, D)) for t, p in params.items()}
+        return {
+            t: np.asarray(_members(law, dict(p), h[:, domain_index(law, domains, t)], N, D))
+            for t, p in params.items()
+        }
 
 
 @partial(jax.jit, static_argnums=0)
 def _members(law: Law, params: Params, h: jax.Array, N: jax.Array, D: jax.Array) -> jax.Array:
-    return jax.vmap(lambda p: jax.vmap(partial(row_loss, law, p))(h, N, D))({name: jnp.asarray(value) for name, value in params.items()})
+    return jax.vmap(lambda p: jax.vmap(partial(row_loss, law, p))(h, N, D))(
+        {name: jnp.asarray(value) for name, value in params.items()}
+    )
 
 
 @partial(jax.jit, static_argnums=0)
 def _rows(law: Law, params: Params, h: jax.Array, N: jax.Array, D: jax.Array) -> jax.Array:
-    return jax.vmap(partial(row_loss, law, {name: jnp.asarray(value) for name, value in params.items()}))(h, N, D)
+    return jax.vmap(
+        partial(row_loss, law, {name: jnp.asarray(value) for name, value in params.items()})
+    )(h, N, D)
 
 
-def slopes(law: Law, domains: tuple[str, ...], params: dict[str, Params], N: float, D: float, h: np.ndarray) -> dict[str, Slopes]:
+def slopes(
+    law: Law, domains: tuple[str, ...], params: dict[str, Params], N: float, D: float, h: np.ndarray
+) -> dict[str, Slopes]:
     """Slopes of each target's loss at one mixture h (k,) and scale; as `predict`.
 
-    The slope in a share of exactly 0 is taken as 0 where the law has h^gamma (see `numerics.power`).
+    The slope in a share of exactly 0 is taken as 0 where the law has h^gamma (see
+    `numerics.power`).
     """
     with jax.enable_x64(True):
-        return {t: _slopes_of(law, dict(p), h, domain_index(law, domains, t), N, D) for t, p in params.items()}
+        return {
+            t: _slopes_of(law, dict(p), h, domain_index(law, domains, t), N, D)
+            for t, p in params.items()
+        }
 
 
 class Slopes(NamedTuple):
-    """How a loss changes: d/d log N (), d/d log D (), and d/dh (k,) as if the h_i were free of each other."""
+    """How a loss changes: d/d log N (), d/d log D (), and d/dh (k,) as if the h_i were free of each
+    other."""
 
     log_n: float
     log_d: float
@@ -71,15 +94,26 @@ class Slopes(NamedTuple):
 
 
 def _slopes_of(law: Law, params: Params, h: np.ndarray, seen: slice, N: float, D: float) -> Slopes:
-    log_n, log_d, dh = (np.asarray(x) for x in _slopes(law, params, jnp.asarray(h[seen]), jnp.log(float(N)), jnp.log(float(D))))
+    log_n, log_d, dh = (
+        np.asarray(x)
+        for x in _slopes(law, params, jnp.asarray(h[seen]), jnp.log(float(N)), jnp.log(float(D)))
+    )
     full = np.zeros(len(h))
     full[seen] = dh
     return Slopes(float(log_n), float(log_d), full)
 
 
 @partial(jax.jit, static_argnums=0)
-def _slopes(law: Law, params: Params, h: jax.Array, log_n: jax.Array, log_d: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _slopes(
+    law: Law, params: Params, h: jax.Array, log_n: jax.Array, log_d: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     def loss(log_n: jax.Array, log_d: jax.Array, h: jax.Array) -> jax.Array:
-        return row_loss(law, {name: jnp.asarray(value) for name, value in params.items()}, h, jnp.exp(log_n), jnp.exp(log_d))
+        return row_loss(
+            law,
+            {name: jnp.asarray(value) for name, value in params.items()},
+            h,
+            jnp.exp(log_n),
+            jnp.exp(log_d),
+        )
 
     return jax.grad(loss, argnums=(0, 1, 2))(log_n, log_d, h)

@@ -22,7 +22,13 @@ from mixjax.law.paper import (
     to_brackets,
 )
 
-C = Parameter("C", ("k",), start=(0.1, 10.0), unit="parameters^-alpha / loss", meaning="weight of a domain in the N term")
+C = Parameter(
+    "C",
+    ("k",),
+    start=(0.1, 10.0),
+    unit="parameters^-alpha / loss",
+    meaning="weight of a domain in the N term",
+)
 # Without a floor the loss falls slowly in N.
 ALPHA = Parameter("alpha", start=(0.03, 0.6), unit="1", meaning="exponent of N")
 
@@ -30,15 +36,27 @@ ALPHA = Parameter("alpha", start=(0.03, 0.6), unit="1", meaning="exponent of N")
 def powers(params: Params, h: jax.Array) -> Coefficients:
     """The mixture term in the place of A, no E: the loss falls to 0, slowly.
 
-    A floor E and the exponent alpha can be told from each other only over a wide range of N. Where the range is narrow a fit
-    takes some floor, and predicts too high a loss at larger N.
+    A floor E and the exponent alpha can be told from each other only over a wide range of N. Where
+    the range is narrow a fit takes some floor, and predicts too high a loss at larger N.
     """
-    return Coefficients(jnp.zeros(()), mixture_term(params, h), params["alpha"], bracket(params, h, "B"), params["beta"])
+    return Coefficients(
+        jnp.zeros(()),
+        mixture_term(params, h),
+        params["alpha"],
+        bracket(params, h, "B"),
+        params["beta"],
+    )
 
 
 def searched_powers(params: Params, h: jax.Array) -> Coefficients:
     """The mixture term centred and B given at the corners, as in the joint law."""
-    return Coefficients(jnp.zeros(()), searched_mixture_term(params, h), params["alpha"], searched_bracket(params, h, "B"), params["beta"])
+    return Coefficients(
+        jnp.zeros(()),
+        searched_mixture_term(params, h),
+        params["alpha"],
+        searched_bracket(params, h, "B"),
+        params["beta"],
+    )
 
 
 def rescale(params: Params, units: Units) -> dict[str, Any]:

@@ -9,10 +9,20 @@ import jax.numpy as jnp
 
 from mixjax.law.base import Coefficients, Coordinates, Law, Parameter, Params, Units
 from mixjax.law.chinchilla import BETA, B, E
-from mixjax.law.paper import GAMMA, SEARCH_C, C, from_brackets, mixture_term, searched_mixture_term, to_brackets
+from mixjax.law.paper import (
+    GAMMA,
+    SEARCH_C,
+    C,
+    from_brackets,
+    mixture_term,
+    searched_mixture_term,
+    to_brackets,
+)
 from mixjax.numerics import power
 
-YE_GAMMA = Parameter("gamma", ("k",), "real", start=(-3.0, 1.0), unit="1", meaning="rate of a domain's share")
+YE_GAMMA = Parameter(
+    "gamma", ("k",), "real", start=(-3.0, 1.0), unit="1", meaning="rate of a domain's share"
+)
 YE_C = Parameter("C", (), start=(0.02, 1.0), unit="loss", meaning="size of the mixture term")
 
 
@@ -33,7 +43,9 @@ def searched_fixed_nd(params: Params, h: jax.Array) -> Coefficients:
 
 def searched_fixed_n(params: Params, h: jax.Array) -> Coefficients:
     """`additive_fixed_n` with the mixture term centred."""
-    return Coefficients(params["E"] + searched_mixture_term(params, h), B=params["B"], beta=params["beta"])
+    return Coefficients(
+        params["E"] + searched_mixture_term(params, h), B=params["B"], beta=params["beta"]
+    )
 
 
 def ye_m1(params: Params, h: jax.Array) -> Coefficients:
@@ -78,7 +90,10 @@ def rescale_exponential(params: Params, units: Units) -> dict[str, Any]:
 
 def rescale_ge24(params: Params, units: Units) -> dict[str, Any]:
     """C carries the loss, B belongs to D^-beta."""
-    return dict(params) | {"C": params["C"] * units.loss, "B": params["B"] * units.D ** params["beta"]}
+    return dict(params) | {
+        "C": params["C"] * units.loss,
+        "B": params["B"] * units.D ** params["beta"],
+    }
 
 
 ADDITIVE_FIXED_ND = Law(
@@ -89,7 +104,9 @@ ADDITIVE_FIXED_ND = Law(
     source="Shukor et al. 2025, appendix B",
     rescale=rescale_reciprocal,
     units=(1.0, 1.0),
-    coordinates=Coordinates((E, SEARCH_C, GAMMA), searched_fixed_nd, to_brackets, "as the additive law", from_brackets),
+    coordinates=Coordinates(
+        (E, SEARCH_C, GAMMA), searched_fixed_nd, to_brackets, "as the additive law", from_brackets
+    ),
 )
 
 ADDITIVE_FIXED_N = Law(
@@ -100,15 +117,27 @@ ADDITIVE_FIXED_N = Law(
     source="Shukor et al. 2025, appendix B",
     rescale=rescale_reciprocal,
     units=(1.0, 1.0),
-    coordinates=Coordinates((E, SEARCH_C, GAMMA, B, BETA), searched_fixed_n, to_brackets, "as the additive law", from_brackets),
+    coordinates=Coordinates(
+        (E, SEARCH_C, GAMMA, B, BETA),
+        searched_fixed_n,
+        to_brackets,
+        "as the additive law",
+        from_brackets,
+    ),
 )
 
 
 def _ye(name: str, function: Any, equation: str, per_domain_C: bool = False) -> Law:
     """A law of Ye et al.: E, C (one, or one per domain), gamma_i."""
-    size = Parameter("C", ("k",), start=(0.02, 1.0), unit="loss", meaning="size of a domain's term") if per_domain_C else YE_C
+    size = (
+        Parameter("C", ("k",), start=(0.02, 1.0), unit="loss", meaning="size of a domain's term")
+        if per_domain_C
+        else YE_C
+    )
     source = f"Ye et al. 2024, {name[3:].upper()}; Shukor et al. 2025, appendix B"
-    return Law(name, (E, size, YE_GAMMA), function, None, equation, source, rescale_exponential, (1.0, 1.0))
+    return Law(
+        name, (E, size, YE_GAMMA), function, None, equation, source, rescale_exponential, (1.0, 1.0)
+    )
 
 
 YE_M1 = _ye("ye_m1", ye_m1, "L = E + sum_i(C_i exp(gamma_i h_i))", per_domain_C=True)
@@ -122,8 +151,17 @@ GE24 = Law(
         Parameter("B", start=(0.02, 1.0), unit="tokens^beta", meaning="size of the D term"),
         BETA,
         Parameter("E", start=(0.1, 1.0), unit="1", meaning="irreducible part"),
-        Parameter("C", start=(0.3, 3.0), unit="loss", meaning="overall size, redundant with B and E"),
-        Parameter("gamma", (), "real", start=(0.01, 0.5), unit="1", meaning="exponent of the own domain's share"),
+        Parameter(
+            "C", start=(0.3, 3.0), unit="loss", meaning="overall size, redundant with B and E"
+        ),
+        Parameter(
+            "gamma",
+            (),
+            "real",
+            start=(0.01, 0.5),
+            unit="1",
+            meaning="exponent of the own domain's share",
+        ),
     ),
     coefficients=ge24,
     equation="L_i = (B / D^beta + E) C / h_i^gamma",

@@ -1,0 +1,1 @@
+"""What was trained, before any law: tables of runs, selections, splits, designs."""

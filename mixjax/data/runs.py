@@ -1,0 +1,531 @@
+"""Table -> RUNS -> design: sizes, tokens, domain weights and losses, checked once and then
+trusted."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import numbers
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mixjax.data.table import Origins, Source, read_table
+from mixjax.data.where import select
+from mixjax.errors import UserError, warn
+
+Floats = NDArray[np.float64]
+
+# Weights of a row sum to 1: silently to rounding, with a warning to the rounding of published
+# tables.
+SUM_SILENT, SUM_WARNED = 1e-6, 1e-3
+# Text that is a number; Python alone would also take 1_000 and digits of other scripts.
+_NUMERAL = re.compile(
+    r"\s*[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?\s*|\s*[+-]?inf(inity)?\s*", re.ASCII | re.IGNORECASE
+)
+_DEFAULT = {"N": "N", "D": "D", "h": "h_{}", "loss": "loss_{}", "run": "run"}
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Checked rows of a table of runs, one per run and checkpoint.
+
+    Attributes:
+        name: of the table, for messages.
+        domains, targets: names, in the order of the columns.
+        N, D: model parameters and training tokens (rows,), counts; None where the table has none.
+        h: domain weights (rows, k), each row sums to 1; k = 0 for Chinchilla-type tables.
+        losses: (rows, targets), positive; NaN is a missing loss.
+        run: id of the training run of each row (rows,), or None.
+        rows: line of each row in the file, header = 1.
+    """
+
+    name: str
+    domains: tuple[str, ...]
+    targets: tuple[str, ...]
+    N: Floats | None
+    D: Floats | None
+    h: Floats
+    losses: Floats
+    run: NDArray[Any] | None
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.rows)
+
+    def __str__(self) -> str:
+        """What the table holds, in one line."""
+        parts = [f"{len(self)} rows"]
+        if self.domains:
+            parts.append(
+                f"{len(np.unique(self.h, axis=0))} mixtures of {len(self.domains)} domains"
+            )
+        if self.N is not None:
+            parts.append(f"{len(np.unique(self.N))} sizes")
+        return f"{self.name}: {', '.join(parts)}, {len(self.targets)} targets"
+
+    def loss(self, target: str) -> Floats:
+        """Measured losses of one target (rows,), NaN where missing."""
+        if target not in self.targets:
+            raise UserError(
+                self.name,
+                f"no target {target!r}",
+                f"{_nearest(target, self.targets)}targets are {', '.join(self.targets)}",
+            )
+        return self.losses[:, self.targets.index(target)]
+
+    def select(self, mask: NDArray[np.bool_]) -> Runs:
+        """The rows where mask (rows,) holds."""
+        n, d, run = (None if x is None else x[mask] for x in (self.N, self.D, self.run))
+        return replace(
+            self, N=n, D=d, h=self.h[mask], losses=self.losses[mask], run=run, rows=self.rows[mask]
+        )
+
+    def reordered(self, domains: tuple[str, ...]) -> Runs:
+        """The same runs with the columns of h in this order.
+
+        Raises:
+            UserError: a domain is missing, or a row has weight on a domain that is not named.
+        """
+        missing = [d for d in domains if d not in self.domains]
+        if missing:
+            raise UserError(
+                self.name,
+                f"no weights of domain {missing[0]!r}",
+                f"the fit has domains {', '.join(domains)}",
+            )
+        for i, d in enumerate(self.domains):
+            used = np.flatnonzero(self.h[:, i] > 0)
+            if d not in domains and len(used):
+                place = f"{self.name}, line {self.rows[used[0]]}"
+                raise UserError(
+                    place,
+                    f"weight {self.h[used[0], i]:g} on domain {d!r}, which the fit does not have",
+                    "fit again with it",
+                )
+        return replace(
+            self, domains=tuple(domains), h=self.h[:, [self.domains.index(d) for d in domains]]
+        )
+
+    def fingerprint(self) -> str:
+        """Short hash of the content, for the record of a fit."""
+        digest = hashlib.sha256(repr((self.domains, self.targets)).encode())
+        for column in (self.N, self.D, self.h, self.losses):
+            digest.update(
+                b"none"
+                if column is None
+                else np.ascontiguousarray(column, dtype=np.float64).tobytes()
+            )
+        return digest.hexdigest()[:16]
+
+
+def read_runs(
+    source: Source | Sequence[Source] | Runs,
+    where: str | None = None,
+    columns: Mapping[str, Any] | None = None,
+    on: str | Sequence[str] | None = None,
+    targets: Sequence[str] | None = None,
+    require_losses: bool = True,
+) -> Runs:
+    """Read and check a table of runs.
+
+    Args:
+        source: .csv, .csv.gz, .tsv or .parquet file, a DataFrame, or several of them joined on the
+            columns `on`.
+        where: which rows, e.g. "split == 'train' and N < 1e9"; the others are not even checked.
+        columns: other names than N, D, h_<domain>, loss_<target>, run. "h" and "loss" are a pattern
+            with one {} for the name, or {name: column}; "N" and "D" are a column, a number for the
+            whole table, or {"column": name, "times": factor}.
+        targets: which targets to keep; all by default.
+        require_losses: whether the table must have losses (points to predict have none).
+
+    Raises:
+        UserError: a file, column or cell that cannot be used, named with its line.
+    """
+    if isinstance(source, Runs):
+        if not (where is columns is on is targets is None):
+            raise UserError(
+                "runs", "already read", "give where, columns, on and targets to the first read_runs"
+            )
+        return source
+    if columns is not None and not isinstance(columns, Mapping):
+        raise UserError(
+            "columns", f"{columns!r} is not a mapping", f"keys are {', '.join(_DEFAULT)}"
+        )
+    name, table, origins = read_table(source, on)
+    layout = _Layout(name, table, columns or {}, origins)
+    if where is not None:
+        keep = select(layout.with_canonical_names(), where)
+        if not keep.any():
+            raise UserError(
+                name,
+                f"no rows left after where {where!r}",
+                "check the expression against the table",
+            )
+        table = table[keep]
+        layout = replace(layout, table=table)
+    runs = _checked(layout, [targets] if isinstance(targets, str) else targets, require_losses)
+    _report_copies(runs)
+    return runs
+
+
+def to_frame(runs: Runs) -> pd.DataFrame:
+    """Runs as a DataFrame in the common schema."""
+    columns: dict[str, Any] = {} if runs.run is None else {"run": runs.run}
+    columns |= {n: x for n, x in (("N", runs.N), ("D", runs.D)) if x is not None}
+    columns |= {f"h_{d}": runs.h[:, i] for i, d in enumerate(runs.domains)} | {
+        f"loss_{t}": runs.losses[:, i] for i, t in enumerate(runs.targets)
+    }
+    return pd.DataFrame(columns)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where a table has what: the user's `columns` over the default names."""
+
+    name: str
+    table: pd.DataFrame
+    columns: Mapping[str, Any]
+    origins: Origins = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in self.columns:
+            if key not in _DEFAULT:
+                raise UserError(
+                    "columns",
+                    f"no key {key!r}",
+                    f"{_nearest(str(key), _DEFAULT)}keys are {', '.join(_DEFAULT)}",
+                )
+
+    def many(self, key: str) -> dict[str, str]:
+        """{name: column} of the domains ("h") or the targets ("loss")."""
+        spec = self.columns.get(key, _DEFAULT[key])
+        if isinstance(spec, Mapping):
+            return {
+                str(name): self.existing(str(column), f"columns, {key}")
+                for name, column in spec.items()
+            }
+        if not isinstance(spec, str) or spec.count("{}") != 1:
+            raise UserError(
+                "columns",
+                f"{key} is {spec!r}",
+                (
+                    "give a pattern with one {} for the name, e.g. weight_{}, or a mapping "
+                    "name: column"
+                ),
+            )
+        head, tail = spec.split("{}")
+        found = {
+            c[len(head) : len(c) - len(tail)]: c
+            for c in self.table.columns
+            if c.startswith(head) and c.endswith(tail) and len(c) > len(head) + len(tail)
+        }
+        if not found and key in self.columns:
+            raise UserError(
+                self.name,
+                f"no column of the form {spec!r}",
+                f"columns are {', '.join(self.table.columns)}",
+            )
+        return found
+
+    def one(self, key: str) -> tuple[str | None, float]:
+        """The column of N, D or run and what to multiply it with; (None, number) for a constant,
+        (None, nan) for none."""
+        spec = self.columns.get(key, _DEFAULT[key])
+        if isinstance(spec, (int, float)) and not isinstance(spec, bool):
+            return None, _factor(key, spec)
+        if isinstance(spec, Mapping) and set(spec) == {"column", "times"}:
+            return self.existing(str(spec["column"]), f"columns, {key}"), _factor(
+                key, spec["times"]
+            )
+        if not isinstance(spec, str):
+            raise UserError(
+                "columns",
+                f"{key} is {spec!r}",
+                'give a column, a number, or {"column": name, "times": factor}',
+            )
+        if spec not in self.table.columns and key not in self.columns:
+            return None, float("nan")
+        return self.existing(spec, f"columns, {key}"), 1.0
+
+    def line(self, column: str, at: int) -> tuple[str, int]:
+        """The file a column came from and the line there of row number `at`."""
+        first = int(self.table.index[at])
+        name, lines = self.origins.get(column, (self.name, {}))
+        return name, lines.get(first, first)
+
+    def existing(self, column: str, place: str) -> str:
+        """The column, which must be there."""
+        if column not in self.table.columns:
+            raise UserError(
+                self.name,
+                f"no column {column!r} ({place})",
+                (
+                    f"{_nearest(column, self.table.columns)}columns are "
+                    f"{', '.join(self.table.columns)}"
+                ),
+            )
+        return column
+
+    def with_canonical_names(self) -> pd.DataFrame:
+        """The table under its own names, and under ours where these are free."""
+        renamed = {f"h_{n}": c for n, c in self.many("h").items()} | {
+            f"loss_{n}": c for n, c in self.many("loss").items()
+        }
+        extra = {
+            ours: self.table[theirs]
+            for ours, theirs in renamed.items()
+            if ours not in self.table.columns
+        }
+        for key in ("N", "D", "run"):
+            column, times = self.one(key)
+            if column is not None and key not in self.table.columns:
+                extra[key] = (
+                    self.table[column]
+                    if key == "run"
+                    else pd.Series(times * _as_floats(self.table[column]), index=self.table.index)
+                )
+            elif column is None and np.isfinite(times) and key not in self.table.columns:
+                extra[key] = pd.Series(times, index=self.table.index)
+        return (
+            pd.concat([self.table, pd.DataFrame(extra, index=self.table.index)], axis=1)
+            if extra
+            else self.table
+        )
+
+
+def _checked(layout: _Layout, targets: Sequence[str] | None, require_losses: bool) -> Runs:
+    """Every cell that will be used, checked."""
+    domains, losses = layout.many("h"), layout.many("loss")
+    if require_losses and not losses:
+        raise UserError(
+            layout.name,
+            "no loss_<target> column",
+            f"name the loss columns (columns: loss); columns are {', '.join(layout.table.columns)}",
+        )
+    for target in targets or ():
+        if target not in losses:
+            raise UserError(
+                layout.name,
+                f"no target {target!r}",
+                f"{_nearest(target, losses)}targets are {', '.join(losses)}",
+            )
+    named = [*domains.values(), *(losses.values() if require_losses else ())]
+    if len(set(named)) < len(named):
+        raise UserError(
+            layout.name,
+            f"column {next(c for i, c in enumerate(named) if c in named[:i])!r} is named twice",
+            "name each column once under columns",
+        )
+    kept = {t: losses[t] for t in (targets or losses)} if require_losses else {}
+    columns = {t: _numbers(layout, c, _loss_fault, missing=True) for t, c in kept.items()}
+    empty = [t for t, column in columns.items() if np.isnan(column).all()]
+    if empty and (targets or len(empty) == len(columns)):
+        raise UserError(
+            layout.name,
+            f"target {empty[0]!r} has no measured loss in the selected rows",
+            "select other rows or leave it out",
+        )
+    if empty:
+        warn(
+            layout.name,
+            f"targets {', '.join(empty)} have no measured loss in the selected rows",
+            "they are left out",
+        )
+    columns = {t: column for t, column in columns.items() if t not in empty}
+    run, _ = layout.one("run")
+    if run is None and "run" in layout.columns:
+        raise UserError(
+            "columns", f"run is {layout.columns['run']!r}", "name the column of run ids"
+        )
+    rows = len(layout.table)
+    return Runs(
+        name=layout.name,
+        domains=tuple(domains),
+        targets=tuple(columns),
+        N=_counts(layout, "N"),
+        D=_counts(layout, "D"),
+        h=_weights(layout, domains),
+        losses=np.stack(list(columns.values()), axis=1) if columns else np.zeros((rows, 0)),
+        run=None
+        if run is None
+        else layout.table[run].astype("string").fillna("").to_numpy(dtype=object),
+        rows=layout.table.index.to_numpy(np.int64),
+    )
+
+
+def _counts(layout: _Layout, key: str) -> Floats | None:
+    """N or D as counts (rows,), None where the table has none."""
+    column, times = layout.one(key)
+    if column is None and np.isnan(times):
+        return None
+    return (
+        np.full(len(layout.table), times)
+        if column is None
+        else _numbers(layout, column, _count_fault, times=times)
+    )
+
+
+def _factor(key: str, value: Any) -> float:
+    """A number of `columns` that N or D is, or is multiplied with."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < np.inf:
+        return float(value)
+    raise UserError("columns", f"{key} is {value!r}", "give a positive number")
+
+
+def _weights(layout: _Layout, domains: Mapping[str, str]) -> Floats:
+    """Domain weights (rows, k), summing to 1."""
+    if not domains:
+        return np.zeros((len(layout.table), 0))
+    h = np.stack([_numbers(layout, column, _weight_fault) for column in domains.values()], axis=1)
+    with np.errstate(over="ignore"):
+        total = h.sum(axis=1)
+    off = np.abs(total - 1.0)
+    worst = int(np.argmax(off > SUM_WARNED))
+    if off[worst] > SUM_WARNED:
+        name, line = layout.line(next(iter(domains.values())), worst)
+        place = f"{name}, columns {', '.join(domains.values())}, line {line}"
+        percents = np.abs(total / 100.0 - 1.0).max() <= 0.01
+        remedy = (
+            "they look like percents: divide them by 100"
+            if percents
+            else "give shares that sum to 1"
+        )
+        raise UserError(
+            place,
+            f"domain weights sum to {total[worst]:.6g}, not to 1 within {SUM_WARNED:g}",
+            remedy,
+        )
+    if (rounded := int((off > SUM_SILENT).sum())) > 0:
+        warn(
+            layout.name,
+            f"domain weights of {rounded} rows sum to 1 only within {off.max():.1e}",
+            "they were divided by their sum",
+        )
+    # What sums to 1 but for the rounding of the sum stays as it is: reading is idempotent.
+    return np.where((off > len(domains) * np.finfo(float).eps)[:, None], h / total[:, None], h)
+
+
+def _numbers(
+    layout: _Layout,
+    column: str,
+    fault: Callable[[Floats], tuple[NDArray[np.bool_], str, str]],
+    missing: bool = False,
+    times: float = 1.0,
+) -> Floats:
+    """A column as float64 (rows,), times a factor, every cell passed by `fault`; missing cells are
+    refused unless allowed."""
+    raw = layout.table[column]
+    with np.errstate(over="ignore"):
+        values = times * _as_floats(raw)
+    empty = raw.isna().to_numpy(dtype=bool)
+    unread = np.isnan(values) & ~empty
+    faulty, what, remedy = fault(values)
+    bad = unread | (faulty & ~empty) | (empty & (not missing))
+    if bad.any():
+        at = int(np.argmax(bad))
+        cell = raw.iloc[at]
+        shown = repr(cell.item() if hasattr(cell, "item") else cell)
+        shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+        if empty[at]:
+            shown, what, remedy = (
+                "an empty cell",
+                "where a number is needed",
+                "fill it in, or leave the row out with where",
+            )
+        elif unread[at]:
+            what, remedy = "is not a number", "give numbers without units or thousands separators"
+        name, line = layout.line(column, at)
+        raise UserError(f"{name}, column {column!r}, line {line}", f"{shown} {what}", remedy)
+    return values
+
+
+def _as_floats(column: Any) -> Floats:
+    """Numbers (rows,), NaN where a cell is none: other text, a date, a truth value."""
+    kinds = pd.api.types
+    if (
+        not kinds.is_numeric_dtype(column.dtype)
+        or kinds.is_bool_dtype(column.dtype)
+        or kinds.is_complex_dtype(column.dtype)
+    ):
+        return np.array([_as_float(cell) for cell in column], dtype=np.float64)
+    return column.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _as_float(cell: Any) -> float:
+    """One cell as a number. Python reads text exactly; pandas before 3 is off by a unit in the last
+    place in every seventh number."""
+    if (
+        isinstance(cell, bool)
+        or not isinstance(cell, (str, numbers.Real, Decimal))
+        or (isinstance(cell, str) and not _NUMERAL.fullmatch(cell))
+    ):
+        return np.nan
+    try:
+        return float(cell)
+    except (OverflowError, ValueError):  # a whole number beyond float64, a signalling NaN
+        return np.nan
+
+
+def _count_fault(x: Floats) -> tuple[NDArray[np.bool_], str, str]:
+    return (
+        ~(np.isfinite(x) & (x > 0)),
+        "is not a positive count",
+        "give N in parameters and D in tokens",
+    )
+
+
+def _weight_fault(x: Floats) -> tuple[NDArray[np.bool_], str, str]:
+    return ~(np.isfinite(x) & (x >= 0)), "is not a domain weight", "give shares of at least 0"
+
+
+def _loss_fault(x: Floats) -> tuple[NDArray[np.bool_], str, str]:
+    return (
+        np.isinf(x) | (x <= 0),
+        "is not a loss",
+        "give positive finite losses, or leave the cell empty",
+    )
+
+
+def _report_copies(runs: Runs) -> None:
+    """Warn of rows that repeat another row of their run in all but D: a checkpoint written twice
+    carries no information."""
+    if runs.D is None or not runs.targets or (runs.run is None and not runs.domains):
+        return
+    frame = to_frame(runs)[~np.isnan(runs.losses).all(axis=1)]
+    copies = int(frame.drop(columns="D").duplicated().sum() - frame.duplicated().sum())
+    if copies:
+        warn(
+            runs.name,
+            f"{copies} rows are exact copies of another row of their run but for D",
+            "leave them out with where: they carry no information",
+        )
+
+
+def warn_repeats(runs: Runs) -> None:
+    """Warn of rows that repeat another row in everything that is fitted: they count twice."""
+    if not runs.targets:
+        return
+    twice = to_frame(runs).duplicated().to_numpy()
+    if twice.any():
+        remedy = "remove them, or they count twice"
+        warn(
+            runs.name,
+            (
+                f"{int(twice.sum())} rows repeat another row exactly, the first of them in "
+                f"line {runs.rows[np.argmax(twice)]}"
+            ),
+            remedy,
+        )
+
+
+def _nearest(word: str, words: Any) -> str:
+    near = difflib.get_close_matches(word, [str(w) for w in words], n=1)
+    return f"did you mean {near[0]!r}? " if near else ""

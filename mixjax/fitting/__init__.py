@@ -1,0 +1,1 @@
+"""Runs and a law -> a Fit: layout, objective, search, record, scores."""

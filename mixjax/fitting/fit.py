@@ -1,0 +1,283 @@
+"""Problem -> engine -> FIT: starts, rounds of search, the best minimum of every target in the
+paper's form."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixjax.data.runs import Runs, read_runs, warn_repeats
+from mixjax.engine import batch
+from mixjax.errors import UserError
+from mixjax.fitting.doubts import warn_unused
+from mixjax.fitting.problem import Problem, at_limit, make_problem, row_weights, to_paper
+from mixjax.fitting.record import Fit, Search
+from mixjax.fitting.score import SMALLEST_LOSS, huber
+from mixjax.fitting.search import HOPS, STARTS, Searched, search
+from mixjax.fitting.starts import draw_starts
+from mixjax.law import Law, find_law, is_built_in
+from mixjax.law.base import terms
+from mixjax.law.evaluate import domain_index, predict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = NDArray[np.float64]
+Watch = Callable[[float, Mapping[str, float]], None]
+
+_ROUNDING = 1e-12  # of an objective of about 0, from residuals of a millionth of the loss
+_AGREE = 1e-3  # starts within this share of the best objective count as agreeing
+
+
+def fit(
+    runs: Runs | pd.DataFrame | str,
+    law: str | Law = "joint",
+    *,
+    targets: Sequence[str] | None = None,
+    starts: int = STARTS,
+    hops: int = HOPS,
+    delta: float = 1e-3,
+    residual: str = "loss",
+    seed: int = 0,
+    weights: ArrayLike | None = None,
+    precision: str = "float64",
+    watch: Watch | None = None,
+) -> Fit:
+    """Fit a law to every target of a table of runs.
+
+    Minimises the mean Huber loss of the residuals (paper eq. 6) from `starts` random starts per
+    target. All are minimised loosely, the best quarter goes on with `hops` basin hops each, and the
+    best minima are polished. The best of them is returned.
+
+    Args:
+        runs: `Runs`, or what `read_runs` reads.
+        law: name (see `laws()`) or `Law`.
+        targets: names; all by default.
+        delta: of the Huber loss, in the unit of the residual.
+        residual: "loss" or "log" (of the logarithm of the loss).
+        seed: same seed, same answer on one machine.
+        weights: of the rows (rows,), non-negative; the mean becomes a weighted mean.
+        precision: of the search; "float32" is searched in single and polished in double precision
+            (README, "Speed").
+        watch: called with the share done and {target: best objective so far}.
+
+    Returns:
+        The `Fit`. On KeyboardInterrupt the best so far, its searches marked "interrupted".
+
+    Raises:
+        UserError: the table lacks what the law reads, or an option is out of range.
+    """
+    began = time.perf_counter()
+    table = runs if isinstance(runs, Runs) else read_runs(runs)
+    check_options(starts, hops, delta, residual, precision)
+    problem = make_problem(table, find_law(law), targets, delta, residual, weights)
+    warn_repeats(table)
+    warn_unused(table.name, _share_ranges(problem, table, row_weights(table, weights)))
+    found = _search(problem, starts, hops, seed, precision, watch)
+    _check_found(problem, found)
+    made = _made(table, starts, hops, seed, time.perf_counter() - began)
+    return _record(problem, table, found, delta, residual, weights, made)
+
+
+def check_options(
+    starts: int, hops: int, delta: float, residual: str, precision: str = "float64"
+) -> None:
+    """Refuse options of a search that are out of range."""
+    for name, value, least in (("starts", starts, 1), ("hops", hops, 0)):
+        if not isinstance(value, int | np.integer) or value < least:
+            raise UserError(
+                name, f"{value} is not a whole number of at least {least}", "give such a number"
+            )
+    if not (np.isfinite(delta) and delta > 0):
+        raise UserError(
+            "delta", f"{delta} is not a positive number", "give a positive number, e.g. 1e-3"
+        )
+    if residual not in ("loss", "log"):
+        raise UserError("residual", f"no residual {residual!r}", "choose loss or log")
+    if precision not in ("float64", "float32"):
+        raise UserError("precision", f"no precision {precision!r}", "choose float64 or float32")
+
+
+def _search(
+    problem: Problem, starts: int, hops: int, seed: int, precision: str, watch: Watch | None
+) -> Searched:
+    z, keys = draw_starts(problem, starts, seed)
+
+    def report(share: float, best: Floats) -> None:
+        if watch:
+            watch(share, dict(zip(problem.targets, best.tolist(), strict=True)))
+
+    return search(problem.objective, problem.data, z.astype(precision), keys, hops, report)
+
+
+def _check_found(problem: Problem, searched: Searched) -> None:
+    """Every target has a finite minimum; without one, an interrupted fit has no result to hand
+    back."""
+    found = np.isfinite(searched.minima.f).any(axis=1)
+    if not found.all() and not searched.finished:
+        raise KeyboardInterrupt
+    if not found.all():
+        bad = problem.targets[int(np.argmin(found))]
+        raise UserError(
+            "fit",
+            f"no start of target {bad!r} gave a finite objective",
+            "check the losses and the start ranges of the law",
+        )
+
+
+def _record(
+    problem: Problem,
+    runs: Runs,
+    searched: Searched,
+    delta: float,
+    residual: str,
+    weights: ArrayLike | None,
+    made: dict[str, Any],
+) -> Fit:
+    """The best of every target as a `Fit`; objectives are computed anew from the parameters
+    reported."""
+    minima, best = searched.minima, searched.best
+    params, records, objective = {}, {}, {}
+    shares = row_weights(runs, weights)
+    for g, target in enumerate(problem.targets):
+        z, params[target], objective[target] = _reported(
+            problem, g, runs, (best, minima), delta, residual, shares
+        )
+        ends = np.concatenate([best.f[g], np.sort(minima.f[g])[best.f.shape[1] :]])
+        ended = "converged" if searched.converged(g) else "out of budget"
+        records[target] = Search(
+            status=ended if searched.finished else "interrupted",
+            rows=problem.rows[g],
+            evaluations=int(minima.evaluations[g].sum() + best.evaluations[g].sum()),
+            gradient=_gradient(problem, g, z),
+            agreeing=int((ends <= ends.min() * (1 + _AGREE)).sum()),
+            starts=minima.f.shape[1],
+            dropped=int((~np.isfinite(minima.f[g])).sum()),
+            at_limit=at_limit(problem, z),
+        )
+    units = problem.law.units
+    fitted = _fitted(problem, runs, shares)
+    reads = zip(("N", "D"), (runs.N, runs.D), terms(problem.law, problem.k), strict=True)
+    ranges = {
+        name: (float(x[fitted].min()), float(x[fitted].max()))
+        for name, x, needed in reads
+        if needed and x is not None
+    }
+    own = None if is_built_in(problem.law.name) else problem.law
+    trained = _share_ranges(problem, runs, shares)
+    return Fit(
+        problem.law.name,
+        problem.domains,
+        problem.targets,
+        params,
+        objective,
+        records,
+        delta,
+        residual,
+        units,
+        ranges,
+        made,
+        own,
+        trained,
+    )
+
+
+def _fitted(problem: Problem, runs: Runs, weights: Floats) -> NDArray[np.bool_]:
+    """Rows (rows,) with a weight and a measured loss of some target."""
+    return (weights > 0) & np.any([np.isfinite(runs.loss(t)) for t in problem.targets], axis=0)
+
+
+def _share_ranges(problem: Problem, runs: Runs, weights: Floats) -> dict[str, tuple[float, float]]:
+    """Smallest and largest share of each domain in the fitted rows."""
+    h = runs.h[_fitted(problem, runs, weights)]
+    return (
+        {d: (float(of.min()), float(of.max())) for d, of in zip(problem.domains, h.T, strict=True)}
+        if len(h)
+        else {}
+    )
+
+
+def _reported(
+    problem: Problem,
+    group: int,
+    runs: Runs,
+    searches: tuple[batch.Search, ...],
+    delta: float,
+    residual: str,
+    weights: Floats,
+) -> tuple[Floats, dict[str, Any], float]:
+    """The lowest minimum whose parameters are finite in the paper's form: z (q,), parameters,
+    objective."""
+    z = np.concatenate([s.z[group] for s in searches])
+    f = np.concatenate([s.f[group] for s in searches])
+    target = problem.targets[group]
+    size = 1.0 if residual == "log" else problem.units[group].loss
+    rounding = _ROUNDING * size * min(size, delta)
+    for at in np.argsort(f, kind="stable"):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
+            params = to_paper(problem, group, z[at])
+        if all(np.isfinite(value).all() for value in params.values()):
+            objective = _objective(problem.law, runs, target, params, delta, residual, weights)
+            if np.isfinite(objective) and objective <= f[at] * (1 + 1e-4) + rounding:
+                return z[at], params, objective
+    raise UserError(
+        "fit",
+        f"no minimum of target {target!r} has parameters that are numbers",
+        "take a law with fewer parameters or more runs",
+    )
+
+
+def _objective(
+    law: Law,
+    runs: Runs,
+    target: str,
+    params: dict[str, Any],
+    delta: float,
+    residual: str,
+    weights: Floats,
+) -> float:
+    """Mean Huber loss of the reported parameters over the fitted rows, row by row."""
+    loss = runs.loss(target)
+    seen = np.isfinite(loss) & (weights > 0)
+    if law.own_domain:
+        seen &= runs.h[:, domain_index(law, runs.domains, target)][:, 0] > 0
+    ones = np.ones(len(runs))
+    predicted = predict(
+        law,
+        runs.domains,
+        {target: params},
+        ones if runs.N is None else runs.N,
+        ones if runs.D is None else runs.D,
+        runs.h,
+    )[target]
+    p, m, w = predicted[seen], loss[seen], weights[seen]
+    residuals = np.log(m) - np.log(np.maximum(p, SMALLEST_LOSS)) if residual == "log" else m - p
+    return float(np.average(huber(residuals, delta), weights=w))
+
+
+def _gradient(problem: Problem, group: int, z: Floats) -> float:
+    """Largest |d log objective / dz_i|; 0 where the objective itself is."""
+    f, grad = batch.evaluate(problem.objective, problem.data, group, z)
+    return float(np.max(np.abs(grad)) / f) if f > 0 else 0.0
+
+
+def _made(runs: Runs, starts: int, hops: int, seed: int, seconds: float) -> dict[str, Any]:
+    import mixjax
+
+    device = jax.devices()[0]
+    return {
+        "mixjax": mixjax.__version__,
+        "jax": jax.__version__,
+        "device": f"{device.platform}: {device.device_kind}",
+        "table": runs.name,
+        "fingerprint": runs.fingerprint(),
+        "starts": starts,
+        "hops": hops,
+        "seed": seed,
+        "seconds": round(seconds, 3),
+    }

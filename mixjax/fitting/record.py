@@ -1,0 +1,541 @@
+"""A finished fit as a frozen record and one JSON file (engine -> FIT -> scores, mixture); loads
+without JAX."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixjax.errors import UserError
+from mixjax.fitting.score import Score, score
+
+if TYPE_CHECKING:
+    from mixjax.data.runs import Runs
+    from mixjax.law import Law
+
+SCHEMA = 1
+FORMAT = "mixjax fit"
+
+
+@dataclass(frozen=True)
+class Search:
+    """How one target's search ended and how far to trust it.
+
+    Attributes:
+        status: "converged", "out of budget" (the last polish stopped on its evaluation limit) or
+            "interrupted".
+        rows: rows with a measured loss that were fitted.
+        evaluations: values and gradients computed.
+        gradient: largest |d log objective / dz| at the answer, dimensionless.
+        agreeing: how many of the starts ended within 0.1 percent of the best objective.
+        starts: how many starts there were.
+        dropped: lanes that became non-finite and were left out.
+        at_limit: names of parameters that ran off (beyond e^+-20 or an exponent beyond 100), not to
+            be trusted as numbers.
+    """
+
+    status: str
+    rows: int
+    evaluations: int
+    gradient: float
+    agreeing: int
+    starts: int
+    dropped: int
+    at_limit: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """Fitted laws, one per target, in the paper's form for N and D as counts.
+
+    Attributes:
+        law: name of the law.
+        domains, targets: names, in the order of the table.
+        params: {target: {parameter: float or array (k,)}}, see `laws()[law].parameters` for units.
+        objective: {target: mean Huber loss of the fitted rows}.
+        search: {target: how the search ended}.
+        delta, residual: of the Huber loss; residual is "loss" or "log".
+        units: N and D enter the law divided by these counts: (1, 1) for laws in counts.
+        ranges: {"N": (low, high), "D": (low, high)} of the fitted rows, counts; absent where the
+            law does not read them.
+        made: how: versions, device, seed, starts, hops, seconds, data fingerprint.
+        share_ranges: {domain: (low, high)} of the fitted rows; empty where not known, as in files
+            of before.
+        place: what messages call it: the file that it was loaded from.
+    """
+
+    law: str
+    domains: tuple[str, ...]
+    targets: tuple[str, ...]
+    params: Mapping[str, Mapping[str, Any]]
+    objective: Mapping[str, float]
+    search: Mapping[str, Search]
+    delta: float = 1e-3
+    residual: str = "loss"
+    units: tuple[float, float] = (1.0, 1.0)
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    made: Mapping[str, Any] = field(default_factory=dict)
+    own_law: Any = field(default=None, repr=False, compare=False)
+    share_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    place: str = field(default="fit", repr=False, compare=False)
+
+    def __str__(self) -> str:
+        """One line a target: objective and how its search ended."""
+        wide = max(map(len, ("target", *self.targets)))
+        lines = [
+            f"law {self.law}, {len(self.domains)} domains, {len(self.targets)} targets",
+            f"{'target':<{wide}}  rows   objective  search",
+        ]
+        for t in self.targets:
+            s = self.search[t]
+            limits = f"; at a limit: {', '.join(s.at_limit)}" if s.at_limit else ""
+            lines.append(
+                f"{t:<{wide}}  {s.rows:>4}  {self.objective[t]:.4e}  {s.status}, "
+                f"{s.agreeing} of {s.starts} starts agree{limits}"
+            )
+        return "\n".join(lines)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both would write the same file."""
+        return isinstance(other, Fit) and self.to_dict() == other.to_dict()
+
+    def law_record(self) -> Law:
+        """The `Law`, from the registry or as handed to `fit` or `load_fit`.
+
+        Raises:
+            UserError: a user's law that was not handed to `load_fit`, or parameters that are not
+                those of the law.
+        """
+        from mixjax.law import find_law, is_built_in
+
+        if self.own_law is None and not is_built_in(self.law):
+            raise UserError(
+                self.place,
+                f"made with {self.law!r}, which is not a built-in law",
+                "hand it over: load_fit(path, law=...) or --law FILE.py:NAME",
+            )
+        law = find_law(self.own_law or self.law)
+        k = 1 if law.own_domain else len(self.domains)
+        wanted = {p.name: (k,) * len(p.shape) for p in law.parameters}
+        for target in self.targets:
+            _check_params(
+                self.place,
+                target,
+                self.law,
+                {name: np.shape(value) for name, value in self.params[target].items()},
+                wanted,
+            )
+        return law
+
+    def predict(
+        self,
+        N: ArrayLike | None = None,
+        D: ArrayLike | None = None,
+        h: ArrayLike | Mapping[str, ArrayLike] | None = None,
+    ) -> dict[str, NDArray[np.float64]]:
+        """Predicted losses {target: (rows,)}, or {target: number} when N, D and h are all of one
+        row.
+
+        Args:
+            N, D: counts, () or (rows,); may be left out for laws that do not read them.
+            h: domain weights (k,) or (rows, k) in the order of `domains`, or {domain: weight}.
+
+        Raises:
+            UserError: N, D or h missing or of another shape, or a domain unknown.
+        """
+        from mixjax.law.base import terms
+        from mixjax.law.evaluate import predict
+
+        law = self.law_record()
+        reads = terms(law, len(self.domains))
+        columns = {"N": N, "D": D}
+        for name, needed in zip(("N", "D"), reads, strict=True):
+            if needed and columns[name] is None:
+                raise UserError(
+                    "predict", f"{name} is missing", f"law {self.law!r} reads it: give a count"
+                )
+        if law.lag and reads.D and (np.asarray(D, dtype=np.float64) <= law.lag).any():
+            raise UserError(
+                "predict",
+                f"D is not beyond the {law.lag:.4g} tokens that law {self.law!r} leaves out",
+                "give more tokens",
+            )
+        weights = self._weights(h)
+        sizes = [
+            _count(c, columns[c]) if needed else np.ones(())
+            for c, needed in zip(("N", "D"), reads, strict=True)
+        ]
+        try:
+            shape = np.broadcast_shapes(weights.shape[:-1], *(s.shape for s in sizes))
+        except ValueError:
+            shapes = f"N {sizes[0].shape}, D {sizes[1].shape} and h {weights.shape}"
+            raise UserError(
+                "predict", f"{shapes} do not go together", "give one row or equally many rows"
+            ) from None
+        rows = math.prod(shape)
+        flat_n, flat_d = (np.broadcast_to(s, shape).reshape(rows) for s in sizes)
+        flat_h = np.broadcast_to(weights, (*shape, weights.shape[-1])).reshape(
+            rows, weights.shape[-1]
+        )
+        out = predict(
+            law, self.domains, {t: self.params[t] for t in self.targets}, flat_n, flat_d, flat_h
+        )
+        return {t: losses.reshape(shape)[()] for t, losses in out.items()}
+
+    def _weights(self, h: ArrayLike | Mapping[str, ArrayLike] | None) -> NDArray[np.float64]:
+        """h as an array (..., k) in the order of the domains."""
+        if h is None:
+            if self.domains:
+                raise UserError(
+                    "predict", "h is missing", f"give the weights of {', '.join(self.domains)}"
+                )
+            return np.empty((0,))
+        if isinstance(h, Mapping):
+            unknown = [d for d in h if d not in self.domains]
+            if unknown:
+                raise UserError(
+                    "predict", f"no domain {unknown[0]!r}", f"choose from {', '.join(self.domains)}"
+                )
+            h = np.stack(
+                np.broadcast_arrays(
+                    *[np.asarray(h.get(d, 0.0), dtype=np.float64) for d in self.domains]
+                ),
+                axis=-1,
+            )
+        weights = _floats("h", h)
+        if weights.shape[-1:] != (len(self.domains),):
+            raise UserError(
+                "predict",
+                f"h has shape {weights.shape}",
+                f"its last axis holds the {len(self.domains)} domains {', '.join(self.domains)}",
+            )
+        if self.domains and not (
+            np.isfinite(weights).all()
+            and (weights >= 0).all()
+            and np.allclose(weights.sum(axis=-1), 1.0, rtol=0, atol=1e-3)
+        ):
+            raise UserError(
+                "predict",
+                "h has a row that is negative, missing or does not sum to 1 (to 1e-3)",
+                "give shares of one mixture per row",
+            )
+        return weights
+
+    def score(self, runs: Runs) -> dict[str, Score]:
+        """Scores of the targets that the table has, {target: Score}.
+
+        Raises:
+            UserError: the table lacks a domain of the fit, or all of its targets.
+        """
+        table = runs.reordered(self.domains)
+        shared = [t for t in self.targets if t in table.targets]
+        if not shared:
+            raise UserError(
+                table.name,
+                f"none of the fit's targets ({', '.join(self.targets)}) has a loss column",
+                "score a table with these targets",
+            )
+        predicted = self.predict(table.N, table.D, table.h)
+        scores = {t: score(predicted[t], table.loss(t), self.delta, self.residual) for t in shared}
+        return {t: s for t, s in scores.items() if s is not None}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the JSON file, whole or not at all."""
+        write_text(path, json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of the JSON file: plain lists, numbers and strings."""
+        shares = (
+            {"share_ranges": {d: list(ends) for d, ends in self.share_ranges.items()}}
+            if self.share_ranges
+            else {}
+        )
+        return {
+            "format": FORMAT,
+            "schema": SCHEMA,
+            "law": self.law,
+            "domains": list(self.domains),
+            "targets": list(self.targets),
+            "delta": self.delta,
+            "residual": self.residual,
+            "units": {"N": self.units[0], "D": self.units[1]},
+            "ranges": {name: list(ends) for name, ends in self.ranges.items()},
+            **shares,
+            "fits": {
+                t: {
+                    "objective": self.objective[t],
+                    "params": {
+                        name: np.asarray(value).tolist() for name, value in self.params[t].items()
+                    },
+                    "search": asdict(self.search[t]) | {"at_limit": list(self.search[t].at_limit)},
+                }
+                for t in self.targets
+            },
+            "made": dict(self.made),
+        }
+
+
+def _floats(name: str, values: Any) -> NDArray[np.float64]:
+    """Values as float64."""
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UserError("predict", f"{name} is not numeric", "give numbers") from None
+
+
+def _count(name: str, values: Any) -> NDArray[np.float64]:
+    """N or D as positive finite counts."""
+    counts = _floats(name, values)
+    if not (np.isfinite(counts) & (counts > 0)).all():
+        raise UserError(
+            "predict", f"{name} has a value that is not a positive number", "give counts, e.g. 7e9"
+        )
+    return counts
+
+
+def _check_params(
+    place: str,
+    target: str,
+    law: str,
+    found: Mapping[str, tuple[int, ...]],
+    wanted: Mapping[str, tuple[int, ...]],
+) -> None:
+    """Parameters of a target that are not those of the law, told in one line."""
+    if found == wanted:
+        return
+    missing, odd = (
+        [name for name in one if name not in other]
+        for one, other in ((wanted, found), (found, wanted))
+    )
+    what = [f"lacks {', '.join(missing)}"] if missing else []
+    what += [f"has {', '.join(odd)} beyond them"] if odd else []
+    what += [
+        f"has {name} of {_size(found[name])}, not of {_size(shape)}"
+        for name, shape in wanted.items()
+        if name in found and found[name] != shape
+    ]
+    raise UserError(
+        place,
+        (
+            f"the parameters of target {target!r} are not those of the {law} law: it "
+            f"{' and '.join(what)}"
+        ),
+        "fit again",
+    )
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return (
+        "one number"
+        if not shape
+        else f"{shape[0]} numbers"
+        if len(shape) == 1
+        else f"{shape} numbers"
+    )
+
+
+def load_fit(path: str | os.PathLike[str], law: Law | None = None) -> Fit:
+    """Read a fit written by `Fit.save`.
+
+    Args:
+        law: the `Law` of a fit made with a user's own law.
+
+    Raises:
+        UserError: no such file, not a fit, damaged, or written by a newer mixjax. Whether the
+            parameters are those of the law is seen when the law is first needed, so that a fit
+            loads without JAX.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            str(path), f"cannot be read ({error.strerror})", "name a file written by mixjax fit"
+        ) from None
+    except json.JSONDecodeError as error:
+        what = (
+            f"is not JSON (line {error.lineno}: {error.msg})" if error.doc.strip() else "is empty"
+        )
+        raise UserError(
+            str(path), what, "name a whole file written by mixjax fit, or fit again"
+        ) from None
+    except (UnicodeDecodeError, RecursionError):
+        raise UserError(str(path), "is not JSON", "name a file written by mixjax fit") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(str(path), "is not a mixjax fit", "name a file written by mixjax fit")
+    if content.get("schema") != SCHEMA:
+        raise UserError(
+            str(path),
+            f"has schema {content.get('schema')}, this mixjax reads {SCHEMA}",
+            "use the mixjax that wrote it, or fit again",
+        )
+    try:
+        return _from_dict(content, law, str(path))
+    except _DamagedError as error:
+        raise UserError(str(path), f"is damaged: {error}", "fit again") from None
+
+
+class _DamagedError(Exception):
+    """What is wrong in the content of a file."""
+
+
+def _entry(content: Any, key: str, kind: type | tuple[type, ...] = object, where: str = "") -> Any:
+    """content[key], of this kind."""
+    if not isinstance(content, dict) or key not in content:
+        raise _DamagedError(f"there is no {key!r}{where}")
+    if not isinstance(content[key], kind) or (kind is int and isinstance(content[key], bool)):
+        raise _DamagedError(f"{key!r}{where} is {_shown(content[key])}")
+    return content[key]
+
+
+def _number(value: Any, what: str, least: float = -math.inf) -> float:
+    """A finite number."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not math.isfinite(value)
+        or value < least
+    ):
+        raise _DamagedError(f"{what} is {_shown(value)}")
+    return float(value)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _names(content: dict[str, Any], key: str) -> tuple[str, ...]:
+    found = _entry(content, key, list)
+    if (
+        not all(isinstance(name, str) for name in found)
+        or len(set(found)) < len(found)
+        or (key == "targets" and not found)
+    ):
+        raise _DamagedError(f"{key!r} is {_shown(found)}")
+    return tuple(found)
+
+
+def _ranges(content: dict[str, Any], key: str) -> dict[str, tuple[float, float]]:
+    found = {}
+    for name, ends in _entry(content, key, dict).items():
+        if not isinstance(ends, list) or len(ends) != 2:
+            raise _DamagedError(f"{name!r} of {key!r} is {_shown(ends)}")
+        low, high = (_number(end, f"an end of {name!r} of {key!r}") for end in ends)
+        found[name] = (low, high)
+    return found
+
+
+def _param(value: Any, what: str, k: int) -> Any:
+    """A parameter: a number, or one for each domain."""
+    if not isinstance(value, list):
+        return _number(value, what)
+    if len(value) != k:
+        raise _DamagedError(f"{what} has {len(value)} values for {k} domains")
+    return np.array([_number(one, f"a value of {what}") for one in value], dtype=np.float64)
+
+
+def _searched(content: Any, where: str) -> Search:
+    """The record of a search."""
+    found = {
+        name: _entry(content, name, int, where)
+        for name in ("rows", "evaluations", "agreeing", "starts", "dropped")
+    }
+    limits = _entry(content, "at_limit", list, where)
+    if not all(isinstance(name, str) for name in limits):
+        raise _DamagedError(f"'at_limit'{where} is {_shown(limits)}")
+    gradient = _number(_entry(content, "gradient", where=where), f"'gradient'{where}")
+    return Search(
+        status=_entry(content, "status", str, where),
+        gradient=gradient,
+        at_limit=tuple(limits),
+        **found,
+    )
+
+
+def _from_dict(content: dict[str, Any], law: Law | None, place: str) -> Fit:
+    """The fit that a file holds; everything but the names of the law's parameters is checked
+    here."""
+    domains, targets = _names(content, "domains"), _names(content, "targets")
+    fits = {t: _entry(_entry(content, "fits", dict), t, dict, " in 'fits'") for t in targets}
+    params = {t: _entry(fits[t], "params", dict, f" of target {t!r}") for t in targets}
+    residual, units = _entry(content, "residual", str), _entry(content, "units", dict)
+    if residual not in ("loss", "log"):
+        raise _DamagedError(f"'residual' is {_shown(residual)}")
+    return Fit(
+        law=_entry(content, "law", str),
+        domains=domains,
+        targets=targets,
+        params={
+            t: {
+                name: _param(value, f"{name!r} of target {t!r}", len(domains))
+                for name, value in params[t].items()
+            }
+            for t in targets
+        },
+        objective={
+            t: _number(
+                _entry(fits[t], "objective", where=f" of target {t!r}"),
+                f"'objective' of target {t!r}",
+                0.0,
+            )
+            for t in targets
+        },
+        search={
+            t: _searched(_entry(fits[t], "search", dict, f" of target {t!r}"), f" of target {t!r}")
+            for t in targets
+        },
+        delta=_number(_entry(content, "delta"), "'delta'", 0.0),
+        residual=residual,
+        units=(
+            _number(_entry(units, "N"), "'N' of 'units'", 0.0),
+            _number(_entry(units, "D"), "'D' of 'units'", 0.0),
+        ),
+        ranges=_ranges(content, "ranges"),
+        made=_entry(content, "made", dict),
+        own_law=law,
+        share_ranges=_ranges(content, "share_ranges") if "share_ranges" in content else {},
+        place=place,
+    )
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a file whole or not at all: to a neighbour first, then renamed.
+
+    Raises:
+        UserError: the folder does not exist or cannot be written.
+    """
+    target = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:
+        raise UserError(
+            str(target),
+            f"cannot be written ({error.strerror})",
+            "name a file in a folder that exists and can be written",
+        ) from None
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(text)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, target)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise UserError(
+            str(target),
+            f"cannot be written ({error.strerror})",
+            "name a file, not a folder, that can be written",
+        ) from None
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

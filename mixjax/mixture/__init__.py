@@ -1,0 +1,1 @@
+"""A Fit and a question about mixtures -> an answer: one record, one solver, one aid a file."""

@@ -1,0 +1,1 @@
+"""A Fit and its runs -> what to train next."""

@@ -1,0 +1,400 @@
+"""Goal + runs -> NEXT RUNS: the mixtures and scales that would teach most, what each is predicted
+to gain and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixjax.data.runs import Runs
+from mixjax.data.splits import clusters
+from mixjax.errors import UserError, warn
+from mixjax.law.base import terms
+from mixjax.mixture.question import Goal
+from mixjax.plan.information import LogDet, Trace, choose, values_after
+from mixjax.plan.slopes import (
+    Tangent,
+    best_slopes,
+    free_domains,
+    information_of_runs,
+    noise_of_runs,
+    tangent,
+)
+from mixjax.text import plain, table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = NDArray[np.float64]
+Scale = tuple[float | None, float | None]
+
+AIMS = ("best mixture", "regret", "d-optimal")
+# The prior of every parameter, in the coordinates of the search: a standard deviation of 1, a
+# factor e for sizes. Some laws are not determined by any runs; beside a loss measured to 0.3
+# percent this is weak.
+PRIOR = 1.0
+# Random mixtures among the candidates at each scale, half of them even, half with few large shares.
+_CANDIDATES, _SPARSE = 1024, 0.3
+FLOPS = 6.0  # per parameter and token
+# Where the shares of the best mixture are known no better, first-order theory about the fitted
+# point misleads (benchmarks/NOTES.md, "next runs").
+_LOCAL = 0.15
+
+
+@dataclass(frozen=True)
+class NextRun:
+    """One run to train, and what is predicted once it and those before it are.
+
+    Attributes:
+        weights: {domain: share}.
+        N, D: counts; None where neither the table nor the caller gave any.
+        flops: 6 N D, None without N or D.
+        information: about the parameters, nats: half the rise of the log-determinant of the Fisher
+            information.
+        share_sd: standard deviation of the shares of the best mixture (root of the sum of variances
+            over domains).
+        regret: expected loss in the objective for not knowing the best mixture better, in the
+            objective's unit.
+        gain: share by which the aim falls with this run: variance of the best mixture, regret, or
+            geometric mean of the variances of the parameters.
+    """
+
+    weights: dict[str, float]
+    N: float | None
+    D: float | None
+    flops: float | None
+    information: float
+    share_sd: float
+    regret: float
+    gain: float
+
+
+@dataclass(frozen=True)
+class NextRuns:
+    """Runs to train next, the most useful first.
+
+    Attributes:
+        aim: what they were chosen for.
+        runs: in order.
+        best: {domain: share} of the fit's best mixture.
+        share_sd, regret: before any of them, as in `NextRun`.
+        noise: {target: relative standard deviation of a loss about the fit}.
+    """
+
+    aim: str
+    runs: tuple[NextRun, ...]
+    best: dict[str, float]
+    share_sd: float
+    regret: float
+    noise: dict[str, float]
+
+    @property
+    def flops(self) -> float | None:
+        """Of all runs, None where one of them is not known."""
+        each = [r.flops for r in self.runs]
+        return None if None in each else float(sum(f for f in each if f is not None))
+
+    def __str__(self) -> str:
+        """One line a run."""
+        head = ["run", *self.best, "N", "D", "FLOP", "gain %", "nats", "sd of best", "regret"]
+        rows = [
+            [
+                "now",
+                *(f"{100 * w:.1f}" for w in self.best.values()),
+                None,
+                None,
+                None,
+                None,
+                None,
+                f"{self.share_sd:.4f}",
+                f"{self.regret:.2e}",
+            ]
+        ]
+        for i, r in enumerate(self.runs):
+            counts = [None if x is None else f"{x:.3g}" for x in (r.N, r.D, r.flops)]
+            numbers = [
+                f"{100 * r.gain:.1f}",
+                f"{r.information:.2f}",
+                f"{r.share_sd:.4f}",
+                f"{r.regret:.2e}",
+            ]
+            rows.append(
+                [str(i + 1), *(f"{100 * w:.1f}" for w in r.weights.values()), *counts, *numbers]
+            )
+        cost = "" if self.flops is None else f", {self.flops:.3g} FLOP in all"
+        return (
+            f"{len(self.runs)} runs to train next, aim: {self.aim}{cost} (shares in "
+            f"percent; now: the best mixture of the fit)\n"
+        ) + table(head, rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain content for JSON."""
+        return plain(asdict(self) | {"flops": self.flops})
+
+    def frame(self) -> pd.DataFrame:
+        """Table of N, D (where known) and h_<domain>, one row a run, as `read_runs` reads
+        points."""
+        import pandas as pd
+
+        counts = {name: [getattr(r, name) for r in self.runs] for name in ("N", "D")}
+        columns = {name: values for name, values in counts.items() if None not in values}
+        return pd.DataFrame(
+            columns | {f"h_{d}": [r.weights[d] for r in self.runs] for d in self.best}
+        )
+
+
+def next_runs(
+    goal: Goal,
+    runs: Runs,
+    n: int = 1,
+    *,
+    aim: str = "best mixture",
+    among: Runs | None = None,
+    scales: Sequence[Scale] | None = None,
+    per_flop: bool = False,
+    seed: int = 0,
+) -> NextRuns:
+    """The n runs that are predicted to teach most about a goal.
+
+    A loss measured at (N, D, h) adds u u' to the Fisher information of a target's parameters, u = d
+    log L / dz over the noise of the fit's residuals. Runs are chosen one by one, then exchanged
+    while that helps. Information of the runs that are trained is in from the beginning, rows of one
+    run being correlated as their residuals are; so is a weak prior (`PRIOR`).
+
+    Args:
+        goal: the fit, and the scale, weights and limits that its best mixture is sought for.
+        runs: the rows that the fit was made of.
+        n: how many.
+        aim: "best mixture": least variance of its shares; "regret": least expected loss for not
+            knowing it; "d-optimal": most information about all parameters.
+        among: mixtures (and scales, where it has N and D) to choose from; with n = len(among) they
+            are only put in order. By default random mixtures with shares not below the smallest
+            trained one, and the trained mixtures.
+        scales: (N, D), counts, of the runs that may be trained; by default the largest D that was
+            trained with each N.
+        per_flop: count what a run gains per FLOP.
+        seed: of the random mixtures.
+
+    Raises:
+        UserError: the fit has no best mixture (no domains, chinchilla's law, ...); the table does
+            not belong to it; an unknown aim; fewer than n candidates; no scale known; at most one
+            domain of the best mixture is between its limits, unless the aim is d-optimal.
+
+    Warns:
+        MixjaxWarning: the best mixture is known too badly for this theory.
+
+    Notes: first-order theory about the fitted point. It takes the law for true, and domains that
+    the best mixture leaves out for
+        left out. Sources: Fedorov 1972; Chaloner and Verdinelli 1995, "Bayesian experimental
+        design: a review".
+    """
+    if aim not in AIMS:
+        raise UserError("aim", f"no aim {aim!r}", f"choose from {', '.join(AIMS)}")
+    best = goal.best()
+    trained = runs.reordered(goal.fit.domains)
+    h, N, D = _candidates(goal, trained, among, _scales(trained, scales), seed)
+    if not isinstance(n, int | np.integer) or not 1 <= n <= len(h):
+        raise UserError(
+            "n", f"{n} runs of {len(h)} candidates", f"give a whole number from 1 to {len(h)}"
+        )
+    flops = None if N is None or D is None else FLOPS * N * D
+    if per_flop and flops is None:
+        raise UserError("per_flop", "N or D of the candidates is not known", "give scales")
+    about = tangent(goal.fit, trained, list(goal.shares))
+    aims, information, rows, noise = _problem(
+        goal, aim, about, trained, goal.array(best.weights), (h, N, D)
+    )
+    order = choose(aims[AIMS.index(aim)], information, rows, n, flops if per_flop else None)
+    values = values_after(aims, information, rows[:, order])
+    spread, regret, half_log_det = values.T
+    # Of the geometric mean of the variances of all parameters, or of the aim's own value.
+    left = (
+        np.exp(np.diff(half_log_det) * 2 / about.z.size)
+        if aim == "d-optimal"
+        else values[1:, AIMS.index(aim)] / values[:-1, AIMS.index(aim)]
+    )
+    sd = np.sqrt(spread)
+    if sd[0] > _LOCAL and aim != "d-optimal":
+        remedy = "train an even design first (mixjax design), or aim d-optimal"
+        warn(
+            "next runs",
+            (
+                f"the shares of the best mixture are known to {sd[0]:.2f} only, too little to "
+                f"plan by them"
+            ),
+            remedy,
+        )
+    return NextRuns(
+        aim=aim,
+        runs=tuple(
+            NextRun(
+                weights=goal.named(h[j]),
+                N=None if N is None else float(N[j]),
+                D=None if D is None else float(D[j]),
+                flops=None if flops is None else float(flops[j]),
+                information=float(half_log_det[i] - half_log_det[i + 1]),
+                share_sd=float(sd[i + 1]),
+                regret=float(regret[i + 1]),
+                gain=max(1.0 - float(left[i]), 0.0),
+            )
+            for i, j in enumerate(order)
+        ),
+        best=dict(best.weights),
+        share_sd=float(sd[0]),
+        regret=float(regret[0]),
+        noise={t: float(s) for t, s in zip(about.problem.targets, noise, strict=True)},
+    )
+
+
+def _problem(
+    goal: Goal,
+    aim: str,
+    about: Tangent,
+    trained: Runs,
+    best: Floats,
+    at: tuple[Floats, Floats | None, Floats | None],
+) -> tuple[Any, Floats, Floats, Floats]:
+    """Aims in the order of `AIMS`, information of what is known (targets, q, q), slopes of
+    candidates over noise, noise (targets,)."""
+    law = about.problem.law
+    q, targets = about.z.shape[1], about.problem.targets
+    of, slopes = clusters(trained, "run"), about.rows(trained.h, trained.N, trained.D)
+    noise = [noise_of_runs(goal.fit, trained, t, q) for t in targets]
+    known = np.stack(
+        [
+            information_of_runs(slopes[g], np.isfinite(trained.loss(t)), of, noise[g])
+            for g, t in enumerate(targets)
+        ]
+    )
+    sd = np.array([one.sd for one in noise])
+    rows = about.rows(*at) / sd[:, None, None]
+    floors, caps = (
+        np.array([(given or {}).get(d, other) for d in goal.fit.domains])
+        for given, other in ((goal.floors, 0.0), (goal.caps, 1.0))
+    )
+    free = free_domains(best, floors, caps)
+    if free.sum() < 2 and aim != "d-optimal":
+        held = goal.fit.domains[int(np.argmin(best))]
+        limits = (
+            "widen caps and floors"
+            if goal.caps or goal.floors
+            else f"give domains that it leaves out a floor (--floor {held}=0.02)"
+        )
+        what = (
+            "at most one domain of the best one is between its limits: no run moves it to "
+            "first order"
+        )
+        raise UserError("mixture", what, f"{limits}, or aim at the parameters (--aim d-optimal)")
+    if not (np.isfinite(rows).all() and np.isfinite(known).all()):
+        raise UserError(
+            "fit",
+            f"the {law.name} law has slopes that are not numbers at these mixtures",
+            "choose among mixtures without shares of 0",
+        )
+    if free.sum() < 2:  # nothing moves it
+        return (
+            (
+                Trace(np.zeros((len(targets), 1, q))),
+                Trace(np.zeros((len(targets), 1, q))),
+                LogDet(),
+            ),
+            known + np.eye(q) / PRIOR**2,
+            rows,
+            sd,
+        )
+    moves = best_slopes(
+        about, best, free, np.array([goal.shares[t] for t in targets]), goal.N, goal.D
+    )
+    return (
+        (Trace(moves.shares), Trace(moves.regret / np.sqrt(2.0)), LogDet()),
+        known + np.eye(q) / PRIOR**2,
+        rows,
+        sd,
+    )
+
+
+def _scales(runs: Runs, given: Sequence[Scale] | None) -> list[Scale]:
+    """Scales (N, D) of new runs, the cheapest first; None for a column that the table lacks and
+    nobody gave."""
+    if given is not None:
+        scales = [
+            (None if N is None else float(N), None if D is None else float(D)) for N, D in given
+        ]
+        if not scales or not all(
+            x is None or (np.isfinite(x) and x > 0) for scale in scales for x in scale
+        ):
+            raise UserError(
+                "scales",
+                f"{list(given)} are not counts (N, D)",
+                "give pairs of positive counts, e.g. (3e8, 2e10)",
+            )
+    elif runs.N is None:
+        scales = [(None, None if runs.D is None else float(runs.D.max()))]
+    else:
+        scales = [
+            (float(N), None if runs.D is None else float(runs.D[N == runs.N].max()))
+            for N in np.unique(runs.N)
+        ]
+    return sorted(set(scales), key=lambda scale: (scale[0] or 1.0) * (scale[1] or 1.0))
+
+
+def _candidates(
+    goal: Goal, trained: Runs, among: Runs | None, scales: Sequence[Scale], seed: int
+) -> tuple[Floats, Floats | None, Floats | None]:
+    """h (m, k), N, D (m,) of the candidates."""
+    fit, law = goal.fit, goal.fit.law_record()
+    if among is None:
+        h, N, D = _mixtures(trained, seed), None, None
+    else:
+        points = among.reordered(fit.domains)
+        h, N, D = points.h, points.N, points.D
+    if N is None or D is None:
+        lists = [[s[0] for s in scales], [s[1] for s in scales]]
+        count = len(h)
+        h = np.tile(h, (len(scales), 1))
+        N, D = (
+            np.tile(own, len(scales))
+            if own is not None
+            else None
+            if None in of_scales
+            else np.repeat(np.array(of_scales, dtype=np.float64), count)
+            for own, of_scales in zip((N, D), lists, strict=True)
+        )
+    for name, counts, needed in zip("ND", (N, D), terms(law, len(fit.domains)), strict=True):
+        if needed and counts is None:
+            raise UserError(
+                "scales",
+                f"{name} of the candidates is not known",
+                f"law {fit.law!r} reads it: give scales (N, D)",
+            )
+    return h, N, D
+
+
+def _mixtures(trained: Runs, seed: int) -> Floats:
+    """Mixtures with shares not below the smallest trained one, spread evenly and random, and the
+    trained ones, (m, k)."""
+    rng, k = np.random.default_rng(seed), trained.h.shape[1]
+    drawn = [
+        rng.dirichlet(np.full(k, concentration), _CANDIDATES // 2)
+        for concentration in (1.0, _SPARSE)
+    ]
+    corners_and_edges = [_edges(k)] if trained.h.min() > 0 else []
+    least = min(float(trained.h.min()), 1.0 / k)
+    return np.concatenate(
+        [
+            least + (1 - k * least) * np.concatenate([*corners_and_edges, *drawn]),
+            np.unique(trained.h, axis=0),
+        ]
+    )
+
+
+def _edges(k: int) -> Floats:
+    """The corners of the simplex, the middles of its edges and its centre (k (k + 1) / 2 + 1,
+    k)."""
+    one = np.eye(k)
+    i, j = np.triu_indices(k)
+    return np.concatenate([(one[i] + one[j]) / 2, np.full((1, k), 1.0 / k)])

@@ -1,0 +1,1 @@
+"""What was found, as figures, documents and files of training stacks."""

@@ -1,0 +1,362 @@
+"""Outcome -> REPORT: report.md, figures, and the JSON files beside them, in one folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixjax.fitting.record import write_text
+from mixjax.fitting.summary import scores_to_dict
+from mixjax.text import plain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mixjax.data.runs import Runs
+    from mixjax.fitting.record import Fit
+    from mixjax.mixture.optimum import Mixture
+    from mixjax.report.pipeline import Outcome
+
+_COLOURS = ("#4c72b0", "#c44e52")  # train, eval
+_FEW = 0.1  # share of agreeing starts below which the optimum may be missed
+_OUTSIDE = 0.005  # a weight this far beyond those of the runs is worth a word
+
+
+def write_report(
+    outcome: Outcome, folder: str | os.PathLike[str], title: str, note: str = ""
+) -> list[str]:
+    """Write fit.json, scores.json, mixture.json, report.md and figures into a folder, each whole or
+    not at all.
+
+    Args:
+        folder: made if it is not there.
+        title: of the report.
+        note: a paragraph under the title.
+
+    Returns:
+        Names of the files.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    outcome.fit.save(target / "fit.json")
+    contents = {"scores.json": outcome.scores_to_dict()}
+    contents |= {"mixture.json": _mixtures(outcome)} if outcome.mixtures else {}
+    contents |= {"compare.json": outcome.comparison.to_dict()} if outcome.comparison else {}
+    for name, content in contents.items():
+        write_text(target / name, json.dumps(plain(content), indent=1, allow_nan=False) + "\n")
+    figures = {"predicted.png": predicted_figure(outcome)} | (
+        {"mixture.png": mixture_figure(outcome)} if outcome.mixtures else {}
+    )
+    for name, figure in figures.items():
+        write_figure(target / name, figure)
+    write_text(target / "report.md", report_text(outcome, title, note, tuple(figures)))
+    return ["fit.json", *contents, *figures, "report.md"]
+
+
+def _mixtures(outcome: Outcome) -> dict[str, Any]:
+    """One mixture as `mix --json` prints it; several as a list."""
+    found = [m.to_dict() for m in outcome.mixtures]
+    return found[0] if len(found) == 1 else {"mixtures": found}
+
+
+# --- Text ----------------------------------------------------------------------------------------
+
+
+def report_text(outcome: Outcome, title: str, note: str = "", figures: Sequence[str] = ()) -> str:
+    """The report in Markdown; no absolute path in it."""
+    parts = [
+        f"# {title}",
+        note,
+        *_data(outcome),
+        "## Fit",
+        _fit_rows(outcome.fit),
+        *_doubts(outcome.fit),
+        "## Errors",
+        *_errors(outcome),
+    ]
+    if "predicted.png" in figures:
+        parts.append("![Predicted and measured losses](predicted.png)")
+    if outcome.mixtures:
+        parts += ["## Mixture", *_mixture_parts(outcome)]
+    if "mixture.png" in figures:
+        parts.append("![Domain weights](mixture.png)")
+    if outcome.comparison is not None:
+        parts += ["## Laws compared", f"```\n{outcome.comparison}\n```"]
+    parts += ["## How it was made", _made(outcome.fit)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table in Markdown; None is shown as -."""
+    lines = [
+        [str(cell).replace("|", "\\|") if cell is not None else "-" for cell in row]
+        for row in [head, *rows]
+    ]
+    lines.insert(1, ["---", *["---:"] * (len(head) - 1)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def short(count: float) -> str:
+    """7e9, not 7e+09."""
+    return re.sub(r"e\+0*", "e", f"{count:.4g}")
+
+
+def _data(outcome: Outcome) -> list[str]:
+    law = outcome.fit.law_record()
+    held_out = (
+        ""
+        if outcome.eval_runs is None
+        else (
+            f"; {len(outcome.eval_runs)} rows of {Path(outcome.eval_runs.name).name} that the "
+            f"fit has not seen"
+        )
+    )
+    ranges = ", ".join(
+        f"{name} from {short(low)} to {short(high)}"
+        for name, (low, high) in outcome.fit.ranges.items()
+    )
+    lines = [
+        (
+            f"Fitted: {len(outcome.runs)} rows of "
+            f"{Path(outcome.runs.name).name}{f' ({ranges})' if ranges else ''}{held_out}."
+        ),
+        f"Law `{law.name}`"
+        + (f": `{law.equation}`" if law.equation else "")
+        + (f" ({law.source})" if law.source else "")
+        + ".",
+    ]
+    domains = outcome.fit.domains
+    return [*lines, f"Domains: {', '.join(domains)}." if domains else ""]
+
+
+def _fit_rows(fitted: Fit) -> str:
+    rows = [
+        [t, s.rows, f"{fitted.objective[t]:.5g}", s.status, f"{s.agreeing} of {s.starts}"]
+        for t, s in fitted.search.items()
+    ]
+    return markdown(["target", "rows", "objective", "search", "starts agreeing"], rows)
+
+
+def doubts(fitted: Fit) -> list[str]:
+    """What a reader should know before trusting the fit, one sentence each."""
+    found = []
+    for target, search in fitted.search.items():
+        if search.status != "converged":
+            found.append(
+                f"{target}: the search ended as '{search.status}'; fit again with more hops."
+            )
+        if search.starts and search.agreeing < max(2, _FEW * search.starts):
+            found.append(
+                f"{target}: only {search.agreeing} of {search.starts} starts reached the "
+                f"best objective; more starts may find a better one."
+            )
+        if search.at_limit:
+            found.append(
+                f"{target}: the data do not determine {', '.join(search.at_limit)}; do not "
+                f"read these as numbers."
+            )
+    return found
+
+
+def _doubts(fitted: Fit) -> list[str]:
+    found = doubts(fitted)
+    return ["Warnings:", "\n".join(f"- {line}" for line in found)] if found else ["No warnings."]
+
+
+def _errors(outcome: Outcome) -> list[str]:
+    """Errors where the law was fitted and where it was not, in one table."""
+    train = scores_to_dict(outcome.train)
+    held_out = None if outcome.eval is None else scores_to_dict(outcome.eval)
+
+    def cells(scores: dict[str, Any] | None, target: str) -> list[str | None]:
+        numbers = (
+            {}
+            if scores is None
+            else scores["mean"]
+            if target == "mean"
+            else scores["targets"].get(target, {})
+        )
+        return [
+            None if numbers.get(name) is None else f"{numbers[name]:.4g}"
+            for name in ("mre", "r2", "rank")
+        ]
+
+    names = [*dict.fromkeys([*train["targets"], *(held_out or {"targets": ()})["targets"]]), "mean"]
+    parts = ["train"] if held_out is None else ["train", "eval"]
+    head = ["target", *(f"{part} {what}" for part in parts for what in ("MRE %", "R2", "rank"))]
+    rows = [[t, *cells(train, t), *([] if held_out is None else cells(held_out, t))] for t in names]
+    return [
+        (
+            "MRE is the mean relative error; R2 and rank correlation compare predicted with "
+            "measured losses over the rows."
+        ),
+        markdown(head, rows),
+    ]
+
+
+def _mixture_parts(outcome: Outcome) -> list[str]:
+    """Weights of all mixtures in one table, losses in another."""
+    contents = [m.to_dict() for m in outcome.mixtures]
+    heads = _heads(outcome)
+    weights = [
+        [
+            d,
+            *(
+                " ".join([f"{c['weights'][d]:.4f}", c["bound"].get(d, "")]).rstrip()
+                for c in contents
+            ),
+        ]
+        for d in contents[0]["weights"]
+    ]
+    losses = [
+        [t, *(None if c["losses"][t] is None else f"{c['losses'][t]:.4f}" for c in contents)]
+        for t in contents[0]["losses"]
+    ]
+    gaps = [
+        ["objective", *(f"{c['objective']:.6f}" for c in contents)],
+        ["optimality gap", *(f"{c['gap']:.1e}" for c in contents)],
+    ]
+    tables = markdown(["domain", *heads], weights), markdown(["target", *heads], losses + gaps)
+    cautions = [
+        f"- {head}: {line}"
+        for head, mixture in zip(heads, outcome.mixtures, strict=True)
+        for line in mixture_doubts(mixture, outcome.runs)
+    ]
+    parts = [
+        "Domain weights that minimise the weighted sum of the predicted losses:",
+        tables[0],
+        "Predicted losses:",
+        tables[1],
+    ]
+    return parts + (["Warnings:", "\n".join(cautions)] if cautions else [])
+
+
+def mixture_doubts(mixture: Mixture, runs: Runs) -> list[str]:
+    """What a reader should know before trusting a mixture, one sentence each."""
+    found = []
+    for domain, weight in mixture.weights.items():
+        fitted = runs.h[:, runs.domains.index(domain)]
+        if not fitted.min() - _OUTSIDE <= weight <= fitted.max() + _OUTSIDE:
+            found.append(
+                f"weight {weight:.4f} of {domain} is outside the {fitted.min():.4f} to "
+                f"{fitted.max():.4f} of the runs, where the law was not tried."
+            )
+    if not mixture.convex and mixture.agreeing < 2:
+        found.append(
+            f"only {mixture.agreeing} of {mixture.starts} starts reached the best "
+            f"objective; other mixtures may do as well."
+        )
+    return found
+
+
+def _heads(outcome: Outcome) -> list[str]:
+    """What the mixtures are called: their scale, numbered where that is not enough."""
+    scales = [
+        ", ".join(f"{name} = {short(x)}" for name, x in (("N", m.N), ("D", m.D)) if x is not None)
+        or "best"
+        for m in outcome.mixtures
+    ]
+    return [
+        f"({i}) {scale}" if len(set(scales)) < len(scales) else scale
+        for i, scale in enumerate(scales, 1)
+    ]
+
+
+def _made(fitted: Fit) -> str:
+    made = {name: value for name, value in fitted.made.items() if name != "table"}
+    lines = [
+        f"- {name}: {value}"
+        for name, value in {"delta": fitted.delta, "residual": fitted.residual, **made}.items()
+    ]
+    return "\n".join(lines)
+
+
+# --- Figures -------------------------------------------------------------------------------------
+
+
+def predicted_figure(outcome: Outcome) -> Figure:
+    """Predicted against measured losses, one panel per target, fitted rows and those the fit has
+    not seen."""
+    from matplotlib.figure import Figure
+
+    targets = outcome.fit.targets
+    across = min(4, len(targets))
+    down = -(-len(targets) // across)
+    figure = Figure(figsize=(3.2 * across, 3.0 * down + 0.3), layout="constrained")
+    panels = figure.subplots(down, across, squeeze=False).reshape(-1)
+    parts = [("train", outcome.runs), ("eval", outcome.eval_runs)]
+    for panel, target in zip(panels, targets, strict=False):
+        for (part, runs), colour in zip(parts, _COLOURS, strict=True):
+            if runs is None or target not in runs.targets:
+                continue
+            measured, predicted = _pairs(outcome.fit, runs, target)
+            panel.plot(
+                measured,
+                predicted,
+                ".",
+                color=colour,
+                markersize=3 if part == "train" else 6,
+                label=part,
+            )
+        panel.axline((panel.get_xlim()[0],) * 2, slope=1, color="0.5", linewidth=0.8, zorder=0)
+        panel.set(title=target, xlabel="measured loss", ylabel="predicted loss")
+    for panel in panels[len(targets) :]:
+        panel.set_visible(False)
+    panels[0].legend(frameon=False)
+    return figure
+
+
+def _pairs(fitted: Fit, runs: Runs, target: str) -> tuple[np.ndarray, np.ndarray]:
+    """Measured and predicted losses of the rows that have both."""
+    table = runs.reordered(fitted.domains)
+    measured, predicted = table.loss(target), fitted.predict(table.N, table.D, table.h)[target]
+    seen = np.isfinite(measured) & np.isfinite(predicted)
+    return measured[seen], predicted[seen]
+
+
+def mixture_figure(outcome: Outcome) -> Figure:
+    """Weights of the mixtures found, beside the mean of the mixtures that were fitted."""
+    from matplotlib.figure import Figure
+
+    domains = list(outcome.mixtures[0].weights)
+    runs = outcome.runs.reordered(tuple(domains))
+    bars = [("mean of the runs", "0.75", runs.h.mean(axis=0))]
+    bars += [
+        (head, f"C{i}", [m.weights[d] for d in domains])
+        for i, (head, m) in enumerate(zip(_heads(outcome), outcome.mixtures, strict=True))
+    ]
+    figure = Figure(figsize=(6.4, 0.8 + 0.24 * len(domains) * len(bars)), layout="constrained")
+    axes = figure.subplots()
+    height = 0.8 / len(bars)
+    for i, (label, colour, weights) in enumerate(bars):
+        axes.barh(np.arange(len(domains)) + i * height, weights, height, label=label, color=colour)
+    axes.set_yticks(np.arange(len(domains)) + 0.4 - height / 2, domains)
+    axes.invert_yaxis()
+    axes.set(xlabel="domain weight")
+    axes.legend(frameon=False)
+    return figure
+
+
+def write_figure(path: Path, figure: Figure) -> None:
+    """A PNG, whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".png")
+    os.close(handle)
+    try:
+        figure.savefig(name, dpi=120, metadata={"Software": "mixjax"})
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

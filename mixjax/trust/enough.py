@@ -1,0 +1,342 @@
+"""Runs + laws -> how many mixtures are ENOUGH: errors against the number of trained mixtures, all
+choices of them one batch.
+
+A repeat puts the mixtures of the table in a random order. Its choices are the first q of them, for
+every count q, and all their rows are fitted; scored are the rows of the mixtures that come after
+the largest choice, or other rows. So the choices of a repeat are nested and judged on the same
+rows: what changes with q is what was fitted. Source: Shukor et al. 2025, Fig. 5, where every choice
+is judged on all mixtures that it leaves out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixjax.data.runs import Runs, read_runs
+from mixjax.data.splits import clusters
+from mixjax.engine import batch
+from mixjax.errors import UserError
+from mixjax.fitting.fit import check_options
+from mixjax.fitting.problem import Problem, grouped, losses_at, make_problem
+from mixjax.fitting.search import minimise
+from mixjax.fitting.starts import draw_starts
+from mixjax.law import Law, find_law
+from mixjax.text import plain, table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+LAWS = ("additive", "joint")
+REPEATS, STARTS = 10, 12
+_LARGEST = 1e12  # percent; in place of infinite errors where they are interpolated
+# Counts by default: so many, evenly spaced in their logarithm.
+_COUNTS = 6
+# Share of the mixtures that is left for scoring by default.
+_SCORED = 0.2
+# More mixtures have stopped helping where the error is within this share of that at the largest
+# count.
+WITHIN = 0.05
+# Minima are not polished as those of `fit`: on the SlimPajama runs that takes four times as long
+# and moves medians only where there are fewer mixtures than the law needs. Much looser (1e-2), fits
+# to few mixtures would look better than they are.
+
+
+@dataclass(frozen=True, eq=False)
+class Enough:
+    """Errors of laws fitted to few of the mixtures.
+
+    Attributes:
+        counts: numbers of mixtures fitted, rising.
+        mixtures: how many the table has.
+        scored: what the errors are of.
+        errors: {law: {target: mean relative error, percent (counts, repeats)}}; infinite where a
+            fit has no finite prediction.
+    """
+
+    counts: tuple[int, ...]
+    mixtures: int
+    scored: str
+    errors: Mapping[str, Mapping[str, Floats]]
+
+    def quartiles(self, law: str) -> Floats:
+        """25, 50 and 75 percent quantiles over repeats (counts, 3) of the mean over targets,
+        percent."""
+        return _quantiles(np.mean(list(self.errors[law].values()), axis=0), [0.25, 0.5, 0.75]).T
+
+    def enough(self, law: str, within: float = WITHIN) -> int | None:
+        """The smallest count from which on the median stays within a share of that at the largest;
+        None where only the largest does."""
+        median = self.quartiles(law)[:, 1]
+        near = median <= median[-1] * (1 + within)
+        first = len(near) - int(np.argmin(near[::-1])) if not near.all() else 0
+        return (
+            self.counts[first] if first < len(self.counts) - 1 and np.isfinite(median[-1]) else None
+        )
+
+    def __str__(self) -> str:
+        """A line for each count: median and quartiles of every law; then where more mixtures stop
+        helping."""
+        found = {law: self.quartiles(law) for law in self.errors}
+        rows = [
+            [
+                q,
+                *(
+                    f"{middle:.3f} ({low:.3f}-{high:.3f})"
+                    for low, middle, high in (found[law][i] for law in found)
+                ),
+            ]
+            for i, q in enumerate(self.counts)
+        ]
+        repeats = np.shape(next(iter(next(iter(self.errors.values())).values())))[1]
+        head = (
+            f"mean relative error of {self.scored}, percent: median (quartiles) of {repeats} "
+            f"random choices of the mixtures fitted"
+        )
+        return "\n".join(
+            [head, table(["mixtures", *found], rows), *(self._verdict(law) for law in found)]
+        )
+
+    def _verdict(self, law: str) -> str:
+        most, q = self.counts[-1], self.enough(law)
+        if q is None:
+            return f"{law}: the error still falls at {most} mixtures; more may help"
+        return f"{law}: from {q} mixtures on within {WITHIN:.0%} of the error at {most}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain content for JSON; None where a quantile is infinite."""
+        laws = {}
+        for law, errors in self.errors.items():
+            low, middle, high = self.quartiles(law).T
+            targets = {t: _quantiles(e, [0.5])[0] for t, e in errors.items()}
+            laws[law] = {
+                "median": middle,
+                "low": low,
+                "high": high,
+                "targets": targets,
+                "enough": self.enough(law),
+            }
+        return plain(
+            {
+                "counts": self.counts,
+                "mixtures": self.mixtures,
+                "scored": self.scored,
+                "within": WITHIN,
+                "laws": laws,
+            }
+        )
+
+
+def enough_runs(
+    runs: Runs | pd.DataFrame | str,
+    laws: Sequence[str | Law] = LAWS,
+    counts: Sequence[int] | None = None,
+    repeats: int = REPEATS,
+    *,
+    eval_runs: Runs | pd.DataFrame | str | None = None,
+    targets: Sequence[str] | None = None,
+    seed: int = 0,
+    watch: Callable[[float, Mapping[str, float]], None] | None = None,
+    **options: Any,
+) -> Enough:
+    """The error of laws that are fitted to q random mixtures of a table, for growing q.
+
+    Args:
+        runs: `Runs`, or what `read_runs` reads: the rows to choose from.
+        laws: names or `Law`s.
+        counts: numbers q of mixtures; by default 6 from the number of domains to four fifths of the
+            mixtures (all of them with eval_runs).
+        repeats: random orders of the mixtures.
+        eval_runs: rows to score on instead of those of mixtures left out, e.g. of a larger model.
+            No fit sees them.
+        targets: names; all by default.
+        seed: of the orders and of the starts.
+        watch: called with the share done of a law's batch and {target: best objective of its first
+            choice so far}.
+        options: of the fits: starts (12), hops (0), delta, residual, precision.
+
+    Raises:
+        UserError: too few mixtures, counts that cannot be chosen, a law that cannot be fitted.
+        KeyboardInterrupt: half of this is nothing.
+
+    Notes: the error that is left at many mixtures is noise, what the law cannot express and, on
+    larger runs, extrapolation in scale:
+        more mixtures take away none of these. Choices are random; a designed set of as many
+        mixtures may do better.
+    """
+    whole = runs if isinstance(runs, Runs) else read_runs(runs)
+    held = eval_runs if eval_runs is None or isinstance(eval_runs, Runs) else read_runs(eval_runs)
+    held = None if held is None else held.reordered(whole.domains)
+    of = clusters(whole, "mixture")
+    mixtures = int(of.max()) + 1
+    numbers = _counts(counts, mixtures, len(whole.domains), whole.name, held is None)
+    if not isinstance(repeats, int | np.integer) or repeats < 2:
+        raise UserError(
+            "repeats",
+            f"{repeats} is not a whole number of at least 2",
+            "give such a number, e.g. 10",
+        )
+    settings = _options(**options)
+    records = list(
+        dict.fromkeys(find_law(law) for law in ([laws] if isinstance(laws, str | Law) else laws))
+    )
+    if not records:
+        raise UserError("laws", "none given", "name at least one, e.g. additive,joint")
+    place = np.argsort(
+        [np.random.default_rng((seed, r)).permutation(mixtures) for r in range(repeats)], axis=1
+    )[:, of]  # of each row's mixture in the order
+    fitted = place[None] < np.asarray(numbers)[:, None, None]  # (counts, repeats, rows)
+    problems = [
+        make_problem(whole, law, targets, settings["delta"], settings["residual"], None)
+        for law in records
+    ]
+    _check_losses(whole, problems, fitted, held)
+    scored = np.broadcast_to(
+        place >= numbers[-1] if held is None else np.ones((1, len(held)), bool),
+        (repeats, len(whole if held is None else held)),
+    )
+    errors = {
+        p.law.name: _errors(
+            p, whole, whole if held is None else held, fitted, scored, seed, settings, watch
+        )
+        for p in problems
+    }
+    what = (
+        f"the {mixtures - numbers[-1]} mixtures that no choice of a repeat has"
+        if held is None
+        else f"{len(held)} rows that no fit sees"
+    )
+    return Enough(numbers, mixtures, what, errors)
+
+
+def _options(
+    starts: int = STARTS,
+    hops: int = 0,
+    delta: float = 1e-3,
+    residual: str = "loss",
+    precision: str = "float64",
+) -> dict[str, Any]:
+    check_options(starts, hops, delta, residual, precision)
+    return {
+        "starts": starts,
+        "hops": hops,
+        "delta": delta,
+        "residual": residual,
+        "precision": precision,
+    }
+
+
+def _counts(
+    counts: Sequence[int] | None, mixtures: int, k: int, name: str, leave: bool
+) -> tuple[int, ...]:
+    """The counts, rising, each once; some mixture is left for scoring where it must be."""
+    most = mixtures - 1 if leave else mixtures
+    if counts is None:
+        last = min(most, round((1 - _SCORED) * mixtures)) if leave else mixtures
+        first = max(2, min(k, last - 1))
+        if last <= first:
+            raise UserError(
+                name,
+                f"has {mixtures} mixtures only",
+                "give a table of more mixtures, or name the counts",
+            )
+        return tuple(sorted({round(q) for q in np.geomspace(first, last, _COUNTS)}))
+    numbers = sorted(set(counts))
+    for q in numbers:
+        if not isinstance(q, int | np.integer) or not 1 <= q <= most:
+            raise UserError(
+                "counts",
+                f"{q} of {mixtures} mixtures cannot be fitted"
+                + (" and others scored" if leave else ""),
+                f"give 1 to {most}",
+            )
+    if not numbers:
+        raise UserError("counts", "none given", f"give some of 1 to {most}")
+    return tuple(int(q) for q in numbers)
+
+
+def _check_losses(runs: Runs, problems: Sequence[Problem], fitted: Mask, held: Runs | None) -> None:
+    """Every choice has a measured loss of every target, and there is something to score."""
+    for target in dict.fromkeys(t for p in problems for t in p.targets):
+        if not (fitted & np.isfinite(runs.loss(target))).any(axis=-1).all():
+            raise UserError(
+                runs.name,
+                f"target {target!r} has no loss in some choice of the mixtures",
+                "give larger counts, or leave the target out",
+            )
+        if held is not None and target not in held.targets:
+            raise UserError(
+                held.name,
+                f"no losses of target {target!r}",
+                "give eval rows with the targets that are fitted, or name fewer",
+            )
+
+
+def _quantiles(errors: Floats, at: Sequence[float]) -> Floats:
+    """Quantiles over repeats (len(at), counts) of errors (counts, repeats), some of which may be
+    infinite."""
+    found = np.quantile(np.minimum(errors, _LARGEST), at, axis=1)
+    return np.where(found > 1e-3 * _LARGEST, np.inf, found)
+
+
+def _errors(
+    problem: Problem,
+    runs: Runs,
+    held: Runs,
+    fitted: Mask,
+    scored: Mask,
+    seed: int,
+    settings: Mapping[str, Any],
+    watch: Callable[..., None] | None,
+) -> dict[str, Floats]:
+    """{target: mean relative error, percent (counts, repeats)} of one law; fitted (counts, repeats,
+    rows), scored (repeats, held rows)."""
+    weights = fitted.reshape(-1, fitted.shape[-1]).astype(np.float64)
+    choices = len(weights)
+    z, keys = (
+        np.repeat(x, choices, axis=0) for x in draw_starts(problem, settings["starts"], seed)
+    )
+
+    def report(search: batch.Search) -> None:
+        if watch:
+            best = search.f[::choices].min(axis=1)
+            watch(
+                float(np.mean(search.hops > settings["hops"])),
+                dict(zip(problem.targets, best.tolist(), strict=True)),
+            )
+
+    found = minimise(
+        problem.objective,
+        grouped(problem, weights),
+        z.astype(settings["precision"]),
+        keys,
+        "search",
+        settings["hops"],
+        report,
+    )
+    if not found.finished:
+        raise KeyboardInterrupt
+    out = {}
+    for g, target in enumerate(problem.targets):
+        at = slice(g * choices, (g + 1) * choices)
+        lowest = found.z[np.arange(len(found.z)), found.f.argmin(axis=1)][at].astype(np.float64)
+        predicted = losses_at(problem, g, lowest, held).reshape(*fitted.shape[:2], len(held))
+        out[target] = _mean_relative(predicted, held.loss(target), scored)
+    return out
+
+
+def _mean_relative(predicted: Floats, measured: Floats, scored: Mask) -> Floats:
+    """Mean of |predicted - measured| / measured, percent (counts, repeats), over the scored rows
+    (repeats, rows) that were measured."""
+    seen = np.isfinite(measured)
+    off = np.abs(predicted[..., seen] / measured[seen] - 1)
+    use = scored[:, seen]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return 100 * np.where(use, off, 0.0).sum(axis=-1) / use.sum(axis=-1)

@@ -1,0 +1,255 @@
+"""Fit + runs -> what the data PIN DOWN: curvature at the optimum, flat directions, limits, copies,
+mixtures far from the trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from mixjax.data.runs import Runs, to_frame
+from mixjax.fitting.problem import Problem, at_limit, from_paper, make_problem, to_paper
+from mixjax.fitting.record import Fit
+from mixjax.law.base import parameter_names
+from mixjax.text import plain, table
+from mixjax.trust.hull import distance_to_hull
+
+Floats = NDArray[np.float64]
+
+# A direction is flat where this step in the search's coordinates (logarithms of sizes, exponents as
+# they are) ...
+FLAT_STEP = 1.0
+# ... raises the objective by less than this share of it.
+RISE = 0.01
+_SHOWN = 4  # parameters of a flat direction
+
+
+@dataclass(frozen=True)
+class Flat:
+    """A direction in which the parameters may move and the objective hardly does.
+
+    Attributes:
+        rise: of the objective for a unit step, over the objective.
+        step: that raises the objective by 1 percent.
+        moves: {parameter of the law: its part}, relative change for sizes and change for exponents,
+            the largest 1; the few largest.
+    """
+
+    rise: float
+    step: float
+    moves: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """What the rows of one target say about its parameters.
+
+    Attributes:
+        parameters: how many there are.
+        determined: how many directions are not flat.
+        condition: largest over smallest curvature; infinite where some direction has none.
+        flat: the flattest directions first.
+        at_limit: parameters that ran off.
+    """
+
+    parameters: int
+    determined: int
+    condition: float
+    flat: tuple[Flat, ...]
+    at_limit: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Identified:
+    """What a table pins down of a fit, and where it would be asked beyond it.
+
+    Attributes:
+        targets: {target: what its rows say}.
+        copies: rows that repeat another row of their run in all but D.
+        outside: [(row of the points, share of the mixture outside the hull of the trained ones,
+            {domain: how far beyond its trained range})].
+    """
+
+    targets: Mapping[str, Pinned]
+    copies: int
+    outside: tuple[tuple[int, float, Mapping[str, float]], ...]
+
+    def __str__(self) -> str:
+        """One line a target, its flattest direction in words, and what lies outside."""
+        rows = [
+            [
+                t,
+                p.parameters,
+                p.determined,
+                f"{p.condition:.1e}",
+                ", ".join(p.at_limit) or None,
+                _words(p),
+            ]
+            for t, p in self.targets.items()
+        ]
+        lines = [
+            table(
+                [
+                    "target",
+                    "parameters",
+                    "pinned down",
+                    "condition",
+                    "at a limit",
+                    "flattest direction",
+                ],
+                rows,
+            )
+        ]
+        lines += (
+            [
+                (
+                    f"{self.copies} rows repeat another row of their run in all but D: they "
+                    f"carry no information"
+                )
+            ]
+            if self.copies
+            else []
+        )
+        for row, share, domains in self.outside:
+            beyond = ", ".join(f"{d} by {x:+.3f}" for d, x in domains.items())
+            lines.append(
+                f"point {row}: {100 * share:.1f}% of its mixture lies outside the trained ones"
+                + (f" ({beyond} beyond its range)" if beyond else "")
+            )
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain content for JSON."""
+        outside = [
+            {"row": row, "share": share, "domains": dict(domains)}
+            for row, share, domains in self.outside
+        ]
+        return plain(
+            {
+                "targets": {t: asdict(p) for t, p in self.targets.items()},
+                "copies": self.copies,
+                "outside": outside,
+            }
+        )
+
+
+def identify(fit: Fit, runs: Runs, points: Runs | None = None) -> Identified:
+    """What the rows of a fit pin down of its parameters, and which mixtures of `points` lie outside
+    the trained ones.
+
+    The curvature is that of Gauss and Newton with the weights of Huber's loss, J' diag(w min(1,
+    delta / |r|)) J with J the derivative of the predictions in the coordinates of the search.
+
+    Raises:
+        UserError: a table that does not belong to the fit.
+    """
+    rows = runs.reordered(fit.domains)
+    problem = make_problem(rows, fit.law_record(), fit.targets, fit.delta, fit.residual, None)
+    targets = {t: _pinned(problem, g, fit) for g, t in enumerate(problem.targets)}
+    outside = (
+        () if points is None or not fit.domains else _outside(points.reordered(fit.domains), rows)
+    )
+    return Identified(targets, copies(rows), outside)
+
+
+def curvature(problem: Problem, group: int, z: Floats) -> tuple[Floats, float]:
+    """Gauss-Newton matrix (q, q) and the objective () of one target at z (q,), in the units of the
+    problem."""
+    data = jax.tree.map(lambda leaf: np.asarray(leaf[group]), problem.data)
+    with jax.enable_x64(True):
+        predicted = np.asarray(problem.objective.cells(jnp.asarray(z), data))
+        slopes = np.asarray(jax.jacfwd(lambda x: problem.objective.cells(x, data))(jnp.asarray(z)))
+    r = data.losses - predicted
+    weights = data.weights * np.minimum(1.0, data.delta / np.maximum(np.abs(r), 1e-300))
+    clipped = np.clip(r, -data.delta, data.delta)
+    value = float(np.sum(data.weights * clipped * (r - 0.5 * clipped)))
+    j = slopes.reshape(-1, len(z))
+    return j.T @ (weights.reshape(-1, 1) * j), value
+
+
+def copies(runs: Runs) -> int:
+    """Rows that repeat another row of their run in all but D."""
+    if runs.D is None or not runs.targets or (runs.run is None and not runs.domains):
+        return 0
+    frame = to_frame(runs)[~np.isnan(runs.losses).all(axis=1)]
+    return int(frame.drop(columns="D").duplicated().sum() - frame.duplicated().sum())
+
+
+def _pinned(problem: Problem, group: int, fit: Fit) -> Pinned:
+    z = from_paper(problem, group, fit.params[problem.targets[group]])
+    matrix, value = curvature(problem, group, z)
+    matrix = np.nan_to_num(matrix, nan=0.0, posinf=0.0, neginf=0.0)
+    values, vectors = np.linalg.eigh(matrix)
+    values = np.maximum(values, 0.0)
+    rises = 0.5 * values * FLAT_STEP**2 / max(value, 1e-300)
+    flat = tuple(
+        Flat(
+            float(rise),
+            float(np.sqrt(2 * RISE * value / curve)) if curve > 0 else np.inf,
+            _moves(problem, group, z, vector),
+        )
+        for rise, curve, vector in zip(rises, values, vectors.T, strict=True)
+        if rise < RISE
+    )
+    condition = float(values[-1] / values[0]) if values[0] > 0 else np.inf
+    return Pinned(len(z), len(z) - len(flat), condition, flat, at_limit(problem, z))
+
+
+def _moves(problem: Problem, group: int, z: Floats, vector: Floats) -> dict[str, float]:
+    """The part of each of the law's own parameters in a direction of the search, the largest 1,
+    small parts left out."""
+    size = 1e-4
+    with np.errstate(all="ignore"):
+        ends = [to_paper(problem, group, z + sign * size * vector) for sign in (-1, 1)]
+    changes = []
+    for p in problem.law.parameters:
+        low, high = (np.atleast_1d(np.asarray(end[p.name], dtype=np.float64)) for end in ends)
+        with np.errstate(all="ignore"):
+            changes.append(np.log(high / low) if p.domain == "positive" else high - low)
+    change = np.nan_to_num(np.concatenate(changes), nan=0.0, posinf=0.0, neginf=0.0)
+    names = parameter_names(
+        problem.law, problem.domains if not problem.law.own_domain else ("own",)
+    )
+    largest = np.argsort(-np.abs(change), kind="stable")[:_SHOWN]
+    top = change[largest[0]] or 1.0
+    return {
+        names[i]: round(float(change[i] / top), 3)
+        for i in largest
+        if abs(change[i]) > 0.05 * abs(top)
+    }
+
+
+def _outside(points: Runs, runs: Runs) -> tuple[tuple[int, float, dict[str, float]], ...]:
+    mixtures = np.unique(runs.h, axis=0)
+    low, high = mixtures.min(axis=0), mixtures.max(axis=0)
+    found = []
+    distinct, first = np.unique(points.h, axis=0, return_index=True)
+    for h, at in sorted(zip(distinct, first, strict=True), key=lambda pair: pair[1]):
+        share = distance_to_hull(h, mixtures)
+        off = np.where(h > high, h - high, np.where(h < low, h - low, 0.0))
+        if share > 0:
+            found.append(
+                (
+                    int(points.rows[at]),
+                    share,
+                    {
+                        d: float(x)
+                        for d, x in zip(points.domains, off, strict=True)
+                        if abs(x) > 1e-9
+                    },
+                )
+            )
+    return tuple(found)
+
+
+def _words(pinned: Pinned) -> str | None:
+    if not pinned.flat:
+        return None
+    first = pinned.flat[0]
+    step = f"{first.step:.2g}" if np.isfinite(first.step) else "any"
+    return f"step {step}: " + ", ".join(f"{name} {part:+.2g}" for name, part in first.moves.items())

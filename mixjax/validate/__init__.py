@@ -1,1 +1,0 @@
-"""How far a fit can be trusted (Fit + runs -> VALIDATION): held-out scores, refits, intervals, what the data pin down."""

@@ -1,0 +1,420 @@
+"""The commands that decide: what they print, what they write, and one line for every mistake."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from mixjax.cli import main
+from mixjax.cli.exploring import PARTS
+from mixjax.fitting.simulate import known_fit, random_truth
+
+AT = ["-N", "7e9", "-D", "150e9", "--no-cache"]
+DOMAINS = ["web", "code", "wiki"]
+
+
+def fit(law="joint", seed=0):
+    return known_fit(
+        law,
+        DOMAINS,
+        dict(
+            zip(
+                (*DOMAINS, "maths"),
+                random_truth(law, 3, ("a", "b", "c", "d"), seed).params.values(),
+                strict=True,
+            )
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("decide")
+    fit().save(folder / "joint.json")
+    fit("additive", 1).save(folder / "additive.json")
+    (folder / "base.yaml").write_text("web: 0.8\ncode: 0.1\nwiki: 0.1\n")
+    (folder / "two.yaml").write_text(
+        "base: {web: 80, code: 10, wiki: 10}\nodd: {web: 1, code: 2}\n"
+    )
+    (folder / "bad.yaml").write_text("web: much\n")
+    (folder / "unknown.yaml").write_text("web: 0.5\nbooks: 0.5\n")
+    rows = "".join(
+        f"1e9,{d},{h},{1 - h - 0.1},0.1,2.0\n" for d in (1e10, 2e10) for h in (0.2, 0.5, 0.7)
+    )
+    (folder / "runs.csv").write_text("N,D,h_web,h_code,h_wiki,loss_maths\n" + rows)
+    return folder
+
+
+def run(capsys, *words):
+    code = main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def read(capsys, *words):
+    """What a command prints as JSON."""
+    code, out, err = run(capsys, *words, "--json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_mix_exports_for_a_training_stack(place, capsys):
+    to = place / "blend.txt"
+    words = [
+        "mix",
+        place / "joint.json",
+        *AT,
+        "--tokens",
+        "wiki=1e8",
+        "--epochs",
+        "4",
+        "--export",
+        "megatron",
+        "--path",
+        "web=/data/web",
+        "-o",
+        to,
+    ]
+    found = read(capsys, *words)
+    assert found["weights"]["wiki"] <= 0.4 / 150
+    assert found["unconstrained"]["objective"] < found["objective"]
+    assert found["prices"]["wiki"] > 0
+    words = to.read_text().split()
+    assert "/data/web" in words
+    assert sum(float(w) for w in words[::2]) == pytest.approx(1, abs=1e-12)
+    code, out, _ = run(capsys, "mix", place / "joint.json", *AT, "--export", "levanter")
+    assert code == 0
+    assert list(yaml.safe_load(out)["train_weights"]) == DOMAINS
+
+
+def test_mix_tells_epochs(place, capsys):
+    code, out, _ = run(
+        capsys, "mix", place / "joint.json", *AT, "--tokens", "wiki=1e9,web=1e12", "--epochs", "4"
+    )
+    assert code == 0
+    assert "epochs of its tokens" in out
+
+
+def test_judge_reads_mixtures_of_several_kinds(place, capsys):
+    found = read(capsys, "judge", place / "joint.json", place / "two.yaml", *AT)
+    assert list(found["mixtures"]) == ["optimum", "base", "odd", "uniform"]
+    assert found["mixtures"]["base"]["weights"]["web"] == pytest.approx(0.8)
+    (place / "best.json").write_text(json.dumps(read(capsys, "mix", place / "joint.json", *AT)))
+    again = read(capsys, "judge", place / "joint.json", place / "best.json", *AT)
+    assert again["mixtures"]["best"]["excess"] == pytest.approx(0, abs=1e-12)
+    run(capsys, "mix", place / "joint.json", *AT, "--export", "csv", "-o", place / "best.csv")
+    again = read(capsys, "judge", place / "joint.json", place / "best.csv", *AT)
+    assert again["mixtures"]["best"]["excess"] == pytest.approx(0, abs=1e-8)
+    code, out, _ = run(
+        capsys,
+        "judge",
+        place / "joint.json",
+        place / "base.yaml",
+        *AT,
+        "--figure",
+        place / "judge.png",
+    )
+    assert code == 0
+    assert "tokens needed" in out
+    assert (place / "judge.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_mix_for_the_worst_target(place, capsys):
+    found = read(
+        capsys,
+        "mix",
+        place / "joint.json",
+        *AT,
+        "--worst",
+        "--cap",
+        "web=0.6",
+        "--tokens",
+        "wiki=6e10",
+        "--export",
+        "json",
+        "-o",
+        place / "worst.json",
+    )
+    assert found["objective"] == max(found["excess"].values()) > 0
+    assert found["weights"]["wiki"] <= 0.4 + 1e-12
+    assert found["epochs"]["wiki"] <= 1 + 1e-12
+    assert {"weights", "losses", "objective", "gap", "N", "D"} <= found.keys()
+    assert json.loads((place / "worst.json").read_text())["weights"] == pytest.approx(
+        found["weights"]
+    )
+    code, out, _ = run(
+        capsys,
+        "mix",
+        place / "joint.json",
+        *AT,
+        "--worst",
+        "--relative-to",
+        place / "base.yaml",
+        "--group",
+        "g=web+code",
+        "--fix",
+        "g=0.9",
+    )
+    assert code == 0
+    assert "largest excess" in out
+
+
+def test_mix_within_limits_on_losses(place, capsys):
+    words = ["mix", place / "joint.json", *AT, "--weights", "web=1"]
+    best = read(capsys, "mix", place / "joint.json", *AT, "--weights", "maths=1")["losses"]["maths"]
+    found = read(capsys, *words, "--limit", "maths=2%", "--limit", "code=4")
+    assert found["limits"] == {"code": 4.0, "maths": pytest.approx(1.02 * best)}
+    assert found["losses"]["maths"] <= found["limits"]["maths"] * (1 + 1e-9)
+    assert found["free"]["objective"] <= found["objective"]
+    assert found["prices"].keys() == {"code", "maths"}
+    relative = read(
+        capsys, *words, "--limit", "maths=0%,code=0%", "--relative-to", place / "base.yaml"
+    )
+    base = read(capsys, "judge", place / "joint.json", place / "base.yaml", *AT)["mixtures"][
+        "base"
+    ]["losses"]
+    assert relative["limits"] == {t: pytest.approx(base[t]) for t in ("code", "maths")}
+
+
+def test_mix_near_a_prior_and_of_few_domains(place, capsys):
+    near, free = (
+        read(capsys, "mix", place / "joint.json", *AT, *more)
+        for more in (["--prior", place / "base.yaml", "--pull", "5"], [])
+    )
+    assert near["pull"] > free["pull"] == 0
+    assert abs(near["weights"]["web"] - 0.8) < abs(free["weights"]["web"] - 0.8)
+    few = read(capsys, "mix", place / "joint.json", *AT, "--most-domains", "2")
+    assert sum(share > 0 for share in few["weights"].values()) == 2
+    assert few["exact"]
+    assert few["objective"] == pytest.approx(free["objective"] * (1 + few["cost"]))
+
+
+def test_pareto_fronts(place, capsys):
+    words = [
+        "pareto",
+        place / "joint.json",
+        *AT,
+        "--between",
+        "code=code,rest=web+maths",
+        "--mixtures",
+        place / "two.yaml",
+    ]
+    found = read(capsys, *words, "--figure", place / "front.png")
+    assert list(found["beside"]) == ["uniform", "base", "odd"]
+    assert found["groups"] == {"code": {"code": 1.0}, "rest": {"web": 0.5, "maths": 0.5}}
+    losses = np.array([list(point["losses"].values()) for point in found["points"]])
+    assert np.all(np.diff(losses, axis=0) * [1, -1] > 0)
+    assert (place / "front.png").read_bytes()[:4] == b"\x89PNG"
+    code, out, _ = run(capsys, *words)
+    assert code == 0
+    assert "knee" in out
+
+
+def test_flat_value_budget_move_and_robust(place, capsys):
+    flat = read(
+        capsys, "flat", place / "joint.json", *AT, "--eps", "0.002", "--figure", place / "flat.png"
+    )
+    assert all(i["low"] <= i["best"] <= i["high"] for i in flat["intervals"].values())
+    value = read(capsys, "value", place / "joint.json", *AT, "--tokens", "wiki=1e8")
+    assert value["limits"]["prices"]["wiki"] > 0
+    budget = read(capsys, "budget", place / "joint.json", "--flops", "1e22", "--no-cache")
+    assert budget["N"] * budget["D"] * 6 == pytest.approx(1e22)
+    move = read(
+        capsys,
+        "move",
+        place / "joint.json",
+        *AT,
+        "--base",
+        place / "base.yaml",
+        "--runs",
+        place / "runs.csv",
+        "--steps",
+        "3",
+    )
+    assert len(move["steps"]) == 4
+    assert move["steps"][0]["outside"] > 0
+    one = read(
+        capsys,
+        "move",
+        place / "joint.json",
+        *AT,
+        "--base",
+        place / "base.yaml",
+        "--improve",
+        "maths=0.001",
+    )
+    assert one["moved"] > 0
+    robust = read(
+        capsys,
+        "robust",
+        place / "joint.json",
+        place / "additive.json",
+        *AT,
+        "--level",
+        "0.5",
+        "--mixtures",
+        place / "two.yaml",
+    )
+    assert {"robust", "base", "odd", "uniform"} <= set(robust["mixtures"])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["flat"],
+        ["value", "--cap", "web=0.1"],
+        ["budget", "--flops", "1e22"],
+        ["robust", "@"],
+        ["move", "--improve", "maths=0.001"],
+        ["move"],
+    ],
+)
+def test_tables_are_printed(place, capsys, command):
+    scale = ["--no-cache"] if command[0] == "budget" else AT
+    base = ["--base", place / "base.yaml"] if command[0] == "move" else []
+    more = [place / "joint.json" if word == "@" else word for word in command[1:]]
+    code, out, err = run(capsys, command[0], place / "joint.json", *more, *scale, *base)
+    assert code == 0, err
+    assert "web" in out
+
+
+def test_explore_draws_every_part(place, capsys):
+    to = place / "figures"
+    words = [
+        "explore",
+        place / "joint.json",
+        *AT,
+        "-o",
+        to,
+        "--other",
+        place / "additive.json",
+        "--base",
+        place / "base.yaml",
+        "--runs",
+        place / "runs.csv",
+    ]
+    found = read(capsys, *words)
+    assert set(found["left_out"]) == {"map4"}  # three domains
+    assert (
+        {f"{name}.png" for name in PARTS if name != "map4"} | {"explore.json"}
+        == set(found["files"])
+        == {path.name for path in to.iterdir()}
+    )
+    assert np.isfinite(
+        [p["objective"] for p in json.loads((to / "explore.json").read_text())["budget"]["curve"]]
+    ).all()
+
+
+def test_explore_the_builtin_law(place, capsys):
+    found = read(
+        capsys, "explore", "builtin:demo", *AT, "-o", place / "demo", "--only", "map4,corners"
+    )
+    assert found["files"] == ["map4.png", "corners.png", "explore.json"]
+
+
+J = "joint.json"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["mix", J, "-D", "1e11"],
+            "N is missing; the joint law reads it: give a count, e.g. -N 7e9",
+        ),
+        (["mix", J, *AT, "--cap", "wbe=0.5"], "--cap: no domain 'wbe'; did you mean 'web'?"),
+        (["mix", J, *AT, "--weights", "wbe=1"], "--weights: no target 'wbe'; did you mean 'web'?"),
+        (["mix", J, *AT, "--tokens", "wbe=1e9"], "--tokens: no domain 'wbe'; did you mean 'web'?"),
+        (["mix", J, *AT, "--limit", "wbe=1%"], "--limit: no target 'wbe'; did you mean 'web'?"),
+        (["mix", J, *AT, "--fix", "wbe=0.1"], "--fix: no domain 'wbe'; did you mean 'web'?"),
+        (["mix", J, *AT, "--fix", "web=0.5,code=0.6"], "fixed shares: they sum to 1.1, above 1"),
+        (["mix", J, *AT, "--limit", "web=0%,code=0%"], "limits: web, code cannot be met together"),
+        (
+            ["mix", J, *AT, "--limit", "code=-1%"],
+            "-1 percent above its own best is out of reach: it cannot be below 0",
+        ),
+        (
+            ["mix", J, *AT, "--group", "g=web+code"],
+            "--group: 'g' has neither --cap, --floor nor --fix",
+        ),
+        (
+            ["mix", J, *AT, "--export", "csv", "--json"],
+            "--export: does not go with --json on stdout; write the export to a file with -o",
+        ),
+        (
+            ["mix", J, *AT, "--prior", "unknown.yaml", "--pull", "1"],
+            "unknown.yaml: no domain 'books'",
+        ),
+        (["flat", J, *AT, "--eps", "-1"], "write for example 0.001"),
+        (["mix", J, *AT, "--tokens", "web=1e9", "--epochs", "0"], "write for example 4"),
+        (["robust", J, *AT], "robust: one fit has no other to disagree with; name two or more"),
+        (["mix", J, "-N", "1e9"], "D is missing"),
+        (["mix", J, *AT, "--weights", "x=1"], "no target 'x'"),
+        (["mix", J, *AT, "--weights", "web=-1"], "has -1"),
+        (["mix", J, *AT, "--weights", "web=0"], "all are 0"),
+        (["mix", J, *AT, "--cap", "x=1"], "no domain 'x'"),
+        (["mix", J, *AT, "--cap", "web=0.1", "--floor", "web=0.2"], "below its floor"),
+        (["mix", J, *AT, "--tokens", "x=1e9"], "no domain 'x'"),
+        (
+            ["mix", J, *AT, "--tokens", "web=1e9,code=1e9,wiki=1e9", "--epochs", "2"],
+            "allow 6e+09 of the 1.5e+11 tokens",
+        ),
+        (["mix", J, "-N", "1e9", "--tokens", "web=1e9"], "D is missing"),
+        (["mix", J, *AT, "--epochs", "2"], "needs --tokens"),
+        (["mix", J, *AT, "--export", "toml"], "no form 'toml'"),
+        (["mix", J, *AT, "-o", "x.json"], "needs --export"),
+        (["mix", J, *AT, "--export", "csv", "-o", J], "is also read"),
+        (["mix", J, *AT, "--export", "csv", "--path", "web"], "NAME=TEXT"),
+        (["mix", J, *AT, "--export", "csv", "--path", "x=y"], "no domain 'x'"),
+        (["mix", J, *AT, "--worst", "--most-domains", "2"], "does not go with --worst"),
+        (["mix", J, *AT, "--worst", "--weights", "x=1"], "no target 'x'"),
+        (["mix", J, *AT, "--worst", "--relative-to", "unknown.yaml"], "no domain 'books'"),
+        (["mix", J, *AT, "--relative-to", "base.yaml"], "needs --worst or --limit"),
+        (["mix", J, *AT, "--limit", "maths"], "NAME=TEXT"),
+        (["mix", J, *AT, "--limit", "maths=much"], "write maths=1%"),
+        (["mix", J, *AT, "--limit", "x=1%"], "no target 'x'"),
+        (["mix", J, *AT, "--limit", "maths=0.5"], "is out of reach"),
+        (["mix", J, *AT, "--limit", "maths=0.01%,web=0.01%,code=0.01%"], "cannot be met together"),
+        (["mix", J, *AT, "--prior", "base.yaml"], "needs --pull"),
+        (["mix", J, *AT, "--prior", "base.yaml", "--pull", "-1"], "not a strength"),
+        (["mix", J, *AT, "--prior", "two.yaml", "--pull", "1"], "holds 2 mixtures"),
+        (["mix", J, *AT, "--most-domains", "0"], "0 is not in the range"),
+        (["mix", J, *AT, "--most-domains", "1", "--floor", "web=0.1,code=0.1"], "more than 1"),
+        (["pareto", J, *AT], "--between"),
+        (["pareto", J, *AT, "--between", "x=maths"], "1 groups"),
+        (["pareto", J, *AT, "--between", "x=maths,y=books"], "no target 'books'"),
+        (["pareto", J, *AT, "--between", "x=maths,y=maths+web"], "is in 'x' too"),
+        (["pareto", J, "-N", "1e9", "--between", "x=maths,y=web"], "D is missing"),
+        (["judge", J, "none.yaml", *AT], "cannot be read"),
+        (["judge", J, "bad.yaml", *AT], "not a share"),
+        (["judge", J, "unknown.yaml", *AT], "no domain 'books'"),
+        (["judge", J, "base.yaml", "-N", "7e9"], "D is missing"),
+        (["judge", J, "base.yaml", *AT, "--figure", "a.pdf"], "ends in .png"),
+        (["flat", J, *AT, "--eps", "0"], "'0'"),
+        (["value", J, *AT, "--at", "two.yaml"], "holds 2 mixtures"),
+        (["budget", J], "--flops"),
+        (["budget", J, "--flops", "10"], "is below"),
+        (["move", J, *AT], "--base"),
+        (["move", J, *AT, "--base", "base.yaml", "--improve", "x=0.1"], "no target 'x'"),
+        (["move", J, *AT, "--base", "base.yaml", "--improve", "maths=0.9"], "cannot be reached"),
+        (["move", J, *AT, "--base", "base.yaml", "--cap", "web=0.5"], "outside its limits"),
+        (["robust", J, J, *AT, "--level", "1"], "below 1"),
+        (["explore", J, "-N", "7e9", "-o", "out"], "-D: is missing"),
+        (["explore", J, *AT, "-o", "out", "--only", "x"], "no part 'x'"),
+        (["explore", J, *AT, "-o", "out", "--only", "laws"], "second fit"),
+        (["explore", J, *AT, "-o", "out", "--only", "map4"], "a map of 4 needs 4"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(place, capsys, monkeypatch, words, said):
+    monkeypatch.chdir(place)
+    before = {path.name for path in place.iterdir()}
+    code, out, err = run(capsys, *words)
+    assert code == 2
+    assert out == ""
+    assert said in err
+    assert err.startswith("mixjax: error: ")
+    assert err.count("\n") == 1
+    assert {path.name for path in place.iterdir()} == before
