@@ -77,8 +77,8 @@ def start_worker(fit_file: str, cpus: Any) -> None:
 
     jax.config.update("jax_enable_x64", True)
     fit = mj.load_fit(fit_file)
-    objective = WeightedLoss(fit.law_record())
-    base = make_problem(fit, fit.law_record(), np.ones(len(fit.targets)), (1e9, 1e10))
+    objective = WeightedLoss(fit.scaling_law)
+    base = make_problem(fit, fit.scaling_law, np.ones(len(fit.targets)), (1e9, 1e10))
     params, own = jax.device_put(base.params), jax.device_put(base.own)
 
     @jax.jit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -26,3 +27,31 @@ class MixjaxWarning(UserWarning):
 def warn(where: str, what: str, remedy: str) -> None:
     """Issue a `MixjaxWarning` in the same shape as a `UserError`."""
     warnings.warn(f"{where}: {what}; {remedy}", MixjaxWarning, stacklevel=3)
+
+
+def nearest(word: str, words: Iterable[object]) -> str:
+    """ "did you mean 'web'? " where one of the words is near, else nothing: the head of a remedy."""
+    import difflib
+
+    near = difflib.get_close_matches(str(word), [str(known) for known in words], n=1)
+    return f"did you mean {near[0]!r}? " if near else ""
+
+
+def check_names(
+    given: Iterable[str], names: Iterable[str], where: str, what: str | None = None
+) -> None:
+    """Refuse a name that is not one of the names, and offer the nearest.
+
+    Args:
+        where: the place that a message names.
+        what: "target" or "domain"; by default as the place says.
+
+    Raises:
+        UserError: a name that is unknown.
+    """
+    names = list(names)
+    for name in given:
+        if name not in names:
+            kind = what or ("target" if where == "weights" else "domain")
+            remedy = f"{nearest(name, names)}choose from {', '.join(names)}"
+            raise UserError(where, f"no {kind} {name!r}", remedy)

@@ -7,7 +7,6 @@ command runs.
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 import warnings
@@ -18,7 +17,7 @@ import click
 
 from mixjax import __version__
 from mixjax.cli import deciding, exploring, fitting, mixing, pipeline, planning, trusting, using
-from mixjax.errors import MixjaxWarning, UserError
+from mixjax.errors import MixjaxWarning, UserError, nearest
 
 DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
 
@@ -30,11 +29,8 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], self.commands, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise click.UsageError(
-                f"no command {args[0]!r}; {hint}choose from {', '.join(self.commands)}"
-            )
+            remedy = f"{nearest(args[0], self.commands)}choose from {', '.join(self.commands)}"
+            raise click.UsageError(f"no command {args[0]!r}; {remedy}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:

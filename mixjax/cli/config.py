@@ -3,7 +3,6 @@ told with their line."""
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from mixjax.errors import UserError
+from mixjax.errors import UserError, nearest
 
 DEMO = "builtin:demo"
 _LARGEST = 256 * 1024  # bytes; a config is a page of text
@@ -244,12 +243,10 @@ def _mapping(
         if key in values:
             raise UserError(place, f"key {key!r} is there twice", "keep one of them")
         if not callable(readers) and key not in readers:
-            near = difflib.get_close_matches(key, readers, n=1)
             raise UserError(
                 place,
                 f"unknown key {key!r}",
-                (f"did you mean {near[0]!r}? " if near else "")
-                + f"keys of {what}: {', '.join(readers)}",
+                nearest(key, readers) + f"keys of {what}: {', '.join(readers)}",
             )
         reader = readers if callable(readers) else readers[key]
         values[key] = None if _is_empty(value) else reader(value, path, key)

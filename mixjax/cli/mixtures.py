@@ -69,7 +69,7 @@ def check_mixtures(
     fitted: Fit, path: str | None, mixtures: Mapping[str, Mapping[str, float]]
 ) -> None:
     """Refuse a domain of a file's mixtures that the fit does not have, by the name of the file."""
-    from mixjax.mixture.limits import check_names
+    from mixjax.errors import check_names
 
     for mixture in mixtures.values():
         check_names(mixture, fitted.domains, str(path), "domain")

@@ -419,7 +419,7 @@ def problem(
 
 def check_known(given: Mapping[str, Any], fitted: Fit, groups: Collection[str] = ()) -> None:
     """Refuse a name in an option that is none of the fit's, and offer the nearest."""
-    from mixjax.mixture.limits import check_names
+    from mixjax.errors import check_names
 
     bounded = (*fitted.domains, *groups)
     for name in ("cap", "floor", "fix"):

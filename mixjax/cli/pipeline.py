@@ -93,7 +93,7 @@ def _known_law(config: Config, name: str) -> None:
 
 def _check_names(config: Config, runs: Runs) -> None:
     """Refuse a name in the mixtures of a config that is none of the table's, by its line."""
-    from mixjax.mixture.limits import check_names
+    from mixjax.errors import check_names
 
     targets = tuple(config.fit.get("targets") or runs.targets)
     for mix in config.mixes:

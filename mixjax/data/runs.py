@@ -3,7 +3,6 @@ trusted."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import numbers
 import re
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from mixjax.data.table import Origins, Source, read_table
 from mixjax.data.where import select
-from mixjax.errors import UserError, warn
+from mixjax.errors import UserError, nearest, warn
 
 Floats = NDArray[np.float64]
 
@@ -77,7 +76,7 @@ class Runs:
             raise UserError(
                 self.name,
                 f"no target {target!r}",
-                f"{_nearest(target, self.targets)}targets are {', '.join(self.targets)}",
+                f"{nearest(target, self.targets)}targets are {', '.join(self.targets)}",
             )
         return self.losses[:, self.targets.index(target)]
 
@@ -201,7 +200,7 @@ class _Layout:
                 raise UserError(
                     "columns",
                     f"no key {key!r}",
-                    f"{_nearest(str(key), _DEFAULT)}keys are {', '.join(_DEFAULT)}",
+                    f"{nearest(str(key), _DEFAULT)}keys are {', '.join(_DEFAULT)}",
                 )
 
     def many(self, key: str) -> dict[str, str]:
@@ -268,7 +267,7 @@ class _Layout:
                 self.name,
                 f"no column {column!r} ({place})",
                 (
-                    f"{_nearest(column, self.table.columns)}columns are "
+                    f"{nearest(column, self.table.columns)}columns are "
                     f"{', '.join(self.table.columns)}"
                 ),
             )
@@ -315,7 +314,7 @@ def _checked(layout: _Layout, targets: Sequence[str] | None, require_losses: boo
             raise UserError(
                 layout.name,
                 f"no target {target!r}",
-                f"{_nearest(target, losses)}targets are {', '.join(losses)}",
+                f"{nearest(target, losses)}targets are {', '.join(losses)}",
             )
     named = [*domains.values(), *(losses.values() if require_losses else ())]
     if len(set(named)) < len(named):
@@ -524,8 +523,3 @@ def warn_repeats(runs: Runs) -> None:
             ),
             remedy,
         )
-
-
-def _nearest(word: str, words: Any) -> str:
-    near = difflib.get_close_matches(word, [str(w) for w in words], n=1)
-    return f"did you mean {near[0]!r}? " if near else ""

@@ -4,7 +4,6 @@ code."""
 from __future__ import annotations
 
 import ast
-import difflib
 import operator
 import re
 import warnings
@@ -15,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mixjax.errors import UserError
+from mixjax.errors import UserError, nearest
 
 _LONGEST = 10_000
 _BACKTICKED = re.compile(
@@ -110,8 +109,7 @@ def _names(tree: ast.AST, table: pd.DataFrame, quoted: dict[str, str]) -> set[st
     for name in sorted(names):
         column = quoted.get(name, name)
         if column not in table.columns:
-            near = difflib.get_close_matches(column, [str(c) for c in table.columns], n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            hint = nearest(column, table.columns)
             raise UserError(
                 "where",
                 f"no column {column!r}",

@@ -68,8 +68,8 @@ def _fits(fit: Fit, targets: list[str]) -> Iterator[Doubt]:
                 "all fitted rows have one mixture, the fit knows nothing of others",
                 "fit runs of several mixtures (mixjax design)",
             )
-        law = fit.law_record()
-        count = law.count(1 if law.own_domain else len(fit.domains))
+        law = fit.scaling_law
+        count = law.count(law.k(fit.domains))
         few = [t for t in targets if fit.search[t].rows < count]
         if few:
             rows = min(fit.search[t].rows for t in few)

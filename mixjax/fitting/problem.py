@@ -71,7 +71,7 @@ def make_problem(
     names = _usable_targets(runs, law, targets)
     log_n, log_d, scale = _log_scales(runs, law)
     design = make_design(runs.h, log_n, log_d)
-    k = 1 if law.own_domain else len(runs.domains)
+    k = law.k(runs.domains)
     parts = [
         _observations(runs, law, design, t, delta, residual, row_weights(runs, weights))
         for t in names
@@ -144,7 +144,7 @@ def _usable_targets(runs: Runs, law: Law, targets: Sequence[str] | None) -> tupl
 
 def _log_scales(runs: Runs, law: Law) -> tuple[Floats, Floats, tuple[float, float]]:
     """log N and log D (rows,) over units near their middle, and these units over the law's own."""
-    reads = terms(law, max(1, 1 if law.own_domain else len(runs.domains)))
+    reads = terms(law, max(1, law.k(runs.domains)))
     logs, scale = [], []
     for name, counts, needed, unit in zip("ND", (runs.N, runs.D), reads, law.units, strict=True):
         if not needed:

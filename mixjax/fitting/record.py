@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +109,8 @@ class Fit:
         """Whether both would write the same file."""
         return isinstance(other, Fit) and self.to_dict() == other.to_dict()
 
-    def law_record(self) -> Law:
+    @cached_property
+    def scaling_law(self) -> Law:
         """The `Law`, from the registry or as handed to `fit` or `load_fit`.
 
         Raises:
@@ -124,7 +126,7 @@ class Fit:
                 "hand it over: load_fit(path, law=...) or --law FILE.py:NAME",
             )
         law = find_law(self.own_law or self.law)
-        k = 1 if law.own_domain else len(self.domains)
+        k = law.k(self.domains)
         wanted = {p.name: (k,) * len(p.shape) for p in law.parameters}
         for target in self.targets:
             _check_params(
@@ -155,7 +157,7 @@ class Fit:
         from mixjax.law.base import terms
         from mixjax.law.evaluate import predict
 
-        law = self.law_record()
+        law = self.scaling_law
         reads = terms(law, len(self.domains))
         columns = {"N": N, "D": D}
         for name, needed in zip(("N", "D"), reads, strict=True):

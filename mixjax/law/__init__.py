@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from mixjax.errors import UserError
+from mixjax.errors import UserError, nearest
 from mixjax.law.base import OPTIONS
 from mixjax.law.base import Coefficients as Coefficients
 from mixjax.law.base import Law as Law
@@ -76,6 +75,5 @@ def find_law(law: str | Law) -> Law:
                 )
                 raise UserError("law", what, f"write for example {known}") from None
         return found
-    near = difflib.get_close_matches(str(law), _REGISTRY, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise UserError("law", f"no law {law!r}", f"{hint}choose from {', '.join(_REGISTRY)}")
+    remedy = f"{nearest(str(law), _REGISTRY)}choose from {', '.join(_REGISTRY)}"
+    raise UserError("law", f"no law {law!r}", remedy)

@@ -9,7 +9,7 @@ A law is written for ONE mixture h (k,) and ONE parameter set; batching is the c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -144,6 +144,10 @@ class Law:
                 p.domain == "positive" and low <= 0
             ):
                 raise ValueError(f"law {self.name!r}: bad start range {p.start} of {p.name!r}")
+
+    def k(self, domains: Sequence[str]) -> int:
+        """How many shares of a mixture of these domains the law of one target sees."""
+        return 1 if self.own_domain else len(domains)
 
     def count(self, k: int) -> int:
         """Number of parameters with k domains."""

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from mixjax.errors import UserError
+from mixjax.errors import UserError, check_names
 from mixjax.mixture.lagrangian import MET, Levelled, keep_within, least_worst
-from mixjax.mixture.limits import at_bounds, check_names
+from mixjax.mixture.limits import at_bounds
 from mixjax.mixture.losses import box_of
 from mixjax.mixture.optimum import Mixture, is_convex
 from mixjax.mixture.question import Floats, Goal

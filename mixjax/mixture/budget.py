@@ -107,7 +107,7 @@ def compute_optimal(
     """
     from mixjax.law.base import terms
 
-    if not all(terms(goal.fit.law_record(), len(goal.fit.domains))):
+    if not all(terms(goal.fit.scaling_law, len(goal.fit.domains))):
         raise UserError(
             "budget",
             f"the {goal.fit.law} law does not read both N and D",

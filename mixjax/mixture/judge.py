@@ -147,7 +147,7 @@ def equivalent(goal: Goal, h: Floats, wanted: float, what: Literal["N", "D"]) ->
     from mixjax.law.base import terms
 
     start = getattr(goal, what)
-    if start is None or not getattr(terms(goal.fit.law_record(), len(goal.fit.domains)), what):
+    if start is None or not getattr(terms(goal.fit.scaling_law, len(goal.fit.domains)), what):
         return None
 
     def above(log_factor: Floats) -> Floats:

@@ -67,7 +67,7 @@ def keep_within(
     """
     targets = [t for t in goal.fit.targets if t in goal.shares or t in limits]
     bounds = np.array([limits.get(t, np.inf) for t in targets])
-    law, case, h = goal.fit.law_record(), scenarios([goal], targets), _centre(goal)
+    law, case, h = goal.fit.scaling_law, scenarios([goal], targets), _centre(goal)
     prior, strength = pull or (h, 0.0)
     multipliers, rho, worst = np.zeros(len(targets)), _RHO, math.inf
     found = None
@@ -140,7 +140,7 @@ def least_worst(goal: Goal, references: Mapping[str, float], enough: float = -ma
         np.array([references[t] for t in targets]),
         np.array(list(goal.shares.values())),
     )
-    law, case, h = goal.fit.law_record(), scenarios([goal]), _centre(goal)
+    law, case, h = goal.fit.scaling_law, scenarios([goal]), _centre(goal)
     log_q, last = np.full(len(targets), -math.log(len(targets))), math.inf
     spread = float(np.ptp(weights * (losses_of(goal, targets, h) / level - 1.0)))
     coarse = _SMOOTHING * (spread if math.isfinite(spread) and spread > 0 else 1.0)

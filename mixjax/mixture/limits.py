@@ -3,14 +3,13 @@ checked."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixjax.errors import UserError
+from mixjax.errors import UserError, check_names
 from mixjax.mixture.box import ROUNDING, Box, Groups, check_box
 
 Floats = NDArray[np.float64]
@@ -143,22 +142,6 @@ def by_name(
             for name in names
         ]
     )
-
-
-def check_names(
-    given: Iterable[str], names: Sequence[str], where: str, what: str | None = None
-) -> None:
-    """Refuse a name that is not one of the names, and offer the nearest; what: "target" or
-    "domain", by default as the place says."""
-    for name in given:
-        if name not in names:
-            near = difflib.get_close_matches(str(name), names, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise UserError(
-                where,
-                f"no {what or ('target' if where == 'weights' else 'domain')} {name!r}",
-                f"{hint}choose from {', '.join(names)}",
-            )
 
 
 def number(value: Any, where: str, what: str) -> float:

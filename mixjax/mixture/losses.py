@@ -40,7 +40,7 @@ def scenarios(goals: Sequence[Goal], targets: Sequence[str] = ()) -> Scenarios:
     """The numbers of goals that differ in their fit's parameters alone; only targets with a weight
     are in them, or those named."""
     first = goals[0]
-    law, targets = first.fit.law_record(), list(targets or first.shares)
+    law, targets = first.fit.scaling_law, list(targets or first.shares)
 
     def stacked(name: str) -> Floats:
         return np.array(

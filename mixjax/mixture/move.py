@@ -208,7 +208,7 @@ class Step(NamedTuple):
 def _kl_step(goal: Goal, base: Floats, best: Floats) -> Step:
     prior, law, case, scale = (
         nonzero(base),
-        goal.fit.law_record(),
+        goal.fit.scaling_law,
         scenarios([goal]),
         abs(float(goal.value(best))),
     )
@@ -221,7 +221,7 @@ def _kl_step(goal: Goal, base: Floats, best: Floats) -> Step:
 
 
 def _l1_step(goal: Goal, base: Floats, best: Floats) -> Step:
-    law, case, scale = goal.fit.law_record(), scenarios([goal]), abs(float(goal.value(best)))
+    law, case, scale = goal.fit.scaling_law, scenarios([goal]), abs(float(goal.value(best)))
 
     def to(strength: float) -> tuple[Floats, float]:
         return descend_lifted(

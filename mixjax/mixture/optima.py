@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixjax.errors import UserError
+from mixjax.errors import UserError, check_names
 from mixjax.fitting.record import Fit
 from mixjax.law.base import Law, row_loss, terms
 from mixjax.law.evaluate import domain_index
 from mixjax.mixture.box import Box, check_box, is_met
-from mixjax.mixture.limits import check_groups, check_names, split_box
+from mixjax.mixture.limits import check_groups, split_box
 from mixjax.mixture.optimum import (
     LOWER,
     RISE,
@@ -427,7 +427,7 @@ def _parameter_sets(
                 )
     else:
         fit, members = (fits, [fits.params]) if isinstance(fits, Fit) else (fits.fit, None)
-    law = fit.law_record()
+    law = fit.scaling_law
     check_law(fit, law)
     names = [p.name for p in law.parameters]
     if members is None:

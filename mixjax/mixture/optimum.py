@@ -163,7 +163,7 @@ def find_optimum(
 ) -> Mixture:
     """`optimal_mixture`, silent about how far from the fitted rows it is: for those who ask it many
     times."""
-    law = fit.law_record()
+    law = fit.scaling_law
     check_law(fit, law)
     scale = [
         _count(name, value, needed, fit.law)
@@ -396,7 +396,7 @@ def _small(best: Minimum) -> bool:
 def is_convex(fit: Fit, shares: Floats) -> bool:
     """Whether the weighted sum of the fit's laws is convex in h by the signs of its parameters;
     False where that is not known."""
-    law = fit.law_record()
+    law = fit.scaling_law
     params = {
         p.name: np.stack([np.asarray(fit.params[t][p.name], dtype=np.float64) for t in fit.targets])
         for p in law.parameters

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixjax.errors import UserError
-from mixjax.mixture.limits import check_names
+from mixjax.errors import UserError, check_names
 
 Floats = NDArray[np.float64]
 

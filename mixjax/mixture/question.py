@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixjax.errors import MixjaxWarning, UserError
-from mixjax.mixture.limits import check_names
+from mixjax.errors import MixjaxWarning, UserError, check_names
 from mixjax.mixture.prior import shares_of
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ class Goal:
         params = {t: self.fit.params[t] for t in self.fit.targets}
         N, D = (1.0 if x is None else float(x) for x in (self.N, self.D))
         return slopes(
-            self.fit.law_record(), self.fit.domains, params, N, D, np.asarray(h, dtype=np.float64)
+            self.fit.scaling_law, self.fit.domains, params, N, D, np.asarray(h, dtype=np.float64)
         )
 
     def array(self, weights: Mapping[str, float]) -> Floats:

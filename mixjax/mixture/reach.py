@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from mixjax.errors import UserError
+from mixjax.errors import UserError, check_names
 from mixjax.mixture.lagrangian import MET, keep_within
-from mixjax.mixture.limits import check_names
 from mixjax.mixture.move import Move, Start, measure
 from mixjax.mixture.prior import nonzero
 from mixjax.mixture.question import Goal

@@ -227,7 +227,7 @@ def _least_tail(
     order = sorted(range(len(goals)), key=lambda i: goals[i].fit.law)
     laws: dict[Any, list[Goal]] = {}
     for i in order:
-        laws.setdefault(goals[i].fit.law_record(), []).append(goals[i])
+        laws.setdefault(goals[i].fit.scaling_law, []).append(goals[i])
     cases = tuple(scenarios(group) for group in laws.values())
     position = {id(g): i for i, g in enumerate(goals)}
     sorted_best = np.array([best[position[id(g)]] for group in laws.values() for g in group])

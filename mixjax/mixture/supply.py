@@ -6,8 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from mixjax.errors import UserError
-from mixjax.mixture.limits import check_names
+from mixjax.errors import UserError, check_names
 
 
 def caps_from_tokens(

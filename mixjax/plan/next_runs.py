@@ -346,7 +346,7 @@ def _candidates(
     goal: Goal, trained: Runs, among: Runs | None, scales: Sequence[Scale], seed: int
 ) -> tuple[Floats, Floats | None, Floats | None]:
     """h (m, k), N, D (m,) of the candidates."""
-    fit, law = goal.fit, goal.fit.law_record()
+    fit, law = goal.fit, goal.fit.scaling_law
     if among is None:
         h, N, D = _mixtures(trained, seed), None, None
     else:

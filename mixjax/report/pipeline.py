@@ -194,7 +194,7 @@ def recovery(truth: Fit, outcome: Outcome) -> dict[str, Any]:
     best = optimal_mixture(truth, N=found["N"], D=found["D"]).to_dict()
     losses = truth.predict(found["N"], found["D"], found["weights"])
     cost = sum(float(loss) for loss in losses.values())
-    scalars = [p.name for p in truth.law_record().parameters if not p.shape]
+    scalars = [p.name for p in truth.scaling_law.parameters if not p.shape]
     return {
         "params": {
             t: {

@@ -112,7 +112,7 @@ def short(count: float) -> str:
 
 
 def _data(outcome: Outcome) -> list[str]:
-    law = outcome.fit.law_record()
+    law = outcome.fit.scaling_law
     held_out = (
         ""
         if outcome.eval_runs is None

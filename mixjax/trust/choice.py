@@ -330,7 +330,7 @@ def _judged(
             if i != best and folds
             else 0.0
         )
-        count = law.count(1 if law.own_domain else len(runs.domains))
+        count = law.count(law.k(runs.domains))
         found.append(Option(law.name, delta, residual, count, errors[i], criteria[i], behind))
     return found, effective
 
@@ -409,7 +409,7 @@ def _criteria(
         likeliest = int(np.argmax(likelihoods))
         effective[t] = effective_rows(off[likeliest], candidates[likeliest][1], run[seen])
         for i, (law, _, _) in enumerate(candidates):
-            count = law.count(1 if law.own_domain else len(runs.domains))
+            count = law.count(law.k(runs.domains))
             criteria[i][t] = schwarz(likelihoods[i], int(seen.sum()), effective[t], count)
     return criteria, effective
 

@@ -190,7 +190,7 @@ def _errors(fitted: Fit, table: Runs) -> dict[str, float]:
 
 
 def _count(law: Law, table: Runs) -> int:
-    return law.count(1 if law.own_domain else len(table.domains))
+    return law.count(law.k(table.domains))
 
 
 def _mean(errors: Mapping[str, float]) -> float:

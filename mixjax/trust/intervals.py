@@ -293,7 +293,7 @@ def bootstrap(
 
 def noise_of(fit: Fit, runs: Runs) -> dict[str, Floats]:
     """{target: relative residuals (measured rows,)}, times sqrt(n / (n - parameters))."""
-    count = fit.law_record().count(1 if fit.law_record().own_domain else len(fit.domains))
+    count = fit.scaling_law.count(fit.scaling_law.k(fit.domains))
     predicted = fit.predict(runs.N, runs.D, runs.h)
     out = {}
     for t in fit.targets:
@@ -310,8 +310,8 @@ def cut(fit: Fit, runs: Runs, reach: float) -> NDArray[np.bool_] | None:
     All rows of the smaller sizes are kept, of at least two sizes; where the law reads no N, the
     smaller D.
     """
-    law = fit.law_record()
-    k = 1 if law.own_domain else len(fit.domains)
+    law = fit.scaling_law
+    k = law.k(fit.domains)
     reads = terms(law, k)
     counts = runs.N if reads.N else runs.D if reads.D else None
     if counts is None:
@@ -347,7 +347,7 @@ def fit_smaller(
         warnings.simplefilter("ignore", MixjaxWarning)
         smaller = fit_law(
             runs,
-            fit.law_record(),
+            fit.scaling_law,
             targets=fit.targets,
             starts=starts,
             delta=fit.delta,

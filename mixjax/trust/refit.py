@@ -66,7 +66,7 @@ class Ensemble:
             for x in (N, D)
         )
         params = {t: dict(self.params[t]) for t in self.fit.targets}
-        return predict_members(self.fit.law_record(), self.fit.domains, params, n, d, weights)
+        return predict_members(self.fit.scaling_law, self.fit.domains, params, n, d, weights)
 
     def only(self, targets: tuple[str, ...]) -> Ensemble:
         """The same members of some of the targets."""
@@ -123,7 +123,7 @@ def refit(
     """
     table = runs.reordered(fit.domains)
     weights = check_weights(row_weights, len(table))
-    problem = make_problem(table, fit.law_record(), fit.targets, fit.delta, fit.residual, None)
+    problem = make_problem(table, fit.scaling_law, fit.targets, fit.delta, fit.residual, None)
 
     def report(search: batch.Search, begin: float, end: float) -> None:
         if watch:
