@@ -30,7 +30,7 @@ def warn(where: str, what: str, remedy: str) -> None:
 
 
 def nearest(word: str, words: Iterable[object]) -> str:
-    """ "did you mean 'web'? " where one of the words is near, else nothing: the head of a remedy."""
+    """The head of a remedy: "did you mean 'web'? " where a word is near, else nothing."""
     import difflib
 
     near = difflib.get_close_matches(str(word), [str(known) for known in words], n=1)
