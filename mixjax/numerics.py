@@ -1,11 +1,12 @@
-"""Mathematics that every step shares: powers guarded at h = 0, and a dot product that batches
-well."""
+"""Mathematics that every step shares: powers guarded at h = 0, a dot product that batches well, and
+the distance of a mixture to others."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 # What 0^gamma is for gamma < 0. Infinity in the paper's formula; a number whose square times any
 # sensible C is still a float keeps 1/(... + C 0^gamma) = 0 and its derivatives free of inf/inf.
@@ -15,6 +16,9 @@ HUGE_FLOAT32 = 1e12
 # Below this |s| a power mean is its series to second order: error and cancellation are both about
 # 1e-11.
 POWER_MEAN_SERIES = 1e-5
+
+# A distance to a hull below this is rounding: the linear programme is solved to 1e-7.
+INSIDE = 1e-6
 
 
 def power(h: jax.Array, gamma: jax.Array) -> jax.Array:
@@ -67,3 +71,28 @@ def dot(a: jax.Array, b: jax.Array) -> jax.Array:
     """sum_i a_i b_i of two vectors (q,), written so that lanes batched along the last axis stay
     there."""
     return jnp.sum(a * b)
+
+
+def distance_to_hull(h: ArrayLike, points: ArrayLike) -> float:
+    """Least share of the tokens of a mixture h (k,) that must move to reach the convex hull of
+    mixtures `points` (m, k): half the L1 distance; 0 inside.
+
+    A linear programme over weights w of the points: minimise sum_i u_i with u >= 0 and
+    u >= h - points' w, w >= 0, sum w = 1. What h has above the mean of the points it lacks
+    elsewhere, so the sum over the first is half the distance.
+    """
+    from scipy.optimize import linprog
+
+    goal, corners = np.asarray(h, dtype=np.float64), np.asarray(points, dtype=np.float64)
+    m, k = corners.shape
+    programme = linprog(
+        np.concatenate([np.zeros(m), np.ones(k)]),
+        A_ub=np.hstack([-corners.T, -np.eye(k)]),
+        b_ub=-goal,
+        A_eq=np.concatenate([np.ones(m), np.zeros(k)])[None],
+        b_eq=np.ones(1),
+        method="highs",
+    )
+    w = np.maximum(programme.x[:m], 0.0)
+    distance = 0.5 * float(np.abs(corners.T @ (w / w.sum()) - goal).sum())
+    return 0.0 if distance < INSIDE else distance

@@ -14,7 +14,6 @@ from mixjax.errors import UserError
 from mixjax.fitting.simulate import known_fit, random_truth
 from mixjax.mixture.budget import compute_optimal
 from mixjax.mixture.flat import flat_region
-from mixjax.mixture.hull import distance_to_hull
 from mixjax.mixture.judge import compare_mixtures, equivalent
 from mixjax.mixture.margin import marginal_values, price_limits
 from mixjax.mixture.move import Start, trust_path
@@ -80,7 +79,7 @@ def value(at):
     return lambda h: float(at.value(np.maximum(h, 0) / np.maximum(h, 0).sum()))
 
 
-# --- Roots and hulls -----------------------------------------------------------------------------
+# --- Roots --------------------------------------------------------------------------------------
 
 
 @given(
@@ -108,26 +107,6 @@ def test_roots_beside_an_infinite_end():
         1e-9,
     )
     np.testing.assert_allclose(found, 1.25, atol=1e-8)
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_distance_to_a_hull(seed):
-    rng = np.random.default_rng(seed)
-    points, h = rng.dirichlet(np.ones(5), 30), rng.dirichlet(np.full(5, 0.3))
-    heavy = 1e5  # non-negative least squares with the sum as a heavy row
-    shares, _ = scipy.optimize.nnls(np.vstack([points.T, np.full(30, heavy)]), np.append(h, heavy))
-    np.testing.assert_allclose(
-        distance_to_hull(h, points), 0.5 * np.abs(points.T @ shares - h).sum(), atol=1e-6
-    )
-
-
-def test_mixtures_inside_a_hull_are_at_no_distance():
-    points = np.random.default_rng(0).dirichlet(np.ones(4), 20)
-    assert distance_to_hull(points[3], points) == 0
-    assert distance_to_hull(points.mean(axis=0), points) == 0
-    np.testing.assert_allclose(
-        distance_to_hull(np.array([0.0, 1.0]), np.array([[1.0, 0], [0.5, 0.5]])), 0.5, rtol=1e-12
-    )
 
 
 # --- Own mixtures --------------------------------------------------------------------------------

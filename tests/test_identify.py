@@ -1,15 +1,10 @@
-"""What data pin down: curvature against finite differences, flat directions by construction, hulls
-against SciPy."""
+"""What data pin down: curvature against finite differences, flat directions by construction."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import numpy as np
-import pytest
-import scipy.optimize
-from hypothesis import given
-from hypothesis import strategies as st
 
 import mixjax as mj
 from mixjax.data.runs import Runs
@@ -17,7 +12,6 @@ from mixjax.engine import batch
 from mixjax.fitting.problem import from_paper, make_problem
 from mixjax.fitting.simulate import random_truth, simulate_runs
 from mixjax.law import find_law
-from mixjax.trust.hull import distance_to_hull, simplex_least_squares
 from mixjax.trust.identify import copies, curvature, identify
 
 
@@ -103,32 +97,3 @@ def test_points_outside_are_named_once():
     assert domains["d0"] > 0
     assert found.to_dict()["outside"][0]["share"] == share
     assert "outside" in str(found)
-
-
-@given(st.integers(2, 6), st.integers(1, 12), st.integers(0, 10_000))
-def test_least_squares_on_the_simplex_against_nnls(k, m, seed):
-    rng = np.random.default_rng(seed)
-    mixtures, h = rng.dirichlet(np.ones(k), m), rng.dirichlet(np.ones(k))
-    weights = simplex_least_squares(mixtures.T, h)
-    assert weights.min() >= 0
-    np.testing.assert_allclose(weights.sum(), 1.0, atol=1e-9)
-    heavy = 1e4
-    best, _ = scipy.optimize.nnls(np.vstack([mixtures.T, np.full(m, heavy)]), np.append(h, heavy))
-    best /= best.sum()
-    np.testing.assert_allclose(
-        np.linalg.norm(mixtures.T @ weights - h), np.linalg.norm(mixtures.T @ best - h), atol=1e-6
-    )
-
-
-@given(st.integers(2, 6), st.integers(1, 12), st.integers(0, 10_000))
-def test_mixtures_of_mixtures_lie_inside(k, m, seed):
-    rng = np.random.default_rng(seed)
-    mixtures = rng.dirichlet(np.ones(k), m)
-    assert distance_to_hull(rng.dirichlet(np.ones(m)) @ mixtures, mixtures) == 0
-    assert distance_to_hull(mixtures[0], mixtures) == 0
-
-
-def test_distance_to_a_hull_by_hand():
-    assert distance_to_hull(
-        np.array([1.0, 0.0]), np.array([[0.6, 0.4], [0.2, 0.8]])
-    ) == pytest.approx(0.4)

@@ -1,4 +1,5 @@
-"""Powers guarded at h = 0, against NumPy's where NumPy has a finite answer."""
+"""Powers guarded at h = 0, against NumPy's where NumPy has a finite answer; distances to a hull,
+against the dual programme and least squares."""
 
 from __future__ import annotations
 
@@ -6,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixjax.numerics import HUGE, dot, log_power_mean, positive_power, power
+from mixjax.numerics import HUGE, distance_to_hull, dot, log_power_mean, positive_power, power
 from tests import reference
 
 bases = st.floats(1e-12, 1e3)
@@ -92,8 +94,10 @@ def test_power_of_arrays_is_elementwise():
 @given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)), min_size=1, max_size=20))
 def test_dot_is_numpys(pairs):
     a, b = np.array(pairs).T
-    # Sums in another order differ by rounding of the terms, not of their sum.
-    np.testing.assert_allclose(dot(a, b), np.dot(a, b), rtol=0, atol=1e-14 * np.abs(a * b).sum())
+    # Sums in another order differ by rounding of the terms, not of their sum; products that are not
+    # normal numbers are flushed to 0.
+    atol = 1e-14 * np.abs(a * b).sum() + len(a) * np.finfo(np.float64).tiny
+    np.testing.assert_allclose(dot(a, b), np.dot(a, b), rtol=0, atol=atol)
 
 
 SMALL = [0.0, 1e-12, 1e-7, 9e-6, 1.1e-5, 1e-4, 1e-2]
@@ -132,3 +136,73 @@ def test_log_power_mean_of_equal_values_is_the_value():
     )
     np.testing.assert_allclose(value, 0.7, rtol=1e-15)
     np.testing.assert_allclose(slopes, [0.2, 0.8], rtol=1e-14)
+
+
+# --- Distance to a hull --------------------------------------------------------------------------
+
+
+def least_squares_bound(h, points):
+    """Half the L1 distance to the hull's nearest point of least squares: an upper bound."""
+    heavy = 1e5  # non-negative least squares with the sum as a heavy row
+    w, _ = scipy.optimize.nnls(
+        np.vstack([points.T, np.full(len(points), heavy)]), np.append(h, heavy)
+    )
+    return 0.5 * np.abs(points.T @ (w / w.sum()) - h).sum()
+
+
+def dual_distance(h, points):
+    """max over y in [0, 1]^k of y'h - max_j y'points_j, which equals the distance."""
+    m, k = points.shape
+    dual = scipy.optimize.linprog(
+        np.append(-h, 1.0),
+        A_ub=np.hstack([points, -np.ones((m, 1))]),
+        b_ub=np.zeros(m),
+        bounds=[(0, 1)] * k + [(None, None)],
+    )
+    return -dual.fun
+
+
+def case(seed):
+    rng = np.random.default_rng(seed)
+    k, m = rng.integers(2, 9), rng.integers(1, 40)
+    return rng.dirichlet(np.full(k, 0.5)), rng.dirichlet(np.full(k, rng.uniform(0.5, 5.0)), m)
+
+
+def test_distance_to_a_hull_is_exact():
+    """A least-squares distance overstates it, by up to a third."""
+    excess = []
+    for seed in range(200):
+        h, points = case(seed)
+        distance = distance_to_hull(h, points)
+        np.testing.assert_allclose(distance, max(dual_distance(h, points), 0.0), atol=1e-6)
+        bound = least_squares_bound(h, points)
+        assert distance <= bound + 1e-6
+        if distance > 0:
+            excess.append(bound / distance - 1)
+    assert np.median(excess) > 0.005
+    assert max(excess) > 0.1
+
+
+@given(st.integers(2, 6), st.integers(0, 10_000))
+def test_distance_to_a_segment_is_that_of_its_breakpoints(k, seed):
+    """Along a segment the distance is piecewise linear: the least is at an end or where a domain's
+    share is the mixture's own."""
+    rng = np.random.default_rng(seed)
+    h, a, b = rng.dirichlet(np.ones(k), 3)
+    s = np.append(np.clip((h - a) / (b - a), 0.0, 1.0), [0.0, 1.0])
+    brute = 0.5 * np.abs(a + s[:, None] * (b - a) - h).sum(axis=1).min()
+    np.testing.assert_allclose(distance_to_hull(h, np.stack([a, b])), brute, atol=1e-6)
+
+
+@given(st.integers(2, 6), st.integers(1, 12), st.integers(0, 10_000))
+def test_mixtures_inside_a_hull_are_at_no_distance(k, m, seed):
+    rng = np.random.default_rng(seed)
+    points = rng.dirichlet(np.ones(k), m)
+    assert distance_to_hull(rng.dirichlet(np.ones(m)) @ points, points) == 0
+    assert distance_to_hull(points[0], points) == 0
+
+
+def test_distance_to_a_hull_by_hand():
+    ends = np.array([[0.6, 0.4], [0.2, 0.8]])
+    assert distance_to_hull(np.array([1.0, 0.0]), ends) == pytest.approx(0.4)
+    assert distance_to_hull(np.array([0.0, 1.0]), ends) == pytest.approx(0.2)

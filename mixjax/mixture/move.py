@@ -11,12 +11,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from mixjax.errors import UserError
-from mixjax.mixture.hull import distance_to_hull
 from mixjax.mixture.losses import Pulled, box_of, descend, descend_lifted, scenarios
 from mixjax.mixture.prior import kl, nonzero
 from mixjax.mixture.question import Floats, Goal
 from mixjax.mixture.roots import Bracket, Indices, find_roots
 from mixjax.mixture.supply import epochs_of
+from mixjax.numerics import distance_to_hull
 from mixjax.text import table
 
 # Strengths of the pull that are searched, relative to the size of the objective, and the exactness

@@ -16,8 +16,8 @@ from mixjax.data.runs import Runs, to_frame
 from mixjax.fitting.problem import Problem, at_limit, from_paper, make_problem, to_paper
 from mixjax.fitting.record import Fit
 from mixjax.law.base import parameter_names
+from mixjax.numerics import distance_to_hull
 from mixjax.text import plain, table
-from mixjax.trust.hull import distance_to_hull
 
 Floats = NDArray[np.float64]
 
