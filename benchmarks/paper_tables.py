@@ -328,7 +328,6 @@ def main() -> None:
             (
                 "Tables 9 to 12 (multimodal, vision, 4 Pile domains) are of runs that are not "
                 "public: nothing of ours. The laws of (N, D, h) cannot be fitted "
-            )(
                 "to pile4, whose losses at different (N, D) are not comparable, nor to RegMix, "
                 "which has one (N, D)."
             ),
@@ -351,7 +350,6 @@ def main() -> None:
             (
                 f"Chinchilla's law on the points of Besiroglu et al.: E = {p['E']:.4f}, alpha "
                 f"= {p['alpha']:.4f}, beta = {p['beta']:.4f}, "
-            )(
                 f"sum of Huber losses {besiroglu['objective_sum']:.9e} (lowest known "
                 f"{besiroglu['best_known']['objective_sum']:.9e})."
             ),

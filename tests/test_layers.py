@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -104,16 +106,29 @@ def test_compilation_has_few_doors(path):
     assert name in DOORS or used <= BATCHING.get(name, set())
 
 
-def test_public_names_resolve_whatever_was_imported():
-    modules = [
-        found.name
-        for found in pkgutil.walk_packages(mixjax.__path__, "mixjax.")
-        if not found.name.endswith("__main__")
-    ]
-    for name in modules:
-        importlib.import_module(name)
-    public = set(dir(mixjax))
-    assert all(callable(getattr(mixjax, name)) for name in public - {"__version__"})
+PACKAGES = ["mixjax", *(f"mixjax.{stub.parent.name}" for stub in HOUSE.glob("*/__init__.pyi"))]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_names_resolve_whatever_was_imported(package):
+    for found in pkgutil.walk_packages(mixjax.__path__, "mixjax."):
+        if not found.name.endswith("__main__"):
+            importlib.import_module(found.name)
+    home = importlib.import_module(package)
+    names = {
+        alias.name
+        for node in ast.parse(Path(str(home.__file__)).with_suffix(".pyi").read_text()).body
+        if isinstance(node, ast.ImportFrom) and node.module != package
+        for alias in node.names
+    }
+    assert names <= set(dir(home))
+    # A module that bears the name of a function would take its place once it is imported.
+    assert all(callable(getattr(home, name)) for name in names)
+
+
+def test_rooms_are_reached_without_importing_them():
+    script = "import mixjax, sys; assert 'jax' not in sys.modules; mixjax.trust.cross_validate"
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_unknown_names_are_refused():

@@ -1,0 +1,1 @@
+from mixjax.report.export import export_mixture as export_mixture
