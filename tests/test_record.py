@@ -15,8 +15,9 @@ import pytest
 
 import mixjax
 from mixjax.errors import UserError
-from mixjax.fitting.record import FORMAT, SCHEMA, Fit, Search, load_fit, write_text
+from mixjax.fitting.record import FORMAT, SCHEMA, Fit, Search, load_fit
 from mixjax.law import Coefficients, Law, Parameter
+from mixjax.text import write_whole
 from tests import reference
 
 ROOT = Path(mixjax.__file__).parents[1]
@@ -436,7 +437,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         replace(FIT, objective={"wiki": np.nan, "github": 0.0}).save(path)
     with pytest.raises(UnicodeEncodeError):
-        write_text(path, "half" * 100_000 + "\udc80")  # fails in the middle of writing
+        write_whole(path, "half" * 100_000 + "\udc80")  # fails in the middle of writing
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 

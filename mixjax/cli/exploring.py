@@ -310,15 +310,10 @@ def _draw(
 
 
 def _write(folder: Path, results: Mapping[str, Any], figures: Mapping[str, Figure]) -> list[str]:
-    import json
-
-    from mixjax.fitting.record import write_text
     from mixjax.report.report import write_figure
-    from mixjax.text import plain
+    from mixjax.text import to_json, write_whole
 
     for name, figure in figures.items():
         write_figure(folder / f"{name}.png", figure)
-    write_text(
-        folder / "explore.json", json.dumps(plain(results), indent=1, allow_nan=False) + "\n"
-    )
+    write_whole(folder / "explore.json", to_json(results))
     return [*(f"{name}.png" for name in figures), "explore.json"]

@@ -4,7 +4,6 @@ printed."""
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import sys
 import tempfile
@@ -26,9 +25,9 @@ if TYPE_CHECKING:
 
 def print_json(content: Mapping[str, Any]) -> None:
     """One JSON object on stdout."""
-    from mixjax.text import plain
+    from mixjax.text import to_json
 
-    click.echo(json.dumps(plain(content), indent=1, allow_nan=False))
+    click.echo(to_json(content), nl=False)
 
 
 def check_output(path: str | None, inputs: Iterable[str] = ()) -> None:
@@ -226,11 +225,11 @@ def read_points(
 
 def write_table(content: pd.DataFrame, path: str | None, to_stdout: bool = False) -> None:
     """A table as CSV into a file, whole or not at all; without one, to stdout where wanted."""
-    from mixjax.fitting.record import write_text
+    from mixjax.text import write_whole
 
     text = content.to_csv(index=False)
     if path is not None:
-        write_text(path, text)
+        write_whole(path, text)
     elif to_stdout:
         click.echo(text, nl=False)
 

@@ -70,13 +70,13 @@ def mix(
     from mixjax.cli import files
     from mixjax.cli.runtime import use_cache
     from mixjax.fitting.doubts import warn_scale, warn_shares
-    from mixjax.fitting.record import write_text
     from mixjax.mixture.limits import check_groups
     from mixjax.mixture.margin import price_limits
     from mixjax.mixture.optimum import find_optimum, optimal_mixture
     from mixjax.mixture.question import Goal
     from mixjax.mixture.supply import epochs_of
     from mixjax.report.export import NEED_PATHS, export_mixture
+    from mixjax.text import write_whole
 
     _check_kind(kind)
     _check_export(export, fit_file)
@@ -151,7 +151,7 @@ def mix(
             f"write --path {unnamed[0]}=PATH",
         )
     if exported is not None and "output" in export:
-        write_text(export["output"], exported)
+        write_whole(export["output"], exported)
         files.say_saved(export["output"])
     epochs = epochs_of(weights, goal.get("tokens"), asked.D)
     if as_json:

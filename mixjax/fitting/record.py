@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -18,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixjax.errors import UserError
 from mixjax.fitting.score import Score, score
+from mixjax.text import write_whole
 
 if TYPE_CHECKING:
     from mixjax.data.runs import Runs
@@ -252,7 +252,7 @@ class Fit:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the JSON file, whole or not at all."""
-        write_text(path, json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+        write_whole(path, json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
 
     def to_dict(self) -> dict[str, Any]:
         """The content of the JSON file: plain lists, numbers and strings."""
@@ -507,37 +507,3 @@ def _from_dict(content: dict[str, Any], law: Law | None, place: str) -> Fit:
         share_ranges=_ranges(content, "share_ranges") if "share_ranges" in content else {},
         place=place,
     )
-
-
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a file whole or not at all: to a neighbour first, then renamed.
-
-    Raises:
-        UserError: the folder does not exist or cannot be written.
-    """
-    target = Path(path)
-    try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    except OSError as error:
-        raise UserError(
-            str(target),
-            f"cannot be written ({error.strerror})",
-            "name a file in a folder that exists and can be written",
-        ) from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(text)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, target)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        raise UserError(
-            str(target),
-            f"cannot be written ({error.strerror})",
-            "name a file, not a folder, that can be written",
-        ) from None
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import io
 import os
 import re
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixjax.fitting.record import write_text
 from mixjax.fitting.summary import scores_to_dict
-from mixjax.text import plain
+from mixjax.text import to_json, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,13 +51,13 @@ def write_report(
     contents |= {"mixture.json": _mixtures(outcome)} if outcome.mixtures else {}
     contents |= {"compare.json": outcome.comparison.to_dict()} if outcome.comparison else {}
     for name, content in contents.items():
-        write_text(target / name, json.dumps(plain(content), indent=1, allow_nan=False) + "\n")
+        write_whole(target / name, to_json(content))
     figures = {"predicted.png": predicted_figure(outcome)} | (
         {"mixture.png": mixture_figure(outcome)} if outcome.mixtures else {}
     )
     for name, figure in figures.items():
         write_figure(target / name, figure)
-    write_text(target / "report.md", report_text(outcome, title, note, tuple(figures)))
+    write_whole(target / "report.md", report_text(outcome, title, note, tuple(figures)))
     return ["fit.json", *contents, *figures, "report.md"]
 
 
@@ -349,14 +347,6 @@ def mixture_figure(outcome: Outcome) -> Figure:
 
 def write_figure(path: Path, figure: Figure) -> None:
     """A PNG, whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".png")
-    os.close(handle)
-    try:
-        figure.savefig(name, dpi=120, metadata={"Software": "mixjax"})
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120, metadata={"Software": "mixjax"})
+    write_whole(path, content.getvalue())
