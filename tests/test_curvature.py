@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 import mixjax as mj
-from mixjax.fitting.curvature import dependence
 from mixjax.fitting.objective import Reweighted
 from mixjax.fitting.problem import make_problem, reweighted
 from mixjax.fitting.simulate import random_truth, simulate_runs
 from mixjax.fitting.starts import draw_starts
 from mixjax.law import Coefficients, Law, Parameter, find_law
-from mixjax.law.base import searched
+from mixjax.law.base import dependence, searched
 
 GRID = [n for n in mj.laws() if find_law(n).coefficients is not None]
 

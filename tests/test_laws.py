@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mixjax.errors import UserError
 from mixjax.law import Coefficients, Law, Parameter, Units, find_law, laws
-from mixjax.law.base import flat, named, parameter_names, row_loss, start_ranges, terms
+from mixjax.law.base import flat, named, parameter_names, row_loss, start_ranges
 from mixjax.law.evaluate import predict
 from tests import reference
 
@@ -328,13 +328,60 @@ def test_rescale_keeps_the_names_and_its_argument(law, k):
 
 @pytest.mark.parametrize("column", ["N", "D"])
 @pytest.mark.parametrize(("law", "k"), cases())
-def test_terms_says_what_the_law_reads(law, k, column):
-    reads = getattr(terms(law, k), column)
+def test_reads_says_what_the_law_reads(law, k, column):
+    reads = getattr(law.reads, column)
     assert reads == reference.READS[law.name]["ND".index(column)]
     rows = draw(law, k, seed=13)
     value, _, _ = evaluate(law, k, rows)
     doubled, _, _ = evaluate(law, k, rows._replace(**{column: 2 * getattr(rows, column)}))
     assert (doubled != value).all() if reads else (doubled == value).all()
+
+
+# ---------------------------------------------------------------- convexity
+
+
+@pytest.mark.parametrize(("law", "k"), cases())
+def test_what_is_called_convex_is_convex(law, k):
+    """The loss at the middle of two mixtures is not above the middle of the two losses."""
+    rows = draw(law, k, seed=20)
+    params = params_of(law, rows.z.T, k)
+    params = {p.name: params[p.name].T if p.shape else params[p.name] for p in law.parameters}
+    convex = law.is_convex(params)
+    assert convex.shape == (DRAWS,)
+    other = draw(law, k, seed=21).h
+    ends = [evaluate(law, k, rows._replace(h=h))[0] for h in (rows.h, other)]
+    middle, _, _ = evaluate(law, k, rows._replace(h=(rows.h + other) / 2))
+    assert (middle <= np.mean(ends, axis=0) * (1 + 1e-14))[convex].all()
+
+
+def test_convexity_is_read_off_the_exponents():
+    def says(law, **params):
+        return (
+            find_law(law)
+            .is_convex(
+                {p.name: np.full((2, 3) if p.shape else 2, 0.5) for p in find_law(law).parameters}
+                | {name: np.array(value) for name, value in params.items()}
+            )
+            .tolist()
+        )
+
+    assert says("additive", gamma=[[0.0, 0.5, 1.0], [0.5, 0.5, 1.01]]) == [True, False]
+    assert says("additive@free-E@2e9", gamma=[[0.0, 0.5, 1.0], [0.5, 0.5, -0.01]]) == [True, False]
+    assert says("joint", gamma_A=[0.0, 0.5], gamma_B=[1.0, 1.0]) == [True, False]
+    assert says("powers", gamma_B=[-1.0, 0.5]) == [True, False]
+    assert says("simple", gamma=[1.0, 0.99]) == [True, False]
+    assert says("ge24", gamma=[0.0, -0.1]) == [True, False]
+    assert says("full", gamma_A=[1.0, 1.0]) == [False, False]
+    assert (says("ye_m1"), says("ye_m3")) == ([True, True], [False, False])
+
+
+def test_a_users_law_is_convex_where_it_says_so():
+    params = {"E": np.ones((2, 3)), "slope": np.ones((2, 3, 4)), "B": np.ones((2, 3))}
+    form = {"coefficients": my_coefficients}
+    assert not Law("mine", MY_PARAMETERS, **form).is_convex(params).any()
+    linear = Law("mine", MY_PARAMETERS, **form, convex=lambda params: True)
+    assert linear.is_convex(params).shape == (2, 3)
+    assert linear.is_convex(params).all()
 
 
 # ---------------------------------------------------------------- one law inside another
@@ -583,8 +630,21 @@ def test_a_users_law(form):
     np.testing.assert_allclose(in_h, [-0.5, 0.5, -0.25, -1.0], rtol=1e-14)
 
 
-def test_terms_of_a_law_given_as_predict_are_both():
-    assert terms(Law("mine", MY_PARAMETERS, predict=my_predict), 4) == (True, True)
+def test_a_law_given_as_predict_is_taken_to_read_both():
+    assert Law("mine", MY_PARAMETERS, predict=my_predict).reads == (True, True)
+
+
+def test_a_law_for_one_number_of_domains_says_what_it_reads():
+    def five(params, h):
+        return Coefficients(params["E"] + np.arange(5.0) @ h, B=params["B"], beta=0.5)
+
+    assert Law("five", (Parameter("E"), Parameter("B")), five).reads == (False, True)
+
+
+def test_a_law_that_cannot_be_traced_says_why():
+    law = Law("broken", (Parameter("E"),), lambda params, h: Coefficients(params["F"]))
+    with pytest.raises(KeyError, match="F"):
+        law.reads  # noqa: B018
 
 
 def test_units_of_a_users_law_divide_the_counts():

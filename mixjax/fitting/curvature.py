@@ -15,9 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mixjax.law.base import Coefficients, Coordinates, Law, named
-
-_H = ""  # the mixture among the names of parameters
+from mixjax.law.base import Coefficients, Coordinates, dependence, named
 
 
 class Sensitivity(NamedTuple):
@@ -102,37 +100,6 @@ def _places(law: Coordinates, k: int) -> dict[str, _Place]:
     return {
         p.name: _Place(np.arange(first, last), p.domain == "positive")
         for p, first, last in zip(law.parameters, ends[:-1], ends[1:], strict=True)
-    }
-
-
-class Reads(NamedTuple):
-    """What a coefficient depends on: names of parameters, and whether the mixture."""
-
-    parameters: tuple[str, ...]
-    mixture: bool
-
-
-def dependence(law: Law | Coordinates, k: int) -> dict[str, Reads]:
-    """What each coefficient that the law has depends on, read off the traced program."""
-    assert law.coefficients is not None
-    params = {p.name: jnp.ones((k,) * len(p.shape)) for p in law.parameters}
-    closed, shapes = jax.make_jaxpr(law.coefficients, return_shape=True)(params, jnp.ones(k))
-    names = [*sorted(params), _H]
-    reach: dict[int, frozenset[str]] = {
-        id(v): frozenset([name]) for v, name in zip(closed.jaxpr.invars, names, strict=True)
-    }
-    for equation in closed.jaxpr.eqns:
-        reached = frozenset().union(*(reach.get(id(v), frozenset()) for v in equation.invars))
-        reach.update((id(v), reached) for v in equation.outvars)
-    outputs = iter(closed.jaxpr.outvars)
-    found = {
-        name: reach.get(id(next(outputs)), frozenset())
-        for name, c in shapes._asdict().items()
-        if c is not None
-    }
-    return {
-        name: Reads(tuple(p.name for p in law.parameters if p.name in depends), _H in depends)
-        for name, depends in found.items()
     }
 
 

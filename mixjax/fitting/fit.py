@@ -21,7 +21,6 @@ from mixjax.fitting.score import SMALLEST_LOSS, huber
 from mixjax.fitting.search import HOPS, STARTS, Searched, search
 from mixjax.fitting.starts import draw_starts
 from mixjax.law import Law, find_law, is_built_in
-from mixjax.law.base import terms
 from mixjax.law.evaluate import domain_index, predict
 
 if TYPE_CHECKING:
@@ -162,7 +161,7 @@ def _record(
         )
     units = problem.law.units
     fitted = _fitted(problem, runs, shares)
-    reads = zip(("N", "D"), (runs.N, runs.D), terms(problem.law, problem.k), strict=True)
+    reads = zip(("N", "D"), (runs.N, runs.D), problem.law.reads, strict=True)
     ranges = {
         name: (float(x[fitted].min()), float(x[fitted].max()))
         for name, x, needed in reads

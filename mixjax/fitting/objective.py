@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mixjax.fitting.curvature import dependence, pull_back, sensitivities
-from mixjax.law.base import Coefficients, Coordinates, Law, Params, named, searched
+from mixjax.fitting.curvature import pull_back, sensitivities
+from mixjax.law.base import Coefficients, Coordinates, Law, Params, dependence, named, searched
 
 # Predictions below this are taken as this in the logarithm: laws may cross zero on the way to a
 # fit.

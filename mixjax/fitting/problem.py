@@ -17,7 +17,7 @@ from mixjax.errors import UserError, warn
 from mixjax.fitting.layout import Design, make_design
 from mixjax.fitting.objective import HuberObjective, Observations, Reweighting
 from mixjax.law import Law, Units
-from mixjax.law.base import Coordinates, flat, named, parameter_names, searched, terms
+from mixjax.law.base import Coordinates, flat, named, parameter_names, searched
 from mixjax.law.evaluate import domain_index, predict_members
 
 Floats = NDArray[np.float64]
@@ -144,9 +144,10 @@ def _usable_targets(runs: Runs, law: Law, targets: Sequence[str] | None) -> tupl
 
 def _log_scales(runs: Runs, law: Law) -> tuple[Floats, Floats, tuple[float, float]]:
     """log N and log D (rows,) over units near their middle, and these units over the law's own."""
-    reads = terms(law, max(1, law.k(runs.domains)))
     logs, scale = [], []
-    for name, counts, needed, unit in zip("ND", (runs.N, runs.D), reads, law.units, strict=True):
+    for name, counts, needed, unit in zip(
+        "ND", (runs.N, runs.D), law.reads, law.units, strict=True
+    ):
         if not needed:
             logs.append(np.zeros(len(runs)))
             scale.append(1.0)

@@ -154,18 +154,16 @@ class Fit:
         Raises:
             UserError: N, D or h missing or of another shape, or a domain unknown.
         """
-        from mixjax.law.base import terms
         from mixjax.law.evaluate import predict
 
         law = self.scaling_law
-        reads = terms(law, len(self.domains))
         columns = {"N": N, "D": D}
-        for name, needed in zip(("N", "D"), reads, strict=True):
+        for name, needed in zip(("N", "D"), law.reads, strict=True):
             if needed and columns[name] is None:
                 raise UserError(
                     "predict", f"{name} is missing", f"law {self.law!r} reads it: give a count"
                 )
-        if law.lag and reads.D and (np.asarray(D, dtype=np.float64) <= law.lag).any():
+        if law.lag and law.reads.D and (np.asarray(D, dtype=np.float64) <= law.lag).any():
             raise UserError(
                 "predict",
                 f"D is not beyond the {law.lag:.4g} tokens that law {self.law!r} leaves out",
@@ -174,7 +172,7 @@ class Fit:
         weights = self._weights(h)
         sizes = [
             _count(c, columns[c]) if needed else np.ones(())
-            for c, needed in zip(("N", "D"), reads, strict=True)
+            for c, needed in zip(("N", "D"), law.reads, strict=True)
         ]
         try:
             shape = np.broadcast_shapes(weights.shape[:-1], *(s.shape for s in sizes))

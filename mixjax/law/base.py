@@ -10,12 +10,16 @@ A law is written for ONE mixture h (k,) and ONE parameter set; batching is the c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 Params = Mapping[str, Any]
 
@@ -99,6 +103,16 @@ class Coordinates:
         return renamed + bracket + domain
 
 
+class Reads(NamedTuple):
+    """Which of N and D a law reads."""
+
+    N: bool
+    D: bool
+
+
+_MOST_DOMAINS = 64  # that a law is traced with to see what it reads
+
+
 @dataclass(frozen=True)
 class Law:
     """A scaling law: what its parameters are, and the function that computes its coefficients.
@@ -118,6 +132,8 @@ class Law:
         coordinates: how the law is searched, where its own parameters are a bad way to.
         lag: tokens that do not count, D enters as D - lag: what a warm-up of the learning rate
             takes (see `lagged`).
+        convex: (params, arrays (...) or (..., k)) -> whether the loss is convex in h (...), by the
+            signs of these parameters; None: not known.
     """
 
     name: str
@@ -131,6 +147,7 @@ class Law:
     own_domain: bool = False
     coordinates: Coordinates | None = None
     lag: float = 0.0
+    convex: Callable[[Params], Any] | None = None
 
     def __post_init__(self) -> None:
         if (self.coefficients is None) == (self.predict is None):
@@ -152,6 +169,37 @@ class Law:
     def count(self, k: int) -> int:
         """Number of parameters with k domains."""
         return sum(p.size(k) for p in self.parameters)
+
+    @cached_property
+    def reads(self) -> Reads:
+        """Whether the law has a term in N and a term in D (both assumed for laws given as
+        `predict`).
+
+        A law may be written for one number of domains only: the first that it can be traced with
+        tells.
+        """
+        if self.coefficients is None:
+            return Reads(True, True)
+        for k in range(1, _MOST_DOMAINS):
+            with suppress(Exception):
+                terms = dependence(self, k)
+                return Reads("A" in terms, "B" in terms)
+        terms = dependence(self, _MOST_DOMAINS)  # raises what is wrong with the law
+        return Reads("A" in terms, "B" in terms)
+
+    def is_convex(self, params: Params) -> NDArray[np.bool_]:
+        """Whether the loss is convex in h by the signs of the parameters; False where that is not
+        known.
+
+        Args:
+            params: arrays (...), or (..., k) of one number for each domain.
+
+        Returns:
+            (...), e.g. (members, targets).
+        """
+        lead = [np.shape(params[p.name])[: -1 if p.shape else None] for p in self.parameters]
+        known = False if self.convex is None else self.convex(params)
+        return np.broadcast_to(known, np.broadcast_shapes(*lead))
 
 
 def lagged(law: Law, lag: float) -> Law:
@@ -294,18 +342,42 @@ def row_loss(law: Law, params: Params, h: jax.Array, N: jax.Array, D: jax.Array)
     return loss
 
 
-class Terms(NamedTuple):
-    """Which of N and D a law reads."""
+class Dependence(NamedTuple):
+    """What a coefficient depends on: names of parameters, and whether the mixture."""
 
-    N: bool
-    D: bool
+    parameters: tuple[str, ...]
+    mixture: bool
 
 
-def terms(law: Law, k: int) -> Terms:
-    """Whether the law has a term in N and a term in D (both assumed for laws given as
-    `predict`)."""
-    if law.coefficients is None:
-        return Terms(True, True)
+_H = ""  # the mixture among the names of parameters
+
+
+@lru_cache(maxsize=256)
+def dependence(law: Law | Coordinates, k: int) -> Mapping[str, Dependence]:
+    """What each coefficient that the law has depends on, read off the traced program.
+
+    Only the outermost equations are followed. One that holds a program of its own (a jitted
+    function, a loop) is taken to make every output of all its inputs: at worst too much is said.
+    """
+    assert law.coefficients is not None
     params = {p.name: jnp.ones((k,) * len(p.shape)) for p in law.parameters}
-    shapes = jax.eval_shape(law.coefficients, params, jnp.ones(k))
-    return Terms(shapes.A is not None, shapes.B is not None)
+    closed, shapes = jax.make_jaxpr(law.coefficients, return_shape=True)(params, jnp.ones(k))
+    names = [*sorted(params), _H]  # a dict's leaves are in the order of its sorted keys
+    reach: dict[int, frozenset[str]] = {
+        id(v): frozenset([name]) for v, name in zip(closed.jaxpr.invars, names, strict=True)
+    }
+    for equation in closed.jaxpr.eqns:
+        reached = frozenset().union(*(reach.get(id(v), frozenset()) for v in equation.invars))
+        reach.update((id(v), reached) for v in equation.outvars)
+    outputs = iter(closed.jaxpr.outvars)
+    read = {
+        name: reach.get(id(next(outputs)), frozenset())
+        for name, c in shapes._asdict().items()
+        if c is not None
+    }
+    return MappingProxyType(
+        {
+            name: Dependence(tuple(p.name for p in law.parameters if p.name in names), _H in names)
+            for name, names in read.items()
+        }
+    )

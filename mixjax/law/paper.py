@@ -41,6 +41,28 @@ def bracket(params: Params, h: jax.Array, name: str) -> jax.Array:
     return positive_power(jnp.dot(params[f"C_{name}"], h), params[f"gamma_{name}"])
 
 
+def mixture_term_convex(params: Params) -> Any:
+    """1 / sum_i C_i h_i^gamma_i is convex for 0 <= gamma_i <= 1: the sum is concave."""
+    gamma = np.asarray(params["gamma"])
+    return np.all((gamma >= 0) & (gamma <= 1), axis=-1)
+
+
+def bracket_convex(params: Params, *exponents: str) -> Any:
+    """(sum_i C_i h_i)^gamma is convex but for 0 < gamma < 1."""
+    values = [np.asarray(params[name]) for name in exponents]
+    return np.all([(gamma <= 0) | (gamma >= 1) for gamma in values], axis=0)
+
+
+def joint_convex(params: Params) -> Any:
+    """The mixture term and both brackets are convex."""
+    return mixture_term_convex(params) & bracket_convex(params, "gamma_A", "gamma_B")
+
+
+def simple_convex(params: Params) -> Any:
+    """The one bracket is convex."""
+    return bracket_convex(params, "gamma")
+
+
 def bracket_parameters(
     name: str, start: tuple[float, float], unit: str
 ) -> tuple[Parameter, Parameter]:
@@ -275,6 +297,7 @@ ADDITIVE = Law(
     equation="L = E + 1 / sum_i(C_i h_i^gamma_i) + A / N^alpha + B / D^beta",
     source="Shukor et al. 2025, eq. (4)",
     rescale=rescale_additive,
+    convex=mixture_term_convex,
     units=(1.0, 1.0),
     coordinates=Coordinates(
         (E, SEARCH_C, GAMMA, A, ALPHA, B, BETA),
@@ -303,6 +326,7 @@ JOINT = Law(
     ),
     source="Shukor et al. 2025, eq. (5)",
     rescale=rescale_joint,
+    convex=joint_convex,
     units=(1.0, 1.0),
     coordinates=Coordinates(
         (
@@ -380,6 +404,7 @@ SIMPLE = Law(
     equation="L = E + (sum_i C_i h_i)^gamma + A / D^alpha + B / N^beta",
     source="Shukor et al. 2025, eq. (9)",
     rescale=rescale_simple,
+    convex=simple_convex,
     units=(1.0, 1.0),
     coordinates=Coordinates(
         (

@@ -13,10 +13,12 @@ from mixjax.law.paper import (
     GAMMA,
     SEARCH_C,
     bracket,
+    bracket_convex,
     bracket_parameters,
     corner_parameters,
     from_brackets,
     mixture_term,
+    mixture_term_convex,
     searched_bracket,
     searched_mixture_term,
     to_brackets,
@@ -67,6 +69,11 @@ def rescale(params: Params, units: Units) -> dict[str, Any]:
     return p
 
 
+def powers_convex(params: Params) -> Any:
+    """The mixture term and the bracket are convex."""
+    return mixture_term_convex(params) & bracket_convex(params, "gamma_B")
+
+
 POWERS = Law(
     name="powers",
     parameters=(C, GAMMA, ALPHA, *bracket_parameters("B", (0.02, 1.0), "loss * tokens^beta"), BETA),
@@ -74,6 +81,7 @@ POWERS = Law(
     equation="L = 1 / sum_i(C_i h_i^gamma_i) / N^alpha + (sum_i C_B_i h_i)^gamma_B / D^beta",
     source="benchmarks/extrapolation.py",
     rescale=rescale,
+    convex=powers_convex,
     units=(1.0, 1.0),
     coordinates=Coordinates(
         (SEARCH_C, GAMMA, ALPHA, *corner_parameters("B", B.start, B.unit), BETA),

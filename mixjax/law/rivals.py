@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mixjax.law.base import Coefficients, Coordinates, Law, Parameter, Params, Units
 from mixjax.law.chinchilla import BETA, B, E
@@ -15,6 +16,7 @@ from mixjax.law.paper import (
     C,
     from_brackets,
     mixture_term,
+    mixture_term_convex,
     searched_mixture_term,
     to_brackets,
 )
@@ -103,6 +105,7 @@ ADDITIVE_FIXED_ND = Law(
     equation="L = E + 1 / sum_i(C_i h_i^gamma_i)",
     source="Shukor et al. 2025, appendix B",
     rescale=rescale_reciprocal,
+    convex=mixture_term_convex,
     units=(1.0, 1.0),
     coordinates=Coordinates(
         (E, SEARCH_C, GAMMA), searched_fixed_nd, to_brackets, "as the additive law", from_brackets
@@ -116,6 +119,7 @@ ADDITIVE_FIXED_N = Law(
     equation="L = E + 1 / sum_i(C_i h_i^gamma_i) + B / D^beta",
     source="Shukor et al. 2025, appendix B",
     rescale=rescale_reciprocal,
+    convex=mixture_term_convex,
     units=(1.0, 1.0),
     coordinates=Coordinates(
         (E, SEARCH_C, GAMMA, B, BETA),
@@ -136,7 +140,15 @@ def _ye(name: str, function: Any, equation: str, per_domain_C: bool = False) -> 
     )
     source = f"Ye et al. 2024, {name[3:].upper()}; Shukor et al. 2025, appendix B"
     return Law(
-        name, (E, size, YE_GAMMA), function, None, equation, source, rescale_exponential, (1.0, 1.0)
+        name,
+        (E, size, YE_GAMMA),
+        function,
+        None,
+        equation,
+        source,
+        rescale_exponential,
+        (1.0, 1.0),
+        convex=None if name == "ye_m3" else lambda params: True,
     )
 
 
@@ -167,6 +179,7 @@ GE24 = Law(
     equation="L_i = (B / D^beta + E) C / h_i^gamma",
     source="Ge et al. 2024 (BiMix); Shukor et al. 2025, appendix B",
     rescale=rescale_ge24,
+    convex=lambda params: np.asarray(params["gamma"]) >= 0,
     units=(1.0, 1.0),
     own_domain=True,
 )

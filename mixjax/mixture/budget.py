@@ -105,9 +105,7 @@ def compute_optimal(
         UserError: C too small, a law that does not read both N and D, or limits that no split
             meets.
     """
-    from mixjax.law.base import terms
-
-    if not all(terms(goal.fit.scaling_law, len(goal.fit.domains))):
+    if not all(goal.fit.scaling_law.reads):
         raise UserError(
             "budget",
             f"the {goal.fit.law} law does not read both N and D",

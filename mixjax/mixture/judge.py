@@ -144,10 +144,8 @@ def equivalent(goal: Goal, h: Floats, wanted: float, what: Literal["N", "D"]) ->
     1e-15 to 1e15, by whose end the term in D is gone, and found by bisection: the smallest factor
     above the last point of the grid that lies too high. None where the law does not read `what`.
     """
-    from mixjax.law.base import terms
-
     start = getattr(goal, what)
-    if start is None or not getattr(terms(goal.fit.scaling_law, len(goal.fit.domains)), what):
+    if start is None or not getattr(goal.fit.scaling_law.reads, what):
         return None
 
     def above(log_factor: Floats) -> Floats:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixjax.errors import UserError, check_names
 from mixjax.fitting.record import Fit
-from mixjax.law.base import Law, row_loss, terms
+from mixjax.law.base import Law, row_loss
 from mixjax.law.evaluate import domain_index
 from mixjax.mixture.box import Box, check_box, is_met
 from mixjax.mixture.limits import check_groups, split_box
@@ -27,7 +27,6 @@ from mixjax.mixture.optimum import (
     Problem,
     WeightedLoss,
     check_law,
-    convex_targets,
     starts_of,
     unit_of,
 )
@@ -214,13 +213,7 @@ def solve_mixtures(
         {} if prior is None else {"pull": full["pull"] / unit}
     )
     problems = _problems(fit, law, sets, member_of, full | over, box, prior)
-    convex = np.zeros(length, dtype=bool)
-    if fit.own_law is None:
-        convex = np.all(
-            np.broadcast_to(convex_targets(fit.law, sets), (count, len(fit.targets)))[member_of]
-            | (full["weights"] == 0),
-            axis=1,
-        )
+    convex = np.all(law.is_convex(sets)[member_of] | (full["weights"] == 0), axis=1)
     starts = starts_of(len(fit.domains))
     best, held = _on_faces(problems, starts, convex, *_settle(problems, starts, convex))
     losses = map_problems(_Losses(law), problems, best.h)
@@ -500,9 +493,7 @@ def _check(
     full: Mapping[str, Floats], fit: Fit, law: Law, members: int, without_n: bool, without_d: bool
 ) -> None:
     """Refuse the first problem that has no answer."""
-    for name, missing, needed in zip(
-        ("N", "D"), (without_n, without_d), terms(law, len(fit.domains)), strict=True
-    ):
+    for name, missing, needed in zip(("N", "D"), (without_n, without_d), law.reads, strict=True):
         if missing and needed:
             raise UserError(
                 "mixtures", f"{name} is missing", f"the {fit.law} law reads it: give counts"

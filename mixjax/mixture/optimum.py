@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mixjax.errors import UserError, warn
 from mixjax.fitting.doubts import warn_scale, warn_shares
-from mixjax.law.base import Law, row_loss, terms
+from mixjax.law.base import Law, row_loss
 from mixjax.law.evaluate import domain_index
 from mixjax.mixture.box import Box, is_met
 from mixjax.mixture.limits import at_bounds, by_name, make_box, number
@@ -167,9 +167,7 @@ def find_optimum(
     check_law(fit, law)
     scale = [
         _count(name, value, needed, fit.law)
-        for name, value, needed in zip(
-            ("N", "D"), (N, D), terms(law, len(fit.domains)), strict=True
-        )
+        for name, value, needed in zip(("N", "D"), (N, D), law.reads, strict=True)
     ]
     shares = _target_weights(weights, fit.targets)
     box = make_box(fit.domains, caps, floors, groups, fixed)
@@ -401,32 +399,7 @@ def is_convex(fit: Fit, shares: Floats) -> bool:
         p.name: np.stack([np.asarray(fit.params[t][p.name], dtype=np.float64) for t in fit.targets])
         for p in law.parameters
     }
-    return fit.own_law is None and bool(np.all(convex_targets(fit.law, params) | ~(shares > 0)))
-
-
-def convex_targets(law: str, params: Mapping[str, Floats]) -> NDArray[np.bool_]:
-    """Whether a law of the registry is convex in h, for parameters (..., targets) or (..., targets,
-    k): (..., targets), or () where they do not matter.
-
-    1 / sum_i C_i h_i^gamma_i is for 0 <= gamma_i <= 1 (the sum is concave), (sum_i C_i h_i)^gamma
-    is but for 0 < gamma < 1.
-    """
-
-    def outside_unit(name: str) -> Any:
-        return (params[name] <= 0) | (params[name] >= 1)
-
-    plain = law.partition("@")[0]
-    if plain in ("additive", "additive_fixed_n", "additive_fixed_nd", "joint", "powers"):
-        gamma = params["gamma"]
-        concave = np.all((gamma >= 0) & (gamma <= 1), axis=-1)
-        for name in {"joint": ("gamma_A", "gamma_B"), "powers": ("gamma_B",)}.get(plain, ()):
-            concave = concave & outside_unit(name)
-        return concave
-    if plain == "simple":
-        return outside_unit("gamma")
-    if plain == "ge24":
-        return params["gamma"] >= 0
-    return np.asarray(plain in ("ye_m1", "ye_m2", "ye_m4"))
+    return bool(np.all(law.is_convex(params) | ~(shares > 0)))
 
 
 # --- Checks --------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from mixjax.data.runs import Runs
 from mixjax.data.splits import clusters
 from mixjax.errors import UserError, warn
-from mixjax.law.base import terms
 from mixjax.mixture.question import Goal
 from mixjax.plan.information import LogDet, Trace, choose, values_after
 from mixjax.plan.slopes import (
@@ -364,7 +363,7 @@ def _candidates(
             else np.repeat(np.array(of_scales, dtype=np.float64), count)
             for own, of_scales in zip((N, D), lists, strict=True)
         )
-    for name, counts, needed in zip("ND", (N, D), terms(law, len(fit.domains)), strict=True):
+    for name, counts, needed in zip("ND", (N, D), law.reads, strict=True):
         if needed and counts is None:
             raise UserError(
                 "scales",

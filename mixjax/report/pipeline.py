@@ -149,7 +149,6 @@ def _check_mix(
     mix: Mapping[str, Any], law: Law, domains: tuple[str, ...], targets: tuple[str, ...]
 ) -> None:
     """What `optimal_mixture` would refuse of this mapping, whatever the fit."""
-    from mixjax.law.base import terms
     from mixjax.mixture.box import Box, check_box
 
     for what, noun, known in (
@@ -165,7 +164,7 @@ def _check_mix(
     missing = next(
         (
             name
-            for name, read in zip("ND", terms(law, max(1, len(domains))), strict=True)
+            for name, read in zip("ND", law.reads, strict=True)
             if read and mix.get(name) is None
         ),
         None,

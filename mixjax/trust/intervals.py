@@ -36,7 +36,6 @@ from mixjax.errors import MixjaxWarning, UserError, warn
 from mixjax.fitting.fit import STARTS
 from mixjax.fitting.fit import fit as fit_law
 from mixjax.fitting.record import Fit
-from mixjax.law.base import terms
 from mixjax.trust.refit import TOLERANCE, Ensemble, refit
 
 Floats = NDArray[np.float64]
@@ -312,7 +311,7 @@ def cut(fit: Fit, runs: Runs, reach: float) -> NDArray[np.bool_] | None:
     """
     law = fit.scaling_law
     k = law.k(fit.domains)
-    reads = terms(law, k)
+    reads = law.reads
     counts = runs.N if reads.N else runs.D if reads.D else None
     if counts is None:
         return None
