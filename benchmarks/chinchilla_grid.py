@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 import mixjax as mj
 from benchmarks.common import data, markdown, write_result
 from mixjax.engine import batch
+from mixjax.fitting.loss import Huber
 from mixjax.fitting.problem import from_paper, make_problem, to_paper
 from mixjax.fitting.search import Stop, make_budget
 from mixjax.law import find_law
@@ -92,7 +93,7 @@ def by_scipy(runs: mj.Runs) -> dict[str, Any]:
 
 
 def by_mixjax(runs: mj.Runs) -> dict[str, Any]:
-    problem = make_problem(runs, find_law("chinchilla"), None, DELTA, "log", None)
+    problem = make_problem(runs, find_law("chinchilla"), None, Huber(DELTA, "log"))
     starts: list[dict[str, Any]] = [
         dict(zip(NAMES, (*np.exp(s[:3]), *np.maximum(s[3:], 0.01)), strict=True)) for s in GRID
     ]

@@ -78,8 +78,8 @@ def cores() -> int:
 def mixjax(task: Task, seed: int, limit: float) -> Curve:
     """The default search of `mixjax.fit` (128 starts), again with the next seed until the goal is
     reached."""
-    from mixjax.fitting.search import HOPS as OUR_HOPS
-    from mixjax.fitting.search import STARTS, search
+    from mixjax.fitting.loss import Settings
+    from mixjax.fitting.search import search
     from mixjax.fitting.starts import draw_starts
 
     class EnoughError(Exception):
@@ -90,7 +90,7 @@ def mixjax(task: Task, seed: int, limit: float) -> Curve:
     passes = []
     for _ in range(2):
         began = time.perf_counter()
-        search(objective, data, *draw_starts(task.problem, STARTS, seed), 0)
+        search(objective, data, *draw_starts(task.problem, Settings.starts, seed), 0)
         passes.append(time.perf_counter() - began)
     curve.compile_seconds = max(0.0, passes[0] - passes[1])
     began = time.perf_counter()
@@ -105,8 +105,8 @@ def mixjax(task: Task, seed: int, limit: float) -> Curve:
             found = search(
                 objective,
                 data,
-                *draw_starts(task.problem, STARTS, seed + 1000 * again),
-                OUR_HOPS,
+                *draw_starts(task.problem, Settings.starts, seed + 1000 * again),
+                Settings.hops,
                 watch,
             )
             curve.evaluations += int(found.minima.evaluations.sum() + found.best.evaluations.sum())
@@ -322,12 +322,12 @@ def _least_squares(
     least_squares(
         function,
         z,
-        jacobian,
+        jacobian,  # pyright: ignore[reportArgumentType]
         loss="huber",
         f_scale=float(task.data.delta),
         ftol=1e-8,
         max_nfev=2000,
-    )  # pyright: ignore[reportArgumentType]
+    )
 
 
 def _cells(task: Task) -> tuple[Any, Any]:

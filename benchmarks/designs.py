@@ -103,7 +103,7 @@ def goals(fit: mj.Fit, draws: int) -> list[mj.Goal]:
 
 def fitted(law: mj.Fit, runs: Runs, seed: int) -> mj.Fit:
     """The law fitted to every target, called <target of the truth>_<draw>."""
-    problem = make_problem(runs, law.scaling_law, None, 1e-3, "loss", None)
+    problem = make_problem(runs, law.scaling_law, None)
     true = np.stack(
         [
             from_paper(problem, g, law.params[t.rsplit("_", 1)[0]])

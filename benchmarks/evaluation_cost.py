@@ -46,7 +46,7 @@ def workers() -> int:
 
 
 def problem_of(runs: mj.Runs, target: str) -> Problem:
-    return make_problem(runs, find_law("joint"), [target], 1e-3, "loss", None)
+    return make_problem(runs, find_law("joint"), [target])
 
 
 def seconds_each(program: Callable[[], Any], threads: int) -> float:

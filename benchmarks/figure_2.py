@@ -30,7 +30,7 @@ CALLS = (1, 2, 4, 8, 16, 32, 64)
 def measure(runs: mj.Runs, target: str, law: str, trials: int) -> dict[str, Any]:
     """Best objective (trials, calls) of both, over the lowest of all, in percent: quartiles by
     number of calls."""
-    problem = make_problem(runs, find_law(law), [target], 1e-3, "loss", None)
+    problem = make_problem(runs, find_law(law), [target])
     z, keys = draw_starts(problem, trials * CALLS[-1], 0)
 
     def run(hops: int, every: int) -> NDArray[np.float64]:

@@ -34,7 +34,7 @@ CASES = {
 def measure(
     k: int = 7, rows: int = 1374, targets: int = 4, starts: int = _STARTS
 ) -> dict[str, Any]:
-    problem = make_problem(simulated(k, targets, rows), find_law("joint"), None, 1e-3, "loss", None)
+    problem = make_problem(simulated(k, targets, rows), find_law("joint"), None)
     z, keys = draw_starts(problem, starts, 0)
     budget, descent = (
         make_budget(0, Stop(_STEPS, 0.0, 20)),

@@ -113,6 +113,6 @@ def make_task(runs: mj.Runs, target: str, coordinates: str, best: float) -> Task
     """The joint law on one target."""
     return Task(
         target,
-        make_problem(runs, search_law("joint", coordinates), [target], 1e-3, "loss", None),
+        make_problem(runs, search_law("joint", coordinates), [target]),
         best,
     )

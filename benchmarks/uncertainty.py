@@ -25,7 +25,6 @@ from mixjax.data.runs import Runs
 from mixjax.data.splits import clusters, resample
 from mixjax.fitting.problem import grouped, make_problem, to_paper
 from mixjax.fitting.record import Fit
-from mixjax.fitting.score import huber
 from mixjax.fitting.search import search
 from mixjax.fitting.simulate import random_truth, simulate_runs
 from mixjax.fitting.starts import draw_starts
@@ -217,7 +216,7 @@ def refits(resamples: int, checked: int) -> dict[str, Any]:
         f"{resamples} resamples of {len(fit.targets)} targets: {seconds:.0f} s, "
         f"{spent:.0f} s of all cores together"
     )
-    problem = make_problem(runs, find_law("joint"), fit.targets, fit.delta, fit.residual, None)
+    problem = make_problem(runs, find_law("joint"), fit.targets, fit.huber)
     z, keys = (np.repeat(x, checked, axis=0) for x in draw_starts(problem, 128, 1))
     full = search(problem.objective, grouped(problem, weights[:checked]), z, keys, 2).best
     lowest = refit(fit, runs, weights[:checked])
@@ -266,7 +265,7 @@ def weighted_objective(
     """Objective (members,) of each member for its own row weights (members, rows)."""
     loss = runs.loss(target)
     seen = np.isfinite(loss)
-    off = huber(loss - members.predict(runs.N, runs.D, runs.h)[target], members.fit.delta)
+    off = members.fit.huber.value(loss - members.predict(runs.N, runs.D, runs.h)[target])
     return np.array(
         [np.average(row[seen], weights=w[seen]) for row, w in zip(off, weights, strict=True)]
     )

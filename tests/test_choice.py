@@ -12,7 +12,7 @@ import pytest
 import mixjax as mj
 from mixjax.data.runs import Runs
 from mixjax.errors import UserError
-from mixjax.fitting.score import huber
+from mixjax.fitting.loss import Huber
 from mixjax.fitting.simulate import random_truth, simulate_runs
 from mixjax.trust.choice import Choice, Option, _behind, _ranked, choose_law
 from mixjax.trust.criterion import effective_rows, log_likelihood, schwarz
@@ -54,10 +54,10 @@ def found(runs: Runs, known: mj.Fit) -> Choice:
 def test_the_density_integrates_to_one_and_the_scale_is_the_likeliest(delta):
     r = 0.01 * np.random.default_rng(0).standard_t(4, 200)
     x = np.linspace(-2, 2, 100_001)
-    mean = huber(r, delta).mean()
+    mean = Huber(delta).value(r).mean()
     best = -np.inf
     for s in mean * np.geomspace(0.8, 3, 120):
-        z = np.trapezoid(np.exp(-huber(x, delta) / s), x)
+        z = np.trapezoid(np.exp(-Huber(delta).value(x) / s), x)
         best = max(best, -len(r) * (math.log(z) + mean / s))
     assert log_likelihood(r, delta) == pytest.approx(best, rel=1e-4)
 
@@ -123,7 +123,7 @@ def test_options_of_the_fit_are_chosen_too(runs):
     )
     assert len(found.options) == 4
     first = found.options[0]
-    assert (found.fit.delta, found.fit.residual) == (first.delta, first.residual)
+    assert found.fit.huber == first.huber
     assert found.fit.targets == ("d0",)
     bic = [o.total for o in found.options]
     assert max(bic) - min(bic) < 0.2 * abs(min(bic))  # likelihoods of losses, whatever the residual
@@ -150,7 +150,7 @@ def test_a_table_that_cannot_be_split_is_chosen_for_by_the_criterion():
 
 
 def option(law: str, error: float, bic: float, behind: float) -> Option:
-    return Option(law, 1e-3, "loss", 5, {"N": {"t": error}}, {"t": bic}, behind)
+    return Option(law, Huber(), 5, {"N": {"t": error}}, {"t": bic}, behind)
 
 
 @pytest.mark.parametrize(

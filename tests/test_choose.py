@@ -12,6 +12,8 @@ import pytest
 
 from mixjax.data.runs import read_runs
 from mixjax.errors import MixjaxWarning, UserError
+from mixjax.fitting.loss import Huber
+from mixjax.fitting.record import Status
 from mixjax.fitting.simulate import random_truth, simulate_runs
 from mixjax.law import Coefficients, Law, Parameter, laws
 from mixjax.trust import compare as choose
@@ -115,7 +117,7 @@ def test_options_reach_the_fit():
         delta=0.1,
         residual="log",
     ).fits["chinchilla"]
-    assert (got.targets, got.delta, got.residual) == (("other",), 0.1, "log")
+    assert (got.targets, got.huber) == (("other",), Huber(0.1, "log"))
     assert (got.made["starts"], got.made["hops"], got.made["seed"]) == (3, 0, 7)
 
 
@@ -217,7 +219,7 @@ def test_an_interruption_after_the_first_minima_stops_the_comparison(monkeypatch
     def interrupted(runs, law, **options):
         begun.append(law.name)
         search = {
-            t: s.__class__(**(s.__dict__ | {"status": "interrupted"}))
+            t: s.__class__(**(s.__dict__ | {"status": Status.INTERRUPTED}))
             for t, s in fitted.search.items()
         }
         return fitted.__class__(**(fitted.__dict__ | {"search": search}))

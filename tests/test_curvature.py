@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import mixjax as mj
+from mixjax.fitting.loss import Huber
 from mixjax.fitting.objective import Reweighted
 from mixjax.fitting.problem import make_problem, reweighted
 from mixjax.fitting.simulate import random_truth, simulate_runs
@@ -49,7 +50,7 @@ def by_rows(objective, z, data):
 @pytest.mark.parametrize("law", GRID)
 def test_curvature_is_that_of_the_rows(law, residual):
     problem = make_problem(
-        table(law, ragged=residual == "log"), find_law(law), ["d0"], 1e-2, residual, None
+        table(law, ragged=residual == "log"), find_law(law), ["d0"], Huber(1e-2, residual)
     )
     data = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), problem.data)
     for z in map(jnp.asarray, draw_starts(problem, 3, 0)[0][0]):
@@ -84,7 +85,7 @@ def test_parameters_that_coefficients_share_are_added_up():
     )
     law = Law("shared", names, shared)
     assert dependence(searched(law), 3)["A"] == (("t", "A"), True)
-    problem = make_problem(table("joint"), law, ["d0"], 1e-2, "loss", None)
+    problem = make_problem(table("joint"), law, ["d0"], Huber(1e-2))
     data = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), problem.data)
     z = jnp.asarray(draw_starts(problem, 1, 0)[0][0, 0])
     _, grad, curvature = problem.objective.curved(z, data)
@@ -96,10 +97,10 @@ def test_parameters_that_coefficients_share_are_added_up():
 
 def test_a_resample_has_the_curvature_of_its_weights():
     runs = table("additive")
-    problem = make_problem(runs, find_law("additive"), ["d0"], 1e-2, "loss", None)
+    problem = make_problem(runs, find_law("additive"), ["d0"], Huber(1e-2))
     weights = np.random.default_rng(0).exponential(size=(2, len(runs)))
     data = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), reweighted(problem, weights))
-    alone = make_problem(runs, find_law("additive"), ["d0"], 1e-2, "loss", weights[1])
+    alone = make_problem(runs, find_law("additive"), ["d0"], Huber(1e-2), weights[1])
     z = jnp.asarray(draw_starts(problem, 1, 0)[0][0, 0])
     value, grad, curvature = Reweighted(problem.objective).curved(jnp.append(z, 1.0), data)
     expected = problem.objective.curved(
@@ -113,4 +114,4 @@ def test_a_resample_has_the_curvature_of_its_weights():
 
 def test_a_law_given_by_its_losses_has_none():
     law = Law("whole", (Parameter("E"),), predict=lambda params, h, N, D: params["E"] + 0.0 * N)
-    assert not make_problem(table("joint"), law, ["d0"], 1e-2, "loss", None).objective.has_curvature
+    assert not make_problem(table("joint"), law, ["d0"], Huber(1e-2)).objective.has_curvature

@@ -110,7 +110,7 @@ def made(*medians: float) -> Enough:
 
 @pytest.mark.parametrize("law", ["joint", "full", "simple", "additive_fixed_n", "ge24"])
 def test_losses_in_the_coordinates_of_the_search_are_the_laws(runs, law):
-    problem = make_problem(runs, find_law(law), ["d1"], 1e-3, "loss", None)
+    problem = make_problem(runs, find_law(law), ["d1"])
     z, _ = draw_starts(problem, 3, 0)
     got = losses_at(problem, 0, z[0], runs)
     for one, losses in zip(z[0], got, strict=True):

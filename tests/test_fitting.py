@@ -101,7 +101,14 @@ def own_objective(fitted: Fit, table: pd.DataFrame, target: str, params=None) ->
     own = [f"h_{target}"] if fitted.law == "ge24" else [f"h_{d}" for d in fitted.domains]
     h, N, D, losses = (table[c].to_numpy() for c in (own, "N", "D", f"loss_{target}"))
     return reference.objective(
-        fitted.law, params or fitted.params[target], h, N, D, losses, fitted.delta, fitted.residual
+        fitted.law,
+        params or fitted.params[target],
+        h,
+        N,
+        D,
+        losses,
+        fitted.huber.delta,
+        fitted.huber.residual,
     )
 
 
@@ -245,8 +252,8 @@ def test_another_seed_finds_the_same_minimum():
 
 def test_a_start_is_the_same_whatever_their_number_and_a_key_whatever_the_other_targets():
     law = find_law("joint")
-    problem = make_problem(read_runs(experiment("joint")), law, None, 1e-3, "loss", None)
-    alone = make_problem(read_runs(experiment("joint")), law, ["d1"], 1e-3, "loss", None)
+    problem = make_problem(read_runs(experiment("joint")), law, None)
+    alone = make_problem(read_runs(experiment("joint")), law, ["d1"])
     (few, few_keys), (many, many_keys) = draw_starts(problem, 3, 0), draw_starts(problem, 9, 0)
     np.testing.assert_array_equal(few, many[:, :3])
     np.testing.assert_array_equal(few_keys, many_keys[:, :3])
@@ -588,9 +595,6 @@ def test_enough_rows_are_no_warning():
             read_runs(small().iloc[[0, 5, 13, 20, 22]]),
             find_law("chinchilla"),
             ["d0"],
-            1e-3,
-            "loss",
-            None,
         )
 
 

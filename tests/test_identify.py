@@ -9,6 +9,7 @@ import numpy as np
 import mixjax as mj
 from mixjax.data.runs import Runs
 from mixjax.engine import batch
+from mixjax.fitting.loss import Huber
 from mixjax.fitting.problem import from_paper, make_problem
 from mixjax.fitting.simulate import random_truth, simulate_runs
 from mixjax.law import find_law
@@ -32,7 +33,7 @@ def test_curvature_is_that_of_the_objective_where_residuals_are_small():
     exact = replace(
         runs, losses=np.stack(list(truth.predict(runs.N, runs.D, runs.h).values()), axis=1)
     )
-    problem = make_problem(exact, find_law("additive"), None, 10.0, "loss", None)
+    problem = make_problem(exact, find_law("additive"), None, Huber(10.0))
     z = from_paper(problem, 0, truth.params["d0"])
     matrix, value = curvature(problem, 0, z)
     assert value < 1e-20

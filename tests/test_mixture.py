@@ -11,7 +11,7 @@ import pytest
 import scipy.optimize
 
 import mixjax as mj
-from mixjax.fitting.record import Fit, Search
+from mixjax.fitting.record import Fit, Search, Status
 from mixjax.fitting.simulate import random_truth
 from mixjax.law import Coefficients, Law, Parameter
 from mixjax.mixture import mirror
@@ -41,7 +41,7 @@ def additive(seed, k=5, targets=3, gamma=(0.1, 0.9)):
         names,
         params,
         dict.fromkeys(names, 1e-6),
-        dict.fromkeys(names, Search("converged", 1, 1, 0.0, 1, 1, 0)),
+        dict.fromkeys(names, Search(Status.CONVERGED, 1, 1, 0.0, 1, 1, 0)),
     )
 
 
@@ -173,7 +173,7 @@ def own_fit(law):
         ("t",),
         params,
         {"t": 0.0},
-        {"t": Search("converged", 1, 1, 0.0, 1, 1, 0)},
+        {"t": Search(Status.CONVERGED, 1, 1, 0.0, 1, 1, 0)},
         own_law=law,
     )
 

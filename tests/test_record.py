@@ -15,7 +15,8 @@ import pytest
 
 import mixjax
 from mixjax.errors import UserError
-from mixjax.fitting.record import FORMAT, SCHEMA, Fit, Search, load_fit
+from mixjax.fitting.loss import Huber
+from mixjax.fitting.record import FORMAT, SCHEMA, Fit, Search, Status, load_fit
 from mixjax.law import Coefficients, Law, Parameter
 from mixjax.text import write_whole
 from tests import reference
@@ -51,11 +52,10 @@ FIT = Fit(
     },
     objective={"wiki": 1e-7 / 3, "github": 2e-300},
     search={
-        "wiki": Search("converged", 20, 4321, 1e-9, 7, 10, 0),
-        "github": Search("out of budget", 18, 9999, 1e-3, 1, 10, 2, ("gamma[web]", "C[code]")),
+        "wiki": Search(Status.CONVERGED, 20, 4321, 1e-9, 7, 10, 0),
+        "github": Search(Status.OUT_OF_BUDGET, 18, 9999, 1e-3, 1, 10, 2, ("gamma[web]", "C[code]")),
     },
-    delta=2e-3,
-    residual="log",
+    huber=Huber(2e-3, "log"),
     units=(1.0, 1.0),
     ranges={"N": (1e8, 1e9 / 3), "D": (2e9, 7e10)},
     made={"mixjax": "0.1.0", "seed": 3, "note": "naïve"},
@@ -240,8 +240,7 @@ def test_round_trip_is_exact(tmp_path):
         "targets",
         "objective",
         "search",
-        "delta",
-        "residual",
+        "huber",
         "units",
         "ranges",
         "made",
@@ -445,8 +444,8 @@ def test_a_failed_save_leaves_the_old_file(tmp_path):
 def test_save_replaces_the_old_file(tmp_path):
     path = tmp_path / "fit.json"
     FIT.save(path)
-    replace(FIT, delta=0.5).save(path)
-    assert load_fit(path).delta == 0.5
+    replace(FIT, huber=Huber(0.5)).save(path)
+    assert load_fit(path).huber == Huber(0.5)
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -10,9 +10,9 @@ from mixjax.data.runs import Runs
 from mixjax.data.splits import resample
 from mixjax.engine import batch
 from mixjax.errors import UserError
+from mixjax.fitting.loss import Huber
 from mixjax.fitting.objective import Reweighted
 from mixjax.fitting.problem import from_paper, grouped, make_problem, reweighted, to_paper
-from mixjax.fitting.score import huber
 from mixjax.fitting.simulate import random_truth, simulate_runs
 from mixjax.law import find_law, laws
 from mixjax.law.base import start_ranges
@@ -51,12 +51,12 @@ def fit(runs: Runs) -> mj.Fit:
 def test_reweighted_objectives_are_those_of_weighted_rows(repeat):
     runs = experiment(repeat=repeat)
     weights = resample(runs, 3)
-    problem = make_problem(runs, find_law("additive"), None, 1e-3, "loss", None)
+    problem = make_problem(runs, find_law("additive"), None)
     data, many = reweighted(problem, weights), grouped(problem, weights)
     low, high = start_ranges(problem.coordinates, problem.k)
     z = np.random.default_rng(0).uniform(low, high)
     for r in range(3):
-        weighted = make_problem(runs, find_law("additive"), None, 1e-3, "loss", weights[r])
+        weighted = make_problem(runs, find_law("additive"), weights=weights[r])
         for g in range(2):
             expected, slope = batch.evaluate(weighted.objective, weighted.data, g, z)
             value, grad = batch.evaluate(
@@ -93,7 +93,7 @@ def test_a_refit_is_the_fit_of_the_weighted_rows(fit, runs):
             assert error < 0.3 * moved
             seen = np.isfinite(runs.loss(t))
             losses = [
-                np.average(huber((runs.loss(t) - p[t])[seen], 1e-3), weights=weights[r][seen])
+                np.average(Huber().value((runs.loss(t) - p[t])[seen]), weights=weights[r][seen])
                 for p in (ours, theirs)
             ]
             assert losses[0] < 1.01 * losses[1]
@@ -129,7 +129,7 @@ def test_near_optimal_minima_stay_within_the_tolerance(fit, runs):
 @pytest.mark.parametrize("law", [law for law in laws() if law != "ge24"])
 def test_the_reported_form_leads_back_to_the_search(law):
     runs = experiment("joint")
-    problem = make_problem(runs, find_law(law), None, 1e-3, "loss", None)
+    problem = make_problem(runs, find_law(law), None)
     low, high = start_ranges(problem.coordinates, problem.k)
     rng = np.random.default_rng(2)
     for g in range(2):
@@ -139,7 +139,7 @@ def test_the_reported_form_leads_back_to_the_search(law):
 
 
 def test_runaways_lead_back_to_numbers():
-    problem = make_problem(experiment("joint"), find_law("joint"), None, 1e-3, "loss", None)
+    problem = make_problem(experiment("joint"), find_law("joint"), None)
     params = to_paper(problem, 0, np.mean(start_ranges(problem.coordinates, problem.k), axis=0))
     params["C_A"][1] = 0.0
     assert np.isfinite(from_paper(problem, 0, params)).all()

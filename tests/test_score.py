@@ -8,7 +8,8 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixjax.fitting.score import Score, choice_score, huber, rank_correlation, ranks, score
+from mixjax.fitting.loss import Huber
+from mixjax.fitting.score import Score, choice_score, rank_correlation, ranks, score
 from tests import reference
 
 NAN, INF = np.nan, np.inf
@@ -24,7 +25,7 @@ def array(*values):
 
 
 def test_a_score_by_hand():
-    got = score(array(2.0, 3.0, 5.0, 4.0), array(2.0, 4.0, 4.0, 6.0), delta=0.5)
+    got = score(array(2.0, 3.0, 5.0, 4.0), array(2.0, 4.0, 4.0, 6.0), Huber(0.5))
     # errors 0, -1, 1, -2; measured mean 4, spread 4 + 0 + 0 + 4; Huber of 0, 1, 1, 2 with delta
     # 0.5: 0, 0.375, 0.375, 0.875. Ranks 1, 2, 4, 3 and 1, 2.5, 2.5, 4: centred products 2.25 + 0 +
     # 0 + 0.75, norms 5 and 4.5.
@@ -45,7 +46,7 @@ def test_a_score_by_hand():
     ids=["all measured", "some missing"],
 )
 def test_perfect_predictions(measured, predicted):
-    assert score(predicted, measured, DELTA) == Score(
+    assert score(predicted, measured, Huber(DELTA)) == Score(
         n=3, mre=0.0, mae=0.0, r2=1.0, huber=0.0, rank=pytest.approx(1.0, abs=1e-15)
     )
 
@@ -53,26 +54,28 @@ def test_perfect_predictions(measured, predicted):
 def test_rows_without_a_measured_loss_do_not_count():
     predicted, measured = array(2.0, 3.1, 3.9, 5.0), array(2.1, NAN, 4.0, 4.7)
     seen = [0, 2, 3]
-    assert score(predicted, measured, DELTA) == score(predicted[seen], measured[seen], DELTA)
+    assert score(predicted, measured, Huber(DELTA)) == score(
+        predicted[seen], measured[seen], Huber(DELTA)
+    )
 
 
 @pytest.mark.parametrize("measured", [array(), array(NAN), array(NAN, NAN)])
 def test_no_measured_loss_is_no_score(measured):
-    assert score(np.ones(len(measured)), measured, DELTA) is None
+    assert score(np.ones(len(measured)), measured, Huber(DELTA)) is None
 
 
 # 0.1 and 2.7 thrice: their mean is not themselves in float64, so the spread is rounding, not zero.
 @pytest.mark.parametrize("constant", [1.0, 0.1, 2.7, 3.3333333, 1e-5])
 @pytest.mark.parametrize("n", [1, 2, 3, 6, 7, 10, 49])
 def test_a_constant_series_has_neither_r2_nor_rank(constant, n):
-    got = score(np.linspace(2, 3, n), np.full(n, constant), DELTA)
+    got = score(np.linspace(2, 3, n), np.full(n, constant), Huber(DELTA))
     assert (got.r2, got.rank) == (None, None)
 
 
 @pytest.mark.parametrize("n", [2, 3, 7])
 def test_constant_predictions_have_r2_but_no_rank(n):
     measured = np.linspace(2, 3, n)
-    got = score(np.full(n, 0.1), measured, DELTA)
+    got = score(np.full(n, 0.1), measured, Huber(DELTA))
     assert got.rank is None
     np.testing.assert_allclose(
         got.r2, 1 - np.sum((measured - 0.1) ** 2) / np.sum((measured - 2.5) ** 2), rtol=1e-13
@@ -83,7 +86,7 @@ def test_constant_predictions_have_r2_but_no_rank(n):
 @pytest.mark.parametrize("residual", ["loss", "log"])
 def test_errors_are_the_twins(residual, pairs):
     predicted, measured = np.array(pairs).T
-    got = score(predicted, measured, 0.5, residual)
+    got = score(predicted, measured, Huber(0.5, residual))
     seen = np.isfinite(measured)
     if not seen.any():
         assert got is None
@@ -104,7 +107,7 @@ def test_r2_is_scipys_for_the_best_line(pairs):
     if np.ptp(x) < 1e-3 * x.max() or np.ptp(measured) < 1e-3 * measured.max():
         return  # the line itself is then ill-conditioned
     line = scipy.stats.linregress(x, measured)
-    got = score(line.intercept + line.slope * x, measured, DELTA)
+    got = score(line.intercept + line.slope * x, measured, Huber(DELTA))
     # Cancellation in 1 - residual / spread: spread is at least 1e-6 of the squared losses, each
     # good to 1e-16.
     np.testing.assert_allclose(got.r2, line.rvalue**2, rtol=0, atol=1e-8)
@@ -125,12 +128,14 @@ def test_r2_is_scipys_for_the_best_line(pairs):
     ],
 )
 def test_huber_by_hand(x, expected):
-    assert huber(array(x), 1.0) == expected
+    assert Huber(1.0).value(array(x)) == expected
 
 
 @given(x=st.floats(-1e3, 1e3), delta=st.floats(1e-6, 10.0))
 def test_huber_is_the_twins(x, delta):
-    np.testing.assert_allclose(huber(array(x), delta)[0], reference.huber(x, delta), rtol=1e-13)
+    np.testing.assert_allclose(
+        Huber(delta).value(array(x))[0], reference.huber(x, delta), rtol=1e-13
+    )
 
 
 @given(tied)
@@ -161,7 +166,7 @@ def test_a_bad_prediction_is_a_bad_score_and_never_nan(bad, rows, residual):
     measured = np.linspace(2, 3, 4)
     predicted = measured.copy()
     predicted[:rows] = bad
-    got = score(predicted, measured, DELTA, residual)
+    got = score(predicted, measured, Huber(DELTA, residual))
     numbers = [got.mre, got.mae, got.r2, got.huber, got.rank]
     assert not any(x is not None and np.isnan(x) for x in numbers)
     assert got.mre > 25 * rows * (1 - 1e-12)  # each bad row is wrong by 100 percent or more

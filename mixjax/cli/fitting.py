@@ -51,7 +51,6 @@ def fit(
     from mixjax.cli.runtime import use_cache
     from mixjax.fitting.fit import fit as fit_law
     from mixjax.fitting.summary import fit_table, fit_to_dict
-    from mixjax.report.pipeline import is_interrupted
 
     files.check_output(output, files.inputs(table))
     record = files.read_law(law)
@@ -66,7 +65,7 @@ def fit(
         files.print_json(fit_to_dict(fitted, scores))
     else:
         click.echo(fit_table(fitted, scores))
-    if is_interrupted(fitted):
+    if fitted.interrupted:
         return files.say_interrupted(output)
     if output is not None and not as_json:
         click.echo(f"saved: {output}", err=True)
@@ -167,6 +166,7 @@ def _choosing(
 ) -> dict[str, Any] | None:
     """The options of a choice, checked; None where none is wanted."""
     from mixjax.cli import files
+    from mixjax.fitting.loss import Huber
 
     names = {"by": "--by", "deltas": "--deltas", "residuals": "--residuals", "output": "-o"}
     if not given["choosing"]:
@@ -180,12 +180,12 @@ def _choosing(
     files.check_output(given["output"], inputs)
     count = options.Count()
     deltas = tuple(count.convert(delta, None, None) for delta in given["deltas"] or ()) or (
-        search.get("delta", 1e-3),
+        search.get("delta", Huber.delta),
     )
     return {
         "by": given["by"],
         "deltas": deltas,
-        "residuals": given["residuals"] or (search.get("residual", "loss"),),
+        "residuals": given["residuals"] or (search.get("residual", Huber.residual),),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import jax
 import numpy as np
@@ -15,10 +15,10 @@ from mixjax.data.runs import Runs, read_runs, warn_repeats
 from mixjax.engine import batch
 from mixjax.errors import UserError
 from mixjax.fitting.doubts import warn_unused
+from mixjax.fitting.loss import FitOptions, Huber, Settings, read_options
 from mixjax.fitting.problem import Problem, at_limit, make_problem, row_weights, to_paper
-from mixjax.fitting.record import Fit, Search
-from mixjax.fitting.score import SMALLEST_LOSS, huber
-from mixjax.fitting.search import HOPS, STARTS, Searched, search
+from mixjax.fitting.record import Fit, Search, Status
+from mixjax.fitting.search import Searched, search
 from mixjax.fitting.starts import draw_starts
 from mixjax.law import Law, find_law, is_built_in
 from mixjax.law.evaluate import domain_index, predict
@@ -38,14 +38,9 @@ def fit(
     law: str | Law = "joint",
     *,
     targets: Sequence[str] | None = None,
-    starts: int = STARTS,
-    hops: int = HOPS,
-    delta: float = 1e-3,
-    residual: str = "loss",
-    seed: int = 0,
     weights: ArrayLike | None = None,
-    precision: str = "float64",
     watch: Watch | None = None,
+    **options: Unpack[FitOptions],
 ) -> Fit:
     """Fit a law to every target of a table of runs.
 
@@ -57,13 +52,10 @@ def fit(
         runs: `Runs`, or what `read_runs` reads.
         law: name (see `laws()`) or `Law`.
         targets: names; all by default.
-        delta: of the Huber loss, in the unit of the residual.
-        residual: "loss" or "log" (of the logarithm of the loss).
-        seed: same seed, same answer on one machine.
         weights: of the rows (rows,), non-negative; the mean becomes a weighted mean.
-        precision: of the search; "float32" is searched in single and polished in double precision
-            (README, "Speed").
         watch: called with the share done and {target: best objective so far}.
+        options: starts (128), hops (2), seed (0) and precision ("float64") of the search, see
+            `Settings`; delta (1e-3) and residual ("loss") of the Huber loss, see `Huber`.
 
     Returns:
         The `Fit`. On KeyboardInterrupt the best so far, its searches marked "interrupted".
@@ -73,45 +65,25 @@ def fit(
     """
     began = time.perf_counter()
     table = runs if isinstance(runs, Runs) else read_runs(runs)
-    check_options(starts, hops, delta, residual, precision)
-    problem = make_problem(table, find_law(law), targets, delta, residual, weights)
+    huber, settings = read_options(options)
+    problem = make_problem(table, find_law(law), targets, huber, weights)
     warn_repeats(table)
     warn_unused(table.name, _share_ranges(problem, table, row_weights(table, weights)))
-    found = _search(problem, starts, hops, seed, precision, watch)
+    found = _search(problem, settings, watch)
     _check_found(problem, found)
-    made = _made(table, starts, hops, seed, time.perf_counter() - began)
-    return _record(problem, table, found, delta, residual, weights, made)
+    made = _made(table, settings, time.perf_counter() - began)
+    return _record(problem, table, found, huber, weights, made)
 
 
-def check_options(
-    starts: int, hops: int, delta: float, residual: str, precision: str = "float64"
-) -> None:
-    """Refuse options of a search that are out of range."""
-    for name, value, least in (("starts", starts, 1), ("hops", hops, 0)):
-        if not isinstance(value, int | np.integer) or value < least:
-            raise UserError(
-                name, f"{value} is not a whole number of at least {least}", "give such a number"
-            )
-    if not (np.isfinite(delta) and delta > 0):
-        raise UserError(
-            "delta", f"{delta} is not a positive number", "give a positive number, e.g. 1e-3"
-        )
-    if residual not in ("loss", "log"):
-        raise UserError("residual", f"no residual {residual!r}", "choose loss or log")
-    if precision not in ("float64", "float32"):
-        raise UserError("precision", f"no precision {precision!r}", "choose float64 or float32")
-
-
-def _search(
-    problem: Problem, starts: int, hops: int, seed: int, precision: str, watch: Watch | None
-) -> Searched:
-    z, keys = draw_starts(problem, starts, seed)
+def _search(problem: Problem, settings: Settings, watch: Watch | None) -> Searched:
+    z, keys = draw_starts(problem, settings.starts, settings.seed)
 
     def report(share: float, best: Floats) -> None:
         if watch:
             watch(share, dict(zip(problem.targets, best.tolist(), strict=True)))
 
-    return search(problem.objective, problem.data, z.astype(precision), keys, hops, report)
+    z = z.astype(settings.precision)
+    return search(problem.objective, problem.data, z, keys, settings.hops, report)
 
 
 def _check_found(problem: Problem, searched: Searched) -> None:
@@ -133,8 +105,7 @@ def _record(
     problem: Problem,
     runs: Runs,
     searched: Searched,
-    delta: float,
-    residual: str,
+    huber: Huber,
     weights: ArrayLike | None,
     made: dict[str, Any],
 ) -> Fit:
@@ -145,12 +116,12 @@ def _record(
     shares = row_weights(runs, weights)
     for g, target in enumerate(problem.targets):
         z, params[target], objective[target] = _reported(
-            problem, g, runs, (best, minima), delta, residual, shares
+            problem, g, runs, (best, minima), huber, shares
         )
         ends = np.concatenate([best.f[g], np.sort(minima.f[g])[best.f.shape[1] :]])
-        ended = "converged" if searched.converged(g) else "out of budget"
+        ended = Status.CONVERGED if searched.converged(g) else Status.OUT_OF_BUDGET
         records[target] = Search(
-            status=ended if searched.finished else "interrupted",
+            status=ended if searched.finished else Status.INTERRUPTED,
             rows=problem.rows[g],
             evaluations=int(minima.evaluations[g].sum() + best.evaluations[g].sum()),
             gradient=_gradient(problem, g, z),
@@ -176,8 +147,7 @@ def _record(
         params,
         objective,
         records,
-        delta,
-        residual,
+        huber,
         units,
         ranges,
         made,
@@ -206,8 +176,7 @@ def _reported(
     group: int,
     runs: Runs,
     searches: tuple[batch.Search, ...],
-    delta: float,
-    residual: str,
+    huber: Huber,
     weights: Floats,
 ) -> tuple[Floats, dict[str, Any], float]:
     """The lowest minimum whose parameters are finite in the paper's form: z (q,), parameters,
@@ -215,13 +184,13 @@ def _reported(
     z = np.concatenate([s.z[group] for s in searches])
     f = np.concatenate([s.f[group] for s in searches])
     target = problem.targets[group]
-    size = 1.0 if residual == "log" else problem.units[group].loss
-    rounding = _ROUNDING * size * min(size, delta)
+    size = 1.0 if huber.residual == "log" else problem.units[group].loss
+    rounding = _ROUNDING * size * min(size, huber.delta)
     for at in np.argsort(f, kind="stable"):
         with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
             params = to_paper(problem, group, z[at])
         if all(np.isfinite(value).all() for value in params.values()):
-            objective = _objective(problem.law, runs, target, params, delta, residual, weights)
+            objective = _objective(problem.law, runs, target, params, huber, weights)
             if np.isfinite(objective) and objective <= f[at] * (1 + 1e-4) + rounding:
                 return z[at], params, objective
     raise UserError(
@@ -236,8 +205,7 @@ def _objective(
     runs: Runs,
     target: str,
     params: dict[str, Any],
-    delta: float,
-    residual: str,
+    huber: Huber,
     weights: Floats,
 ) -> float:
     """Mean Huber loss of the reported parameters over the fitted rows, row by row."""
@@ -255,8 +223,7 @@ def _objective(
         runs.h,
     )[target]
     p, m, w = predicted[seen], loss[seen], weights[seen]
-    residuals = np.log(m) - np.log(np.maximum(p, SMALLEST_LOSS)) if residual == "log" else m - p
-    return float(np.average(huber(residuals, delta), weights=w))
+    return float(np.average(huber.value(huber.residuals(p, m)), weights=w))
 
 
 def _gradient(problem: Problem, group: int, z: Floats) -> float:
@@ -265,7 +232,7 @@ def _gradient(problem: Problem, group: int, z: Floats) -> float:
     return float(np.max(np.abs(grad)) / f) if f > 0 else 0.0
 
 
-def _made(runs: Runs, starts: int, hops: int, seed: int, seconds: float) -> dict[str, Any]:
+def _made(runs: Runs, settings: Settings, seconds: float) -> dict[str, Any]:
     import mixjax
 
     device = jax.devices()[0]
@@ -275,8 +242,8 @@ def _made(runs: Runs, starts: int, hops: int, seed: int, seconds: float) -> dict
         "device": f"{device.platform}: {device.device_kind}",
         "table": runs.name,
         "fingerprint": runs.fingerprint(),
-        "starts": starts,
-        "hops": hops,
-        "seed": seed,
+        "starts": settings.starts,
+        "hops": settings.hops,
+        "seed": settings.seed,
         "seconds": round(seconds, 3),
     }

@@ -15,12 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mixjax.fitting.curvature import pull_back, sensitivities
+from mixjax.fitting.loss import SMALLEST_LOSS
 from mixjax.law.base import Coefficients, Coordinates, Law, Params, dependence, named, searched
-
-# Predictions below this are taken as this in the logarithm: laws may cross zero on the way to a
-# fit.
-_SMALLEST_LOSS = 1e-12
-
 
 # Inside the trace a jax.Array, outside what NumPy has.
 Leaf = jax.Array | np.ndarray
@@ -93,8 +89,8 @@ class HuberObjective:
         loss."""
         if self.residual == "loss":
             return loss, 1.0
-        above = loss > _SMALLEST_LOSS
-        return jnp.log(jnp.where(above, loss, _SMALLEST_LOSS)), jnp.where(
+        above = loss > SMALLEST_LOSS
+        return jnp.log(jnp.where(above, loss, SMALLEST_LOSS)), jnp.where(
             above, 1.0 / jnp.where(above, loss, 1.0), 0.0
         )
 
@@ -107,7 +103,7 @@ class HuberObjective:
             if self.law.predict is None
             else predict_cells_one_by_one(self.law, params, data)
         )
-        return jnp.log(jnp.maximum(loss, _SMALLEST_LOSS)) if self.residual == "log" else loss
+        return jnp.log(jnp.maximum(loss, SMALLEST_LOSS)) if self.residual == "log" else loss
 
 
 class Reweighting(NamedTuple):

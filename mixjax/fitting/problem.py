@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from mixjax.data.runs import Runs
 from mixjax.errors import UserError, warn
 from mixjax.fitting.layout import Design, make_design
+from mixjax.fitting.loss import Huber
 from mixjax.fitting.objective import HuberObjective, Observations, Reweighting
 from mixjax.law import Law, Units
 from mixjax.law.base import Coordinates, flat, named, parameter_names, searched
@@ -22,6 +23,7 @@ from mixjax.law.evaluate import domain_index, predict_members
 
 Floats = NDArray[np.float64]
 
+_DEFAULT = Huber()
 _RUNAWAY = 12.0  # |log| of a size, over its unit, beyond which it is at its limit
 _FARTHEST = 40.0  # |z| where a size under- or overflowed in the paper's form
 _LARGEST_LOSS = 1e150
@@ -62,20 +64,25 @@ class Problem:
 def make_problem(
     runs: Runs,
     law: Law,
-    targets: Sequence[str] | None,
-    delta: float,
-    residual: str,
-    weights: ArrayLike | None,
+    targets: Sequence[str] | None = None,
+    huber: Huber = _DEFAULT,
+    weights: ArrayLike | None = None,
 ) -> Problem:
-    """Check that the table has what the law reads, and lay it out for the engine."""
+    """Check that the table has what the law reads, and lay it out for the engine.
+
+    Args:
+        targets: names; all that the law can have by default.
+        weights: of the rows (rows,), non-negative; 1 by default.
+
+    Raises:
+        UserError: the table lacks what the law reads.
+    """
     names = _usable_targets(runs, law, targets)
     log_n, log_d, scale = _log_scales(runs, law)
     design = make_design(runs.h, log_n, log_d)
     k = law.k(runs.domains)
-    parts = [
-        _observations(runs, law, design, t, delta, residual, row_weights(runs, weights))
-        for t in names
-    ]
+    of_rows = row_weights(runs, weights)
+    parts = [_observations(runs, law, design, t, huber, of_rows) for t in names]
     for t, (_, _, rows) in zip(names, parts, strict=True):
         if rows < law.count(k):
             what = (
@@ -89,7 +96,7 @@ def make_problem(
         law,
         runs.domains,
         names,
-        HuberObjective(law, k, residual, bool((runs.h == 0).any())),
+        HuberObjective(law, k, huber.residual, bool((runs.h == 0).any())),
         data,
         units,
         tuple(p[2] for p in parts),
@@ -193,7 +200,7 @@ def row_weights(runs: Runs, weights: ArrayLike | None) -> Floats:
 
 
 def _observations(
-    runs: Runs, law: Law, design: Design, target: str, delta: float, residual: str, weights: Floats
+    runs: Runs, law: Law, design: Design, target: str, huber: Huber, weights: Floats
 ) -> tuple[Observations, float, int]:
     """One target's data for the engine, the unit of its loss, and its fitted rows."""
     loss = runs.loss(target)
@@ -226,9 +233,9 @@ def _observations(
     scaled = np.where(seen, loss, unit) / unit
     # Huber_delta(unit r) = unit^2 Huber_(delta / unit)(r); a log residual has no unit.
     data = (
-        (np.log(scaled), share, delta)
-        if residual == "log"
-        else (scaled, share * unit**2, delta / unit)
+        (np.log(scaled), share, huber.delta)
+        if huber.residual == "log"
+        else (scaled, share * unit**2, huber.delta / unit)
     )
     weighted = design.cells(data[1])
     filled = np.divide(

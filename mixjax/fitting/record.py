@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixjax.errors import UserError
+from mixjax.fitting.loss import RESIDUALS, Huber
 from mixjax.fitting.score import Score, score
 from mixjax.text import write_whole
 
@@ -27,13 +29,42 @@ SCHEMA = 1
 FORMAT = "mixjax fit"
 
 
+class Status(StrEnum):
+    """How a search ended, with a sentence and what to do about it."""
+
+    CONVERGED = "converged"
+    OUT_OF_BUDGET = "out of budget"
+    INTERRUPTED = "interrupted"
+    KNOWN = "known"
+
+    @property
+    def sentence(self) -> str:
+        """What it means."""
+        return _MEANING[self][0]
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it; empty where nothing need be done."""
+        return _MEANING[self][1]
+
+
+_MEANING = {
+    Status.CONVERGED: ("the last local minimisation ended by itself", ""),
+    Status.OUT_OF_BUDGET: (
+        "the last local minimisation stopped on its limit of steps",
+        "fit again with more hops",
+    ),
+    Status.INTERRUPTED: ("the search was interrupted, this is the best so far", "fit again"),
+    Status.KNOWN: ("the parameters were not fitted but given", ""),
+}
+
+
 @dataclass(frozen=True)
 class Search:
     """How one target's search ended and how far to trust it.
 
     Attributes:
-        status: "converged", "out of budget" (the last polish stopped on its evaluation limit) or
-            "interrupted".
+        status: how it ended.
         rows: rows with a measured loss that were fitted.
         evaluations: values and gradients computed.
         gradient: largest |d log objective / dz| at the answer, dimensionless.
@@ -44,13 +75,13 @@ class Search:
             be trusted as numbers.
     """
 
-    status: str
-    rows: int
-    evaluations: int
-    gradient: float
-    agreeing: int
-    starts: int
-    dropped: int
+    status: Status
+    rows: int = 0
+    evaluations: int = 0
+    gradient: float = 0.0
+    agreeing: int = 0
+    starts: int = 0
+    dropped: int = 0
     at_limit: tuple[str, ...] = ()
 
 
@@ -64,7 +95,7 @@ class Fit:
         params: {target: {parameter: float or array (k,)}}, see `laws()[law].parameters` for units.
         objective: {target: mean Huber loss of the fitted rows}.
         search: {target: how the search ended}.
-        delta, residual: of the Huber loss; residual is "loss" or "log".
+        huber: the loss of a row that was minimised.
         units: N and D enter the law divided by these counts: (1, 1) for laws in counts.
         ranges: {"N": (low, high), "D": (low, high)} of the fitted rows, counts; absent where the
             law does not read them.
@@ -80,8 +111,7 @@ class Fit:
     params: Mapping[str, Mapping[str, Any]]
     objective: Mapping[str, float]
     search: Mapping[str, Search]
-    delta: float = 1e-3
-    residual: str = "loss"
+    huber: Huber = field(default_factory=Huber)
     units: tuple[float, float] = (1.0, 1.0)
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     made: Mapping[str, Any] = field(default_factory=dict)
@@ -108,6 +138,11 @@ class Fit:
     def __eq__(self, other: object) -> bool:
         """Whether both would write the same file."""
         return isinstance(other, Fit) and self.to_dict() == other.to_dict()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the searches were, so that this is the best of a part of them."""
+        return any(search.status is Status.INTERRUPTED for search in self.search.values())
 
     @cached_property
     def scaling_law(self) -> Law:
@@ -245,7 +280,7 @@ class Fit:
                 "score a table with these targets",
             )
         predicted = self.predict(table.N, table.D, table.h)
-        scores = {t: score(predicted[t], table.loss(t), self.delta, self.residual) for t in shared}
+        scores = {t: score(predicted[t], table.loss(t), self.huber) for t in shared}
         return {t: s for t, s in scores.items() if s is not None}
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -265,8 +300,7 @@ class Fit:
             "law": self.law,
             "domains": list(self.domains),
             "targets": list(self.targets),
-            "delta": self.delta,
-            "residual": self.residual,
+            **asdict(self.huber),
             "units": {"N": self.units[0], "D": self.units[1]},
             "ranges": {name: list(ends) for name, ends in self.ranges.items()},
             **shares,
@@ -454,11 +488,17 @@ def _searched(content: Any, where: str) -> Search:
         raise _DamagedError(f"'at_limit'{where} is {_shown(limits)}")
     gradient = _number(_entry(content, "gradient", where=where), f"'gradient'{where}")
     return Search(
-        status=_entry(content, "status", str, where),
+        status=_status(_entry(content, "status", str, where), where),
         gradient=gradient,
         at_limit=tuple(limits),
         **found,
     )
+
+
+def _status(value: str, where: str) -> Status:
+    if value not in list(Status):
+        raise _DamagedError(f"'status'{where} is {_shown(value)}")
+    return Status(value)
 
 
 def _from_dict(content: dict[str, Any], law: Law | None, place: str) -> Fit:
@@ -468,8 +508,11 @@ def _from_dict(content: dict[str, Any], law: Law | None, place: str) -> Fit:
     fits = {t: _entry(_entry(content, "fits", dict), t, dict, " in 'fits'") for t in targets}
     params = {t: _entry(fits[t], "params", dict, f" of target {t!r}") for t in targets}
     residual, units = _entry(content, "residual", str), _entry(content, "units", dict)
-    if residual not in ("loss", "log"):
+    if residual not in RESIDUALS:
         raise _DamagedError(f"'residual' is {_shown(residual)}")
+    delta = _number(_entry(content, "delta"), "'delta'")
+    if delta <= 0:
+        raise _DamagedError(f"'delta' is {_shown(delta)}")
     return Fit(
         law=_entry(content, "law", str),
         domains=domains,
@@ -493,8 +536,7 @@ def _from_dict(content: dict[str, Any], law: Law | None, place: str) -> Fit:
             t: _searched(_entry(fits[t], "search", dict, f" of target {t!r}"), f" of target {t!r}")
             for t in targets
         },
-        delta=_number(_entry(content, "delta"), "'delta'", 0.0),
-        residual=residual,
+        huber=Huber(delta, residual),
         units=(
             _number(_entry(units, "N"), "'N' of 'units'", 0.0),
             _number(_entry(units, "D"), "'D' of 'units'", 0.0),

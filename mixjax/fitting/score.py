@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Vector = NDArray[np.float64]
+from mixjax.fitting.loss import Huber
 
-# Predictions below this are taken as this in the logarithm, as in the objective of the fit.
-SMALLEST_LOSS = 1e-12
+Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -37,21 +36,6 @@ class Score:
     rank: float | None
 
 
-def huber(residual: Vector, delta: float) -> Vector:
-    """x^2 / 2 for |x| < delta, delta (|x| - delta / 2) beyond (paper eq. 6)."""
-    clipped = np.clip(residual, -delta, delta)
-    return clipped * (residual - clipped / 2)
-
-
-def residuals(predicted: Vector, measured: Vector, kind: str) -> Vector:
-    """What the Huber loss is of: measured - predicted, of losses or ("log") of their logarithms."""
-    return (
-        np.log(measured) - np.log(np.maximum(predicted, SMALLEST_LOSS))
-        if kind == "log"
-        else measured - predicted
-    )
-
-
 def ranks(x: Vector) -> Vector:
     """Ranks from 1, ties share their mean rank."""
     _, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
@@ -68,16 +52,14 @@ def rank_correlation(x: Vector, y: Vector) -> float | None:
     return float(a @ b / norm) if norm > 0 else None
 
 
-def score(
-    predicted: Vector, measured: Vector, delta: float, residual: str = "loss"
-) -> Score | None:
+def score(predicted: Vector, measured: Vector, huber: Huber | None = None) -> Score | None:
     """Score one target; rows whose measured loss is missing (NaN) do not count. None: no such row.
 
     Args:
         predicted, measured: losses (rows,).
-        delta, residual: of the Huber loss, as in the fit ("loss" or "log").
+        huber: the loss of a row, as in the fit.
     """
-    seen = np.isfinite(measured)
+    huber, seen = huber or Huber(), np.isfinite(measured)
     p, m = predicted[seen], measured[seen]
     if not len(m):
         return None
@@ -92,7 +74,7 @@ def score(
         mre=float(100 * np.mean(np.abs(error) / m)),
         mae=float(np.mean(np.abs(error))),
         r2=1 - float(error @ error) / spread if varies and spread > 0 else None,
-        huber=float(np.mean(huber(residuals(p, m, residual), delta))),
+        huber=float(np.mean(huber.value(huber.residuals(p, m)))),
         rank=rank_correlation(p, m),
     )
 

@@ -23,9 +23,6 @@ Floats = NDArray[np.float64]
 # Called with the share done and the best objective of every group so far (groups,).
 Report = Callable[[float, Floats], None]
 
-# Defaults chosen by experiment: benchmarks/NOTES.md, "budget". Every start is minimised loosely;
-# the best quarter goes on with basin hopping; the best few of these are polished.
-STARTS, HOPS = 128, 2
 # Starts that are minimised well before any other, and those of the first round; each further round
 # doubles their number.
 _FIRST, _ROUND = 16, 64

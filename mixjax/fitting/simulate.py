@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixjax.data.design import design_mixtures
 from mixjax.errors import UserError
-from mixjax.fitting.record import Fit, Search
+from mixjax.fitting.record import Fit, Search, Status
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,7 +130,7 @@ def known_fit(
 
     record = find_law(law)
     names = tuple(params)
-    search = Search("known", rows=0, evaluations=0, gradient=0.0, agreeing=0, starts=0, dropped=0)
+    search = Search(Status.KNOWN)
     own = None if is_built_in(record.name) else record
     return Fit(
         law=record.name,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mixjax.fitting.record import Status
 from mixjax.text import table
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def fit_table(fit: Fit, scores: Mapping[str, Score]) -> str:
     rows = []
     for target in fit.targets:
         search = fit.search[target]
-        doubts = [search.status] if search.status != "converged" else []
+        doubts = [search.status] if search.status is not Status.CONVERGED else []
         doubts += [f"at limit: {', '.join(search.at_limit)}"] if search.at_limit else []
         mre = f"{scores[target].mre:.3f}" if target in scores else None
         rows.append(

@@ -92,7 +92,7 @@ def tangent(fit: Fit, runs: Runs, targets: Sequence[str]) -> Tangent:
     in the order of the fit's domains."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MixjaxWarning)  # the fit has told of them
-        problem = make_problem(runs, fit.scaling_law, targets, fit.delta, fit.residual, None)
+        problem = make_problem(runs, fit.scaling_law, targets, fit.huber)
     return Tangent(
         problem,
         np.stack([from_paper(problem, g, fit.params[t]) for g, t in enumerate(problem.targets)]),

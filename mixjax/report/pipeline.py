@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from mixjax.errors import UserError
-from mixjax.fitting.fit import fit
+from mixjax.fitting.fit import Watch, fit
+from mixjax.fitting.loss import FitOptions, Huber, read_options
 from mixjax.fitting.problem import make_problem
 from mixjax.fitting.summary import scores_to_dict
 
@@ -48,7 +49,7 @@ class Outcome:
     @property
     def interrupted(self) -> bool:
         """Whether something was stopped before its end; the fit is there all the same."""
-        return self.stopped or is_interrupted(self.fit)
+        return self.stopped or self.fit.interrupted
 
     def to_dict(self) -> dict[str, Any]:
         """Scores, mixtures and comparison as plain content."""
@@ -68,18 +69,16 @@ class Outcome:
         }
 
 
-def is_interrupted(fitted: Fit) -> bool:
-    """Whether a fit was stopped before its end."""
-    return any(search.status == "interrupted" for search in fitted.search.values())
-
-
 def run_pipeline(
     runs: Runs,
     law: str | Law,
     eval_runs: Runs | None = None,
     mixes: Sequence[Mapping[str, Any]] = (),
     laws: Sequence[str | Law] = (),
-    **options: Any,
+    *,
+    targets: Sequence[str] | None = None,
+    watch: Watch | None = None,
+    **options: Unpack[FitOptions],
 ) -> Outcome:
     """Fit a law, score it, find mixtures, compare it with other laws.
 
@@ -87,7 +86,7 @@ def run_pipeline(
         runs, eval_runs: rows to fit, and rows to score beside them.
         mixes: keyword arguments of `optimal_mixture`, one mapping for each mixture sought.
         laws: laws to compare, if any.
-        options: of `fit`.
+        targets, watch, options: of `fit`.
 
     Returns:
         The `Outcome`; on KeyboardInterrupt one with the best fit so far, marked `interrupted`.
@@ -98,15 +97,20 @@ def run_pipeline(
     from mixjax.mixture.optimum import optimal_mixture
     from mixjax.trust.compare import compare
 
-    _check(runs, eval_runs, law, mixes, options)
-    fitted = fit(runs, law, **options)
+    huber, _ = read_options(options)
+    _check(runs, eval_runs, law, mixes, targets, huber)
+    fitted = fit(runs, law, targets=targets, watch=watch, **options)
     train = fitted.score(runs)
-    if is_interrupted(fitted):
+    if fitted.interrupted:
         return Outcome(runs, eval_runs, fitted, train)
     held_out = None if eval_runs is None else fitted.score(eval_runs)
     try:
         mixtures = tuple(optimal_mixture(fitted, **mix) for mix in mixes)
-        comparison = compare(runs, laws, eval_runs, **options) if laws else None
+        comparison = (
+            compare(runs, laws, eval_runs, targets=targets, watch=watch, **options)
+            if laws
+            else None
+        )
     except KeyboardInterrupt:
         return Outcome(runs, eval_runs, fitted, train, held_out, stopped=True)
     return Outcome(runs, eval_runs, fitted, train, held_out, mixtures, comparison)
@@ -117,22 +121,16 @@ def _check(
     eval_runs: Runs | None,
     law: str | Law,
     mixes: Sequence[Mapping[str, Any]],
-    options: Mapping[str, Any],
+    targets: Sequence[str] | None,
+    huber: Huber,
 ) -> None:
     """What would only come to light after the fit."""
     from mixjax.law import find_law
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the fit itself warns
-        make_problem(
-            runs,
-            find_law(law),
-            options.get("targets"),
-            options.get("delta", 1e-3),
-            options.get("residual", "loss"),
-            None,
-        )
-    targets = tuple(options.get("targets") or runs.targets)
+        make_problem(runs, find_law(law), targets, huber)
+    targets = tuple(targets or runs.targets)
     if eval_runs is not None:
         eval_runs.reordered(runs.domains)
         if not set(targets) & set(eval_runs.targets):

@@ -6,6 +6,7 @@ import io
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from mixjax.data.runs import Runs
-    from mixjax.fitting.record import Fit
+    from mixjax.fitting.record import Fit, Status
     from mixjax.mixture.optimum import Mixture
     from mixjax.report.pipeline import Outcome
 
@@ -149,7 +150,7 @@ def doubts(fitted: Fit) -> list[str]:
     """What a reader should know before trusting the fit, one sentence each."""
     found = []
     for target, search in fitted.search.items():
-        if search.status != "converged":
+        if search.status is not Status.CONVERGED:
             found.append(
                 f"{target}: the search ended as '{search.status}'; fit again with more hops."
             )
@@ -272,10 +273,7 @@ def _heads(outcome: Outcome) -> list[str]:
 
 def _made(fitted: Fit) -> str:
     made = {name: value for name, value in fitted.made.items() if name != "table"}
-    lines = [
-        f"- {name}: {value}"
-        for name, value in {"delta": fitted.delta, "residual": fitted.residual, **made}.items()
-    ]
+    lines = [f"- {name}: {value}" for name, value in (asdict(fitted.huber) | made).items()]
     return "\n".join(lines)
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +28,10 @@ from mixjax.data.runs import Runs, read_runs
 from mixjax.data.splits import By, Fold, clusters, make_folds
 from mixjax.engine import batch
 from mixjax.errors import UserError
-from mixjax.fitting.fit import check_options, fit
+from mixjax.fitting.fit import fit
+from mixjax.fitting.loss import Huber, SearchOptions, Settings, read_options
 from mixjax.fitting.problem import Problem, grouped, losses_at, make_problem
 from mixjax.fitting.record import Fit
-from mixjax.fitting.score import residuals
 from mixjax.fitting.search import minimise
 from mixjax.fitting.starts import draw_starts
 from mixjax.law import Law, find_law
@@ -47,7 +47,7 @@ Watch = Callable[[float, Mapping[str, float]], None]
 BY: tuple[By, ...] = ("N", "D", "mixture")
 # On SlimPajama (joint, full) these give the errors of polished fits from 32 starts to 2 percent, in
 # half the time.
-STARTS, HOPS = 24, 0
+SETTINGS = Settings(starts=24, hops=0)
 _FEWEST = 3  # sizes or D, of which the largest can be left out
 
 
@@ -64,8 +64,7 @@ class Option:
     """
 
     law: str
-    delta: float
-    residual: str
+    huber: Huber
     parameters: int
     errors: Mapping[str, Mapping[str, float]]
     criterion: Mapping[str, float]
@@ -88,8 +87,8 @@ class Option:
     def __str__(self) -> str:
         """As it is named in sentences."""
         return (
-            f"{self.law} (delta {self.delta:g}, residual of the "
-            f"{'log loss' if self.residual == 'log' else 'loss'})"
+            f"{self.law} (delta {self.huber.delta:g}, residual of the "
+            f"{'log loss' if self.huber.residual == 'log' else 'loss'})"
         )
 
 
@@ -135,8 +134,8 @@ class Choice:
             rows.append(
                 [
                     o.law,
-                    f"{o.delta:g}",
-                    o.residual,
+                    f"{o.huber.delta:g}",
+                    o.huber.residual,
                     o.parameters,
                     *held,
                     *mean,
@@ -147,13 +146,16 @@ class Choice:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain content for JSON."""
-        options = [asdict(o) | {"error": o.error, "bic": o.total} for o in self.options]
+        options = []
+        for o in self.options:
+            content = {"law": o.law, **asdict(o.huber), **asdict(o), "error": o.error}
+            options.append(content | {"bic": o.total})
+            del options[-1]["huber"]
         first = self.options[0]
         return plain(
             {
                 "law": first.law,
-                "delta": first.delta,
-                "residual": first.residual,
+                **asdict(first.huber),
                 "reason": self.reason,
                 "options": options,
                 "effective_rows": self.effective,
@@ -166,12 +168,12 @@ def choose_law(
     laws: Sequence[str | Law] = ("simple", "additive", "joint", "full"),
     *,
     by: Sequence[By] | None = None,
-    deltas: Sequence[float] = (1e-3,),
-    residuals: Sequence[str] = ("loss",),
+    deltas: Sequence[float] = (Huber.delta,),
+    residuals: Sequence[str] = (Huber.residual,),
     targets: Sequence[str] | None = None,
     fits: Sequence[Fit] = (),
     watch: Watch | None = None,
-    **options: Any,
+    **options: Unpack[SearchOptions],
 ) -> Choice:
     """Choose a law, and options of its fit, for all targets of a table.
 
@@ -185,7 +187,8 @@ def choose_law(
         targets: names; all by default. Those that every law can have are judged.
         fits: that are there already; the chosen one is taken from these where it is among them.
         watch: called with the share done of a candidate's batch and its best objectives so far.
-        options: starts and hops of the fits that candidates are judged by (24, 0), seed, precision.
+        options: of the fits that candidates are judged by, see `fit`: by default 24 starts and no
+            hops.
 
     Raises:
         UserError: no candidate, a table that cannot be split as asked, a law that cannot be fitted.
@@ -196,21 +199,16 @@ def choose_law(
         dict.fromkeys(find_law(law) for law in ([laws] if isinstance(laws, str | Law) else laws))
     )
     candidates = [
-        (law, float(delta), residual)
+        (law, Huber(float(delta), residual))
         for residual in dict.fromkeys(residuals)
         for law in records
         for delta in dict.fromkeys(deltas)
     ]
     if not candidates:
         raise UserError("laws", "no candidate", "name at least one law, one delta and one residual")
-    settings = {"starts": STARTS, "hops": HOPS, "seed": 0, "precision": "float64"} | options
-    for _, delta, residual in candidates:
-        check_options(settings["starts"], settings["hops"], delta, residual, settings["precision"])
-    folds = _folds(whole, by, settings["seed"])
-    problems = [
-        make_problem(whole, law, targets, delta, residual, None)
-        for law, delta, residual in candidates
-    ]
+    _, settings = read_options(options, SETTINGS)
+    folds = _folds(whole, by, settings.seed)
+    problems = [make_problem(whole, law, targets, huber) for law, huber in candidates]
     judged = [t for t in problems[0].targets if all(t in p.targets for p in problems)]
     if not judged:
         raise UserError(
@@ -224,8 +222,8 @@ def choose_law(
     ]
     found, effective = _judged(whole, candidates, predicted, folds, judged)
     order, reason = _ranked(found)
-    law, delta, residual = candidates[order[0]]
-    known = [f for f in fits if (f.law, f.delta, f.residual) == (law.name, delta, residual)]
+    law, huber = candidates[order[0]]
+    known = [f for f in fits if (f.law, f.huber) == (law.name, huber)]
     chosen = (
         known[0]
         if known
@@ -233,10 +231,9 @@ def choose_law(
             whole,
             law,
             targets=targets,
-            delta=delta,
-            residual=residual,
-            seed=settings["seed"],
             watch=watch,
+            seed=settings.seed,
+            **asdict(huber),
         )
     )
     return Choice(chosen, tuple(found[i] for i in order), reason, effective)
@@ -259,7 +256,7 @@ def _predicted(
     runs: Runs,
     targets: Sequence[str],
     folds: Sequence[Fold],
-    settings: Mapping[str, Any],
+    settings: Settings,
     watch: Watch | None,
 ) -> dict[str, Floats]:
     """{target: losses (1 + folds, rows) predicted by the fit of the whole table and by those
@@ -267,24 +264,24 @@ def _predicted(
     weights = np.stack([np.ones(len(runs)), *(f.weights for f in folds)])
     z, keys = (
         np.repeat(x, len(weights), axis=0)
-        for x in draw_starts(problem, settings["starts"], settings["seed"])
+        for x in draw_starts(problem, settings.starts, settings.seed)
     )
 
     def report(search: batch.Search) -> None:
         if watch:
             best = search.f[:: len(weights)].min(axis=1)
             watch(
-                float(np.mean(search.hops > settings["hops"])),
+                float(np.mean(search.hops > settings.hops)),
                 dict(zip(problem.targets, best.tolist(), strict=True)),
             )
 
     found = minimise(
         problem.objective,
         grouped(problem, weights),
-        z.astype(settings["precision"]),
+        z.astype(settings.precision),
         keys,
         "search",
-        settings["hops"],
+        settings.hops,
         report,
     )
     if not found.finished:
@@ -302,7 +299,7 @@ def _predicted(
 
 def _judged(
     runs: Runs,
-    candidates: Sequence[tuple[Law, float, str]],
+    candidates: Sequence[tuple[Law, Huber]],
     predicted: Sequence[Mapping[str, Floats]],
     folds: Mapping[str, Sequence[Fold]],
     targets: list[str],
@@ -324,14 +321,14 @@ def _judged(
     best = int(np.argmin(totals))
     criteria, effective = _criteria(runs, candidates, predicted, targets, run)
     found = []
-    for i, (law, delta, residual) in enumerate(candidates):
+    for i, (law, huber) in enumerate(candidates):
         behind = (
             _behind(parts[i], parts[best], of, totals[i] - totals[best])
             if i != best and folds
             else 0.0
         )
         count = law.count(law.k(runs.domains))
-        found.append(Option(law.name, delta, residual, count, errors[i], criteria[i], behind))
+        found.append(Option(law.name, huber, count, errors[i], criteria[i], behind))
     return found, effective
 
 
@@ -383,7 +380,7 @@ def _behind(
 
 def _criteria(
     runs: Runs,
-    candidates: Sequence[tuple[Law, float, str]],
+    candidates: Sequence[tuple[Law, Huber]],
     predicted: Sequence[Mapping[str, Floats]],
     targets: Sequence[str],
     run: NDArray[np.intp],
@@ -398,17 +395,17 @@ def _criteria(
         # about any candidate.
         seen = np.isfinite(measured) & np.all([np.isfinite(p[t][0]) for p in predicted], axis=0)
         off = [
-            residuals(p[t][0][seen], measured[seen], residual)
-            for p, (_, _, residual) in zip(predicted, candidates, strict=True)
+            huber.residuals(p[t][0][seen], measured[seen])
+            for p, (_, huber) in zip(predicted, candidates, strict=True)
         ]
         likelihoods = [
-            log_likelihood(r, delta)
-            - (float(np.sum(np.log(measured[seen]))) if residual == "log" else 0.0)
-            for r, (_, delta, residual) in zip(off, candidates, strict=True)
+            log_likelihood(r, huber.delta)
+            - (float(np.sum(np.log(measured[seen]))) if huber.residual == "log" else 0.0)
+            for r, (_, huber) in zip(off, candidates, strict=True)
         ]
         likeliest = int(np.argmax(likelihoods))
-        effective[t] = effective_rows(off[likeliest], candidates[likeliest][1], run[seen])
-        for i, (law, _, _) in enumerate(candidates):
+        effective[t] = effective_rows(off[likeliest], candidates[likeliest][1].delta, run[seen])
+        for i, (law, _) in enumerate(candidates):
             count = law.count(law.k(runs.domains))
             criteria[i][t] = schwarz(likelihoods[i], int(seen.sum()), effective[t], count)
     return criteria, effective

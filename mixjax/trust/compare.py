@@ -6,13 +6,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mixjax.data.runs import Runs, read_runs
 from mixjax.errors import UserError
-from mixjax.fitting.fit import fit
+from mixjax.fitting.fit import Watch, fit
+from mixjax.fitting.loss import FitOptions, Huber, read_options
 from mixjax.fitting.problem import make_problem
 from mixjax.fitting.record import Fit
 from mixjax.law import Law, find_law
@@ -91,7 +93,11 @@ def compare(
     runs: Runs | pd.DataFrame | str,
     laws: Sequence[str | Law],
     eval_runs: Runs | pd.DataFrame | str | None = None,
-    **options: Any,
+    *,
+    targets: Sequence[str] | None = None,
+    weights: ArrayLike | None = None,
+    watch: Watch | None = None,
+    **options: Unpack[FitOptions],
 ) -> Comparison:
     """Fit several laws to the same runs and score each on these and on held-out rows.
 
@@ -101,7 +107,7 @@ def compare(
         runs: what the laws are fitted to.
         laws: names or `Law`s.
         eval_runs: rows that no fit sees, e.g. of a larger model. Targets may be fewer.
-        options: of `fit`: targets, starts, hops, delta, residual, seed, weights, watch.
+        targets, weights, watch, options: of `fit`.
 
     Raises:
         UserError: no law, a law twice, or a law that cannot be fitted to this table (it is named).
@@ -115,10 +121,15 @@ def compare(
         eval_runs if eval_runs is None or isinstance(eval_runs, Runs) else read_runs(eval_runs)
     )
     records = _distinct(laws)
-    _check_targets(table, held_out, options.get("targets"))
+    _check_targets(table, held_out, targets)
+    huber, _ = read_options(options)
     for law in records:
-        _check_fits(table, law, options)
-    fits = {law.name: _fit(table, law, options) for law in records}
+        _check_fits(table, law, targets, huber, weights)
+    fits = {}
+    for law in records:
+        fits[law.name] = fit(table, law, targets=targets, weights=weights, watch=watch, **options)
+        if fits[law.name].interrupted:
+            raise KeyboardInterrupt
     train = {name: _errors(f, table) for name, f in fits.items()}
     held_out_errors = (
         None if held_out is None else {name: _errors(f, held_out) for name, f in fits.items()}
@@ -160,28 +171,16 @@ def _check_targets(table: Runs, held_out: Runs | None, targets: Sequence[str] | 
         )
 
 
-def _check_fits(table: Runs, law: Law, options: Mapping[str, Any]) -> None:
+def _check_fits(
+    table: Runs, law: Law, targets: Sequence[str] | None, huber: Huber, weights: ArrayLike | None
+) -> None:
     """Whether the law can be fitted to the table at all, before any law is."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the fit itself warns
-            make_problem(
-                table,
-                law,
-                options.get("targets"),
-                options.get("delta", 1e-3),
-                options.get("residual", "loss"),
-                options.get("weights"),
-            )
+            make_problem(table, law, targets, huber, weights)
     except UserError as error:
         raise UserError(f"law {law.name!r} on {error.where}", error.what, error.remedy) from None
-
-
-def _fit(table: Runs, law: Law, options: Mapping[str, Any]) -> Fit:
-    fitted = fit(table, law, **options)
-    if any(search.status == "interrupted" for search in fitted.search.values()):
-        raise KeyboardInterrupt
-    return fitted
 
 
 def _errors(fitted: Fit, table: Runs) -> dict[str, float]:

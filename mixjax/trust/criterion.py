@@ -28,7 +28,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from mixjax.fitting.score import huber
+from mixjax.fitting.loss import Huber
 
 Floats = NDArray[np.float64]
 
@@ -38,7 +38,7 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 def log_likelihood(residuals: Floats, delta: float) -> float:
     """Largest log-likelihood over s of residuals (rows,) with a density proportional to
     exp(-Huber_delta(r) / s)."""
-    mean = float(np.mean(huber(residuals, delta)))
+    mean = float(np.mean(Huber(delta).value(residuals)))
     if not mean > 0:
         return math.inf
     # s lies between the mean Huber loss (Laplace) and twice that (normal); the likelihood has one

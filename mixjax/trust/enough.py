@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from mixjax.data.runs import Runs, read_runs
 from mixjax.data.splits import clusters
 from mixjax.engine import batch
 from mixjax.errors import UserError
-from mixjax.fitting.fit import check_options
+from mixjax.fitting.loss import FitOptions, Settings, read_options
 from mixjax.fitting.problem import Problem, grouped, losses_at, make_problem
 from mixjax.fitting.search import minimise
 from mixjax.fitting.starts import draw_starts
@@ -35,7 +35,8 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 LAWS = ("additive", "joint")
-REPEATS, STARTS = 10, 12
+REPEATS = 10
+SETTINGS = Settings(starts=12, hops=0)
 _LARGEST = 1e12  # percent; in place of infinite errors where they are interpolated
 # Counts by default: so many, evenly spaced in their logarithm.
 _COUNTS = 6
@@ -142,9 +143,8 @@ def enough_runs(
     *,
     eval_runs: Runs | pd.DataFrame | str | None = None,
     targets: Sequence[str] | None = None,
-    seed: int = 0,
     watch: Callable[[float, Mapping[str, float]], None] | None = None,
-    **options: Any,
+    **options: Unpack[FitOptions],
 ) -> Enough:
     """The error of laws that are fitted to q random mixtures of a table, for growing q.
 
@@ -157,10 +157,10 @@ def enough_runs(
         eval_runs: rows to score on instead of those of mixtures left out, e.g. of a larger model.
             No fit sees them.
         targets: names; all by default.
-        seed: of the orders and of the starts.
         watch: called with the share done of a law's batch and {target: best objective of its first
             choice so far}.
-        options: of the fits: starts (12), hops (0), delta, residual, precision.
+        options: of the fits, see `fit`: by default 12 starts and no hops; the seed is that of the
+            orders too.
 
     Raises:
         UserError: too few mixtures, counts that cannot be chosen, a law that cannot be fitted.
@@ -183,20 +183,18 @@ def enough_runs(
             f"{repeats} is not a whole number of at least 2",
             "give such a number, e.g. 10",
         )
-    settings = _options(**options)
+    huber, settings = read_options(options, SETTINGS)
     records = list(
         dict.fromkeys(find_law(law) for law in ([laws] if isinstance(laws, str | Law) else laws))
     )
     if not records:
         raise UserError("laws", "none given", "name at least one, e.g. additive,joint")
-    place = np.argsort(
-        [np.random.default_rng((seed, r)).permutation(mixtures) for r in range(repeats)], axis=1
-    )[:, of]  # of each row's mixture in the order
-    fitted = place[None] < np.asarray(numbers)[:, None, None]  # (counts, repeats, rows)
-    problems = [
-        make_problem(whole, law, targets, settings["delta"], settings["residual"], None)
-        for law in records
+    orders = [
+        np.random.default_rng((settings.seed, r)).permutation(mixtures) for r in range(repeats)
     ]
+    place = np.argsort(orders, axis=1)[:, of]  # of each row's mixture in the order
+    fitted = place[None] < np.asarray(numbers)[:, None, None]  # (counts, repeats, rows)
+    problems = [make_problem(whole, law, targets, huber) for law in records]
     _check_losses(whole, problems, fitted, held)
     scored = np.broadcast_to(
         place >= numbers[-1] if held is None else np.ones((1, len(held)), bool),
@@ -204,7 +202,7 @@ def enough_runs(
     )
     errors = {
         p.law.name: _errors(
-            p, whole, whole if held is None else held, fitted, scored, seed, settings, watch
+            p, whole, whole if held is None else held, fitted, scored, settings, watch
         )
         for p in problems
     }
@@ -214,23 +212,6 @@ def enough_runs(
         else f"{len(held)} rows that no fit sees"
     )
     return Enough(numbers, mixtures, what, errors)
-
-
-def _options(
-    starts: int = STARTS,
-    hops: int = 0,
-    delta: float = 1e-3,
-    residual: str = "loss",
-    precision: str = "float64",
-) -> dict[str, Any]:
-    check_options(starts, hops, delta, residual, precision)
-    return {
-        "starts": starts,
-        "hops": hops,
-        "delta": delta,
-        "residual": residual,
-        "precision": precision,
-    }
 
 
 def _counts(
@@ -292,8 +273,7 @@ def _errors(
     held: Runs,
     fitted: Mask,
     scored: Mask,
-    seed: int,
-    settings: Mapping[str, Any],
+    settings: Settings,
     watch: Callable[..., None] | None,
 ) -> dict[str, Floats]:
     """{target: mean relative error, percent (counts, repeats)} of one law; fitted (counts, repeats,
@@ -301,24 +281,24 @@ def _errors(
     weights = fitted.reshape(-1, fitted.shape[-1]).astype(np.float64)
     choices = len(weights)
     z, keys = (
-        np.repeat(x, choices, axis=0) for x in draw_starts(problem, settings["starts"], seed)
+        np.repeat(x, choices, axis=0) for x in draw_starts(problem, settings.starts, settings.seed)
     )
 
     def report(search: batch.Search) -> None:
         if watch:
             best = search.f[::choices].min(axis=1)
             watch(
-                float(np.mean(search.hops > settings["hops"])),
+                float(np.mean(search.hops > settings.hops)),
                 dict(zip(problem.targets, best.tolist(), strict=True)),
             )
 
     found = minimise(
         problem.objective,
         grouped(problem, weights),
-        z.astype(settings["precision"]),
+        z.astype(settings.precision),
         keys,
         "search",
-        settings["hops"],
+        settings.hops,
         report,
     )
     if not found.finished:

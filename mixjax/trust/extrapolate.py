@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,11 +26,12 @@ from numpy.typing import ArrayLike, NDArray
 from mixjax.data.runs import Runs, read_runs
 from mixjax.data.splits import Fold
 from mixjax.errors import UserError
-from mixjax.fitting.fit import check_options, fit
+from mixjax.fitting.fit import fit
+from mixjax.fitting.loss import FitOptions, Huber, Settings, read_options
 from mixjax.fitting.problem import grouped, make_problem
 from mixjax.fitting.record import Fit
 from mixjax.fitting.score import score
-from mixjax.fitting.search import STARTS, search
+from mixjax.fitting.search import search
 from mixjax.fitting.starts import draw_starts
 from mixjax.law import Law, find_law, lagged
 from mixjax.text import plain, table
@@ -144,10 +145,8 @@ def extrapolate(
     laws: Sequence[str | Law] = LAWS,
     lags: Sequence[float] | None = None,
     targets: Sequence[str] | None = None,
-    starts: int = STARTS,
-    seed: int = 0,
     watch: Callable[[float, Mapping[str, float]], None] | None = None,
-    **options: Any,
+    **options: Unpack[FitOptions],
 ) -> Extrapolation:
     """Fit the law and the lag that predict held-out scales of the table best.
 
@@ -156,10 +155,8 @@ def extrapolate(
         laws: names or `Law`s to choose from.
         lags: tokens of warm-up to choose from; by default 0, 1/4, 1/2 and 3/4 of the smallest D.
         targets: names; all by default. The choice is one for all of them.
-        starts: of the last fit; the others take 32 at most.
-        seed: same seed, same answer.
         watch: called with the share done and nothing else.
-        options: of the fits: hops, delta, residual, precision.
+        options: of the fits, see `fit`; those of parts of the table take 32 starts at most.
 
     Raises:
         UserError: the table has too few scales to leave any out, or cannot be fitted; no law; a lag
@@ -170,13 +167,8 @@ def extrapolate(
     records = [find_law(law) for law in ([laws] if isinstance(laws, str | Law) else laws)]
     if not records:
         raise UserError("laws", "none given", "name at least one, e.g. joint,powers")
-    check_options(
-        starts,
-        options.get("hops", 0),
-        options.get("delta", 1e-3),
-        options.get("residual", "loss"),
-        options.get("precision", "float64"),
-    )
+    huber, settings = read_options(options)
+    quick = replace(settings, starts=min(settings.starts, _STARTS), hops=0)
     tried = _lags(whole, lags)
     tests = make_backtests(whole, max(law.count(len(whole.domains)) for law in records))
     candidates: list[Candidate] = []
@@ -184,11 +176,7 @@ def extrapolate(
         for lag in tried:
             report = _part(watch, len(candidates), len(records) * len(tried) + 1)
             report(0.0)
-            candidates.append(
-                _tested(
-                    whole, law, lag, tests, targets, min(starts, _STARTS), seed, options, report
-                )
-            )
+            candidates.append(_tested(whole, law, lag, tests, targets, huber, quick, report))
     candidates.sort(key=lambda c: c.error)
     chosen = next(
         lagged(law, lag)
@@ -201,12 +189,10 @@ def extrapolate(
         whole,
         chosen,
         targets=targets,
-        starts=starts,
-        seed=seed,
         watch=lambda share, _: last(share),
         **options,
     )
-    if any(s.status == "interrupted" for s in fitted.search.values()):
+    if fitted.interrupted:
         raise KeyboardInterrupt
     if watch:
         watch(1.0, {})
@@ -285,9 +271,8 @@ def _tested(
     lag: float,
     tests: Sequence[Backtest],
     targets: Sequence[str] | None,
-    starts: int,
-    seed: int,
-    options: Mapping[str, Any],
+    huber: Huber,
+    settings: Settings,
     report: Callable[[float], None],
 ) -> Candidate:
     """One candidate's errors: the fits of all splits and targets are one batch.
@@ -296,17 +281,18 @@ def _tested(
     once for all lags.
     """
     shifted = runs if runs.D is None else replace(runs, D=runs.D - lag)
-    problem = make_problem(
-        shifted, law, targets, options.get("delta", 1e-3), options.get("residual", "loss"), None
-    )
+    problem = make_problem(shifted, law, targets, huber)
     weights = np.stack([test.fold.weights for test in tests])
-    z, keys = (np.repeat(x, len(tests), axis=0) for x in draw_starts(problem, starts, seed))
+    z, keys = (
+        np.repeat(x, len(tests), axis=0)
+        for x in draw_starts(problem, settings.starts, settings.seed)
+    )
     found = search(
         problem.objective,
         grouped(problem, weights),
-        z.astype(options.get("precision", "float64")),
+        z.astype(settings.precision),
         keys,
-        0,
+        settings.hops,
         lambda share, _: report(share),
     )
     if not found.finished:
@@ -318,7 +304,7 @@ def _tested(
             predicted, _ = held_out_losses(
                 problem, g, shifted, [test.fold], found.best.z[at], found.best.f[at]
             )
-            scored = score(predicted[test.scored], runs.loss(target)[test.scored], 1.0)
+            scored = score(predicted[test.scored], runs.loss(target)[test.scored])
             if scored is not None:
                 errors[test.name][target] = scored.mre if np.isfinite(scored.mre) else float("inf")
     return Candidate(lagged(law, lag).name, errors)

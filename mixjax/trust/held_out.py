@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mixjax.data.runs import Runs, read_runs
 from mixjax.data.splits import By, Fold, make_folds
 from mixjax.errors import UserError
-from mixjax.fitting.fit import check_options
+from mixjax.fitting.loss import FitOptions, Settings, read_options
 from mixjax.fitting.problem import Problem, grouped, make_problem
 from mixjax.fitting.score import ChoiceScore, choice_score, score
 from mixjax.fitting.search import search
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 # Fewer than a fit takes: there are as many fits as folds.
-STARTS, HOPS = 64, 1
+SETTINGS = Settings(starts=64, hops=1)
 _SHOWN = {
     "mre": "mre %",
     "bias": "bias %",
@@ -102,9 +102,8 @@ def cross_validate(
     *,
     folds: int | None = None,
     targets: Sequence[str] | None = None,
-    seed: int = 0,
     watch: Callable[[float, Mapping[str, float]], None] | None = None,
-    **options: Any,
+    **options: Unpack[FitOptions],
 ) -> Validation:
     """Fit a law without some rows and score what it predicts there.
 
@@ -114,27 +113,35 @@ def cross_validate(
         by, folds: see `make_folds`: "N" or "D" hold out the largest, "mixture" or "run" whole ones
             in folds.
         targets: names; all by default.
-        seed: of the folds and of the starts.
         watch: called with the share done and {target: best objective of its first fold so far}.
-        options: of the fits: starts, hops, delta, residual, precision.
+        options: of the fits, see `fit`: by default 64 starts and 1 hop; the seed is that of the
+            folds too.
 
     Raises:
         UserError: a table that cannot be split so, or fitted; an option out of range.
         KeyboardInterrupt: half a validation is none.
     """
     whole = runs if isinstance(runs, Runs) else read_runs(runs)
-    starts, hops, delta, residual, precision = _options(**options)
-    splits = make_folds(whole, by, folds, seed)
+    huber, settings = read_options(options, SETTINGS)
+    splits = make_folds(whole, by, folds, settings.seed)
     weights = np.stack([f.weights for f in splits])
-    problem = make_problem(whole, find_law(law), targets, delta, residual, None)
-    z, keys = (np.repeat(x, len(splits), axis=0) for x in draw_starts(problem, starts, seed))
+    problem = make_problem(whole, find_law(law), targets, huber)
+    z, keys = (
+        np.repeat(x, len(splits), axis=0)
+        for x in draw_starts(problem, settings.starts, settings.seed)
+    )
 
     def report(share: float, best: Floats) -> None:
         if watch:
             watch(share, dict(zip(problem.targets, best[:: len(splits)].tolist(), strict=True)))
 
     found = search(
-        problem.objective, grouped(problem, weights), z.astype(precision), keys, hops, report
+        problem.objective,
+        grouped(problem, weights),
+        z.astype(settings.precision),
+        keys,
+        settings.hops,
+        report,
     )
     if not found.finished:
         raise KeyboardInterrupt
@@ -159,17 +166,6 @@ def cross_validate(
     )
 
 
-def _options(
-    starts: int = STARTS,
-    hops: int = HOPS,
-    delta: float = 1e-3,
-    residual: str = "loss",
-    precision: str = "float64",
-) -> tuple[int, int, float, str, str]:
-    check_options(starts, hops, delta, residual, precision)
-    return starts, hops, delta, residual, precision
-
-
 def held_out_losses(
     problem: Problem, group: int, runs: Runs, folds: Sequence[Fold], z: Floats, f: Floats
 ) -> tuple[Floats, float]:
@@ -188,7 +184,7 @@ def held_out_losses(
             )
         losses = predict(problem.law, runs.domains, {target: params}, n, d, runs.h)[target]
         predicted[fold.held_out] = losses[fold.held_out]
-        fitted = score(losses[~fold.held_out], runs.loss(target)[~fold.held_out], 1.0)
+        fitted = score(losses[~fold.held_out], runs.loss(target)[~fold.held_out])
         train += [] if fitted is None else [fitted.mre]
     return predicted, float(np.mean(train)) if train else float("nan")
 

@@ -149,7 +149,7 @@ def identify(fit: Fit, runs: Runs, points: Runs | None = None) -> Identified:
         UserError: a table that does not belong to the fit.
     """
     rows = runs.reordered(fit.domains)
-    problem = make_problem(rows, fit.scaling_law, fit.targets, fit.delta, fit.residual, None)
+    problem = make_problem(rows, fit.scaling_law, fit.targets, fit.huber)
     targets = {t: _pinned(problem, g, fit) for g, t in enumerate(problem.targets)}
     outside = (
         () if points is None or not fit.domains else _outside(points.reordered(fit.domains), rows)

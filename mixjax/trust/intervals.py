@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,8 +33,8 @@ from numpy.typing import ArrayLike, NDArray
 from mixjax.data.runs import Runs
 from mixjax.data.splits import clusters, resample
 from mixjax.errors import MixjaxWarning, UserError, warn
-from mixjax.fitting.fit import STARTS
 from mixjax.fitting.fit import fit as fit_law
+from mixjax.fitting.loss import Settings
 from mixjax.fitting.record import Fit
 from mixjax.trust.refit import TOLERANCE, Ensemble, refit
 
@@ -341,7 +341,7 @@ def fit_smaller(
     watch: Callable[[float, Mapping[str, float]], None] | None = None,
 ) -> Fit:
     """The law of a fit, fitted to some of its rows."""
-    starts = int(fit.made.get("starts", STARTS))
+    starts = int(fit.made.get("starts", Settings().starts))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MixjaxWarning)
         smaller = fit_law(
@@ -349,12 +349,11 @@ def fit_smaller(
             fit.scaling_law,
             targets=fit.targets,
             starts=starts,
-            delta=fit.delta,
-            residual=fit.residual,
+            **asdict(fit.huber),
             seed=seed,
             watch=watch,
         )
-    if any(s.status == "interrupted" for s in smaller.search.values()):
+    if smaller.interrupted:
         raise KeyboardInterrupt
     return smaller
 

@@ -16,7 +16,6 @@ from mixjax.errors import UserError, warn
 from mixjax.fitting.objective import Reweighted
 from mixjax.fitting.problem import Problem, from_paper, make_problem, reweighted, to_paper
 from mixjax.fitting.record import Fit
-from mixjax.fitting.score import huber, residuals
 from mixjax.fitting.search import minimise
 from mixjax.fitting.starts import draw_starts
 from mixjax.law.evaluate import predict_members
@@ -123,7 +122,7 @@ def refit(
     """
     table = runs.reordered(fit.domains)
     weights = check_weights(row_weights, len(table))
-    problem = make_problem(table, fit.scaling_law, fit.targets, fit.delta, fit.residual, None)
+    problem = make_problem(table, fit.scaling_law, fit.targets, fit.huber)
 
     def report(search: batch.Search, begin: float, end: float) -> None:
         if watch:
@@ -225,7 +224,7 @@ def _under_weights(
     seen = np.isfinite(runs.loss(target))
     with np.errstate(all="ignore"):
         losses = predict_members(problem.law, runs.domains, params, n, d, runs.h)[target]
-        each = huber(residuals(losses[:, seen], runs.loss(target)[seen], fit.residual), fit.delta)
+        each = fit.huber.value(fit.huber.residuals(losses[:, seen], runs.loss(target)[seen]))
         return np.nan_to_num(weights[:, seen] @ each.T, nan=np.inf, posinf=np.inf)
 
 
