@@ -6,7 +6,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 # What 0^gamma is for gamma < 0. Infinity in the paper's formula; a number whose square times any
 # sensible C is still a float keeps 1/(... + C 0^gamma) = 0 and its derivatives free of inf/inf.
@@ -96,3 +96,18 @@ def distance_to_hull(h: ArrayLike, points: ArrayLike) -> float:
     w = np.maximum(programme.x[:m], 0.0)
     distance = 0.5 * float(np.abs(corners.T @ (w / w.sum()) - goal).sum())
     return 0.0 if distance < INSIDE else distance
+
+
+def correlation_within(values: NDArray[np.float64], cluster: NDArray[np.intp]) -> float:
+    """Mean product of two values (rows,) of one cluster, over the mean square of all: their
+    correlation about 0; 0 where no cluster has two rows.
+
+    Args:
+        cluster: number of the cluster of each row (rows,).
+    """
+    squares, rows = float(values @ values), np.bincount(cluster)
+    pairs = float(np.sum(rows * (rows - 1)))
+    if not (pairs and squares > 0):
+        return 0.0
+    sums = np.bincount(cluster, values)
+    return float((sums @ sums - squares) / pairs / (squares / len(values)))

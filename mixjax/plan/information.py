@@ -94,7 +94,7 @@ def outer(rows: Floats) -> Floats:
     return np.swapaxes(rows, 1, 2) @ rows
 
 
-def choose(
+def most_informative(
     aim: Aim, information: Floats, rows: Floats, n: int, cost: Floats | None = None
 ) -> list[int]:
     """n different rows that make the aim small, in the order in which they are worth most.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from mixjax.data.runs import Runs
 from mixjax.data.splits import clusters
 from mixjax.errors import UserError, warn
+from mixjax.mixture.losses import box_of
 from mixjax.mixture.question import Goal
-from mixjax.plan.information import LogDet, Trace, choose, values_after
+from mixjax.plan.information import LogDet, Trace, most_informative, values_after
 from mixjax.plan.slopes import (
-    Tangent,
+    BestSlopes,
     best_slopes,
-    free_domains,
     information_of_runs,
     noise_of_runs,
     tangent,
+    trades,
 )
 from mixjax.text import plain, table
 
@@ -180,8 +181,8 @@ def next_runs(
 
     Raises:
         UserError: the fit has no best mixture (no domains, chinchilla's law, ...); the table does
-            not belong to it; an unknown aim; fewer than n candidates; no scale known; at most one
-            domain of the best mixture is between its limits, unless the aim is d-optimal.
+            not belong to it; an unknown aim; fewer than n candidates; no scale known; no domains of
+            the best mixture can trade shares within its limits, unless the aim is d-optimal.
 
     Warns:
         MixjaxWarning: the best mixture is known too badly for this theory.
@@ -195,124 +196,134 @@ def next_runs(
         raise UserError("aim", f"no aim {aim!r}", f"choose from {', '.join(AIMS)}")
     best = goal.best()
     trained = runs.reordered(goal.fit.domains)
-    h, N, D = _candidates(goal, trained, among, _scales(trained, scales), seed)
-    if not isinstance(n, int | np.integer) or not 1 <= n <= len(h):
-        raise UserError(
-            "n", f"{n} runs of {len(h)} candidates", f"give a whole number from 1 to {len(h)}"
-        )
-    flops = None if N is None or D is None else FLOPS * N * D
-    if per_flop and flops is None:
+    pool = _candidates(goal, trained, among, _scales(trained, scales), seed)
+    if not isinstance(n, int | np.integer) or not 1 <= n <= len(pool.h):
+        what, remedy = f"{n} runs of {len(pool.h)} candidates", "give a whole number from 1 to"
+        raise UserError("n", what, f"{remedy} {len(pool.h)}")
+    if per_flop and pool.flops is None:
         raise UserError("per_flop", "N or D of the candidates is not known", "give scales")
-    about = tangent(goal.fit, trained, list(goal.shares))
-    aims, information, rows, noise = _problem(
-        goal, aim, about, trained, goal.array(best.weights), (h, N, D)
-    )
-    order = choose(aims[AIMS.index(aim)], information, rows, n, flops if per_flop else None)
-    values = values_after(aims, information, rows[:, order])
-    spread, regret, half_log_det = values.T
+    basis = trades(goal.array(best.weights), box_of(goal))
+    if not basis.size and aim != "d-optimal":
+        raise _immovable(goal, goal.array(best.weights))
+    design = _design(goal, trained, goal.array(best.weights), basis, pool)
+    cost = pool.flops if per_flop else None
+    aims, number = (design.shares, design.regret, LogDet()), AIMS.index(aim)
+    order = most_informative(aims[number], design.information, design.rows, n, cost)
+    values = values_after(aims, design.information, design.rows[:, order])
     # Of the geometric mean of the variances of all parameters, or of the aim's own value.
     left = (
-        np.exp(np.diff(half_log_det) * 2 / about.z.size)
+        np.exp(np.diff(values[:, 2]) * 2 / design.parameters)
         if aim == "d-optimal"
-        else values[1:, AIMS.index(aim)] / values[:-1, AIMS.index(aim)]
+        else values[1:, number] / values[:-1, number]
     )
-    sd = np.sqrt(spread)
-    if sd[0] > _LOCAL and aim != "d-optimal":
-        remedy = "train an even design first (mixjax design), or aim d-optimal"
-        warn(
-            "next runs",
-            (
-                f"the shares of the best mixture are known to {sd[0]:.2f} only, too little to "
-                f"plan by them"
-            ),
-            remedy,
+    share_sd = np.sqrt(values[:, 0])
+    if share_sd[0] > _LOCAL and aim != "d-optimal":
+        what = (
+            f"the shares of the best mixture are known to {share_sd[0]:.2f} only, too little to "
+            f"plan by them"
         )
+        remedy = "train an even design first (mixjax design), or aim d-optimal"
+        warn("next runs", what, remedy)
+    planned = [
+        NextRun(
+            weights=goal.named(pool.h[j]),
+            N=None if pool.N is None else float(pool.N[j]),
+            D=None if pool.D is None else float(pool.D[j]),
+            flops=None if pool.flops is None else float(pool.flops[j]),
+            information=float(values[i, 2] - values[i + 1, 2]),
+            share_sd=float(share_sd[i + 1]),
+            regret=float(values[i + 1, 1]),
+            gain=max(1.0 - float(left[i]), 0.0),
+        )
+        for i, j in enumerate(order)
+    ]
     return NextRuns(
         aim=aim,
-        runs=tuple(
-            NextRun(
-                weights=goal.named(h[j]),
-                N=None if N is None else float(N[j]),
-                D=None if D is None else float(D[j]),
-                flops=None if flops is None else float(flops[j]),
-                information=float(half_log_det[i] - half_log_det[i + 1]),
-                share_sd=float(sd[i + 1]),
-                regret=float(regret[i + 1]),
-                gain=max(1.0 - float(left[i]), 0.0),
-            )
-            for i, j in enumerate(order)
-        ),
+        runs=tuple(planned),
         best=dict(best.weights),
-        share_sd=float(sd[0]),
-        regret=float(regret[0]),
-        noise={t: float(s) for t, s in zip(about.problem.targets, noise, strict=True)},
+        share_sd=float(share_sd[0]),
+        regret=float(values[0, 1]),
+        noise=design.noise,
     )
 
 
-def _problem(
-    goal: Goal,
-    aim: str,
-    about: Tangent,
-    trained: Runs,
-    best: Floats,
-    at: tuple[Floats, Floats | None, Floats | None],
-) -> tuple[Any, Floats, Floats, Floats]:
-    """Aims in the order of `AIMS`, information of what is known (targets, q, q), slopes of
-    candidates over noise, noise (targets,)."""
-    law = about.problem.law
-    q, targets = about.z.shape[1], about.problem.targets
-    of, slopes = clusters(trained, "run"), about.rows(trained.h, trained.N, trained.D)
-    noise = [noise_of_runs(goal.fit, trained, t, q) for t in targets]
+def _immovable(goal: Goal, best: Floats) -> UserError:
+    """What to say where the limits leave the best mixture (k,) no direction to move in."""
+    left_out = goal.fit.domains[int(np.argmin(best))]
+    remedy = (
+        "widen caps and floors"
+        if goal.caps or goal.floors
+        else f"give domains that it leaves out a floor (--floor {left_out}=0.02)"
+    )
+    what = (
+        "no two domains of the best one can trade shares within their limits: no run moves it to "
+        "first order"
+    )
+    return UserError("mixture", what, f"{remedy}, or aim at the parameters (--aim d-optimal)")
+
+
+class _Pool(NamedTuple):
+    """The candidates: h (m, k); N, D counts (m,), None where they are not known."""
+
+    h: Floats
+    N: Floats | None
+    D: Floats | None
+
+    @property
+    def flops(self) -> Floats | None:
+        """Cost of each (m,)."""
+        return None if self.N is None or self.D is None else FLOPS * self.N * self.D
+
+
+class _Design(NamedTuple):
+    """What runs are chosen by.
+
+    Attributes:
+        shares, regret: variance of the best mixture's shares, expected regret.
+        information: of what is known (targets, q, q).
+        rows: slopes of the candidates over noise (targets, m, q).
+        noise: {target: relative standard deviation of a loss about the fit}.
+        parameters: of all targets.
+    """
+
+    shares: Trace
+    regret: Trace
+    information: Floats
+    rows: Floats
+    noise: dict[str, float]
+    parameters: int
+
+
+def _design(goal: Goal, trained: Runs, best: Floats, basis: Floats, pool: _Pool) -> _Design:
+    """The numbers of a plan, for the best mixture (k,) and the directions (k, r) that it may move
+    in."""
+    about = tangent(goal.fit, trained, list(goal.shares))
+    targets, q = about.problem.targets, about.z.shape[1]
+    run, slopes = clusters(trained, "run"), about.rows(trained.h, trained.N, trained.D)
+    noise = noise_of_runs(goal.fit, trained)
     known = np.stack(
         [
-            information_of_runs(slopes[g], np.isfinite(trained.loss(t)), of, noise[g])
+            information_of_runs(slopes[g], np.isfinite(trained.loss(t)), run, noise[t])
             for g, t in enumerate(targets)
         ]
     )
-    sd = np.array([one.sd for one in noise])
-    rows = about.rows(*at) / sd[:, None, None]
-    floors, caps = (
-        np.array([(given or {}).get(d, other) for d in goal.fit.domains])
-        for given, other in ((goal.floors, 0.0), (goal.caps, 1.0))
-    )
-    free = free_domains(best, floors, caps)
-    if free.sum() < 2 and aim != "d-optimal":
-        held = goal.fit.domains[int(np.argmin(best))]
-        limits = (
-            "widen caps and floors"
-            if goal.caps or goal.floors
-            else f"give domains that it leaves out a floor (--floor {held}=0.02)"
-        )
-        what = (
-            "at most one domain of the best one is between its limits: no run moves it to "
-            "first order"
-        )
-        raise UserError("mixture", what, f"{limits}, or aim at the parameters (--aim d-optimal)")
+    sd = np.array([noise[t].sd for t in targets])
+    rows = about.rows(*pool) / sd[:, None, None]
     if not (np.isfinite(rows).all() and np.isfinite(known).all()):
-        raise UserError(
-            "fit",
-            f"the {law.name} law has slopes that are not numbers at these mixtures",
-            "choose among mixtures without shares of 0",
-        )
-    if free.sum() < 2:  # nothing moves it
-        return (
-            (
-                Trace(np.zeros((len(targets), 1, q))),
-                Trace(np.zeros((len(targets), 1, q))),
-                LogDet(),
-            ),
-            known + np.eye(q) / PRIOR**2,
-            rows,
-            sd,
-        )
-    moves = best_slopes(
-        about, best, free, np.array([goal.shares[t] for t in targets]), goal.N, goal.D
-    )
-    return (
-        (Trace(moves.shares), Trace(moves.regret / np.sqrt(2.0)), LogDet()),
-        known + np.eye(q) / PRIOR**2,
-        rows,
-        sd,
+        law = about.problem.law.name
+        what = f"the {law} law has slopes that are not numbers at these mixtures"
+        raise UserError("fit", what, "choose among mixtures without shares of 0")
+    moves = BestSlopes(*np.zeros((2, len(targets), 1, q)))  # where nothing moves it
+    if basis.size:
+        weights = np.array([goal.shares[t] for t in targets])
+        moves = best_slopes(about, best, basis, weights, goal.N, goal.D)
+    return _Design(
+        shares=Trace(moves.shares),
+        regret=Trace(moves.regret / np.sqrt(2.0)),
+        information=known + np.eye(q) / PRIOR**2,
+        rows=rows,
+        noise={t: float(s) for t, s in zip(targets, sd, strict=True)},
+        parameters=about.z.size,
     )
 
 
@@ -343,8 +354,8 @@ def _scales(runs: Runs, given: Sequence[Scale] | None) -> list[Scale]:
 
 def _candidates(
     goal: Goal, trained: Runs, among: Runs | None, scales: Sequence[Scale], seed: int
-) -> tuple[Floats, Floats | None, Floats | None]:
-    """h (m, k), N, D (m,) of the candidates."""
+) -> _Pool:
+    """The mixtures and scales to choose from."""
     fit, law = goal.fit, goal.fit.scaling_law
     if among is None:
         h, N, D = _mixtures(trained, seed), None, None
@@ -370,7 +381,7 @@ def _candidates(
                 f"{name} of the candidates is not known",
                 f"law {fit.law!r} reads it: give scales (N, D)",
             )
-    return h, N, D
+    return _Pool(h, N, D)
 
 
 def _mixtures(trained: Runs, seed: int) -> Floats:

@@ -1,9 +1,9 @@
 """Fit + runs -> SLOPES in the parameters: of losses, for the information that a run carries, and of
 the best mixture.
 
-The best mixture h* solves grad_h f(h, z) = 0 on the simplex. With Q an orthonormal basis of the
-directions in which the domains between their limits can trade (sum 0), the implicit function
-theorem gives
+The best mixture h* solves grad_h f(h, z) = 0 on the simplex within limits. With Q an orthonormal
+basis of the directions that leave every limit as it is that h* is at (`trades`), the implicit
+function theorem gives
 
     dh*/dz = -Q (Q' H Q)^-1 Q' d2f/dh dz,      H = d2f/dh2,
 
@@ -29,11 +29,16 @@ from mixjax.fitting.objective import Observations
 from mixjax.fitting.problem import Problem, from_paper, make_problem
 from mixjax.fitting.record import Fit
 from mixjax.law.evaluate import domain_index
+from mixjax.mixture.box import Box
+from mixjax.numerics import correlation_within
+from mixjax.trust.intervals import noise_of
 
 Floats = NDArray[np.float64]
 
 # A share this close to a limit is at it.
 _AT_LIMIT = 1e-7
+# A singular value below this is 0: sums of shares that cannot change, some twice.
+_RANK = 1e-9
 # Curvature of the objective over its largest below which a direction counts as this flat.
 _FLATTEST = 1e-8
 # Smallest relative noise, and largest correlation of the rows of a run, that are believed.
@@ -110,56 +115,57 @@ class BestSlopes(NamedTuple):
     regret: Floats
 
 
+def trades(h: Floats, box: Box) -> Floats:
+    """Orthonormal directions (k, r) in which a mixture h (k,) may move with every limit kept that
+    it is at: the shares of domains at a floor or cap, the sums of groups at one, and the sum of all
+    stay."""
+    free = (h > np.asarray(box.floors) + _AT_LIMIT) & (h < np.asarray(box.caps) - _AT_LIMIT)
+    sums = np.ones((1, len(h)))
+    if box.groups is not None:
+        member, floors, caps = (np.asarray(x) for x in box.groups)
+        total = member @ h
+        at_limit = (total < floors + _AT_LIMIT) | (total > caps - _AT_LIMIT)
+        sums = np.concatenate([sums, member[at_limit]])
+    if not free.any():
+        return np.zeros((len(h), 0))
+    _, sizes, directions = np.linalg.svd(sums[:, free])
+    rank = int(np.sum(sizes > _RANK))
+    basis = np.zeros((len(h), int(free.sum()) - rank))
+    basis[free] = directions[rank:].T
+    return basis
+
+
 def best_slopes(
-    about: Tangent,
-    h: Floats,
-    free: NDArray[np.bool_],
-    weights: Floats,
-    N: float | None,
-    D: float | None,
+    about: Tangent, h: Floats, basis: Floats, weights: Floats, N: float | None, D: float | None
 ) -> BestSlopes:
     """Slopes of the best mixture h (k,) at one scale.
 
     Args:
-        free: domains (k,) that are between their limits, two at least; the others stay where they
-            are.
+        basis: (k, r), the directions in which it may move, see `trades`; one at least.
         weights: of the targets in the objective (targets,).
     """
     n, d = (np.ones(1) if x is None else np.array([float(x)]) for x in (N, D))
-    where = np.flatnonzero(free)
+    moving = np.flatnonzero((basis != 0).any(axis=1))
+    basis = basis[moving]
 
     def objective(z: jax.Array, group: int, part: jax.Array) -> jax.Array:
-        mixture = jnp.asarray(h).at[where].set(part)
+        mixture = jnp.asarray(h).at[moving].set(part)
         return weights[group] * jnp.exp(about.losses(z, group, mixture[None], n, d)[0])
 
     with jax.enable_x64(True):
-        at = jnp.asarray(h[where])
-        curves = [
-            np.asarray(jax.hessian(lambda x, g=g, z=z: objective(jnp.asarray(z), g, x))(at))
-            for g, z in enumerate(about.z)
-        ]
-        mixed = [
-            np.asarray(
-                jax.jacfwd(lambda y, g=g: jax.grad(lambda x: objective(y, g, x))(at))(
-                    jnp.asarray(z)
-                )
-            )
-            for g, z in enumerate(about.z)
-        ]
-    basis = np.linalg.svd(np.ones((1, len(where))))[2][1:].T
+        shares = jnp.asarray(h[moving])
+        curves, mixed = [], []
+        for g, z in enumerate(jnp.asarray(about.z)):
+            slope = jax.grad(objective, argnums=2)
+            curves.append(np.asarray(jax.jacfwd(slope, argnums=2)(z, g, shares)))
+            mixed.append(np.asarray(jax.jacfwd(slope, argnums=0)(z, g, shares)))
     values, vectors = np.linalg.eigh(basis.T @ np.sum(curves, axis=0) @ basis)
     values = np.maximum(values, _FLATTEST * max(float(values[-1]), 1e-300))
-    pulls = (
-        -vectors.T @ basis.T @ np.stack(mixed)
-    )  # (targets, r, q), in the eigenvectors of the projected Hessian
-    shares = np.zeros((len(about.z), len(h), about.z.shape[1]))
-    shares[:, where] = (basis @ vectors) @ (pulls / values[:, None])
-    return BestSlopes(shares, pulls / np.sqrt(values[:, None]))
-
-
-def free_domains(h: Floats, floors: Floats, caps: Floats) -> NDArray[np.bool_]:
-    """Domains (k,) whose share is between its limits."""
-    return (h > floors + _AT_LIMIT) & (h < caps - _AT_LIMIT)
+    # (targets, r, q), in the eigenvectors of the projected Hessian.
+    pulls = -vectors.T @ basis.T @ np.stack(mixed)
+    slopes = np.zeros((len(about.z), len(h), about.z.shape[1]))
+    slopes[:, moving] = (basis @ vectors) @ (pulls / values[:, None])
+    return BestSlopes(slopes, pulls / np.sqrt(values[:, None]))
 
 
 class Noise(NamedTuple):
@@ -170,21 +176,16 @@ class Noise(NamedTuple):
     alike: float
 
 
-def noise_of_runs(fit: Fit, runs: Runs, target: str, parameters: int) -> Noise:
-    """From the residuals of the fitted rows, enlarged for the parameters that were fitted to
-    them."""
-    off = runs.loss(target) / np.atleast_1d(fit.predict(runs.N, runs.D, runs.h)[target]) - 1
-    seen = np.isfinite(off)
-    off, of = off[seen], clusters(runs, "run")[seen]
-    squares, sums, counts = float(off @ off), np.bincount(of, off), np.bincount(of)
-    pairs = float(np.sum(counts * (counts - 1)))
-    alike = (
-        float((sums @ sums - squares) / pairs / (squares / len(off)))
-        if pairs and squares > 0
-        else 0.0
-    )
-    sd = np.sqrt(squares / len(off)) * np.sqrt(len(off) / max(len(off) - parameters, 1.0))
-    return Noise(max(float(sd), _LEAST_NOISE), float(np.clip(alike, 0.0, _MOST_ALIKE)))
+def noise_of_runs(fit: Fit, runs: Runs) -> dict[str, Noise]:
+    """{target: noise} of the residuals of the fitted rows, enlarged for the parameters that were
+    fitted to them."""
+    run, out = clusters(runs, "run"), {}
+    for target, off in noise_of(fit, runs).items():
+        seen = np.isfinite(off)
+        alike = correlation_within(off[seen], run[seen])
+        sd = float(np.sqrt(np.mean(off[seen] ** 2)))
+        out[target] = Noise(max(sd, _LEAST_NOISE), min(max(alike, 0.0), _MOST_ALIKE))
+    return out
 
 
 def information_of_runs(

@@ -266,7 +266,7 @@ def uncertainty(
             )
     return Uncertainty(
         ensemble,
-        noise_of(fit, table),
+        {t: off[np.isfinite(off)] for t, off in noise_of(fit, table).items()},
         drift,
         held_out,
         int(clusters(table, by).max()) + 1,
@@ -291,14 +291,15 @@ def bootstrap(
 
 
 def noise_of(fit: Fit, runs: Runs) -> dict[str, Floats]:
-    """{target: relative residuals (measured rows,)}, times sqrt(n / (n - parameters))."""
+    """{target: relative residuals (rows,)}, times sqrt(n / (n - parameters)) for n measured rows;
+    not finite in the others."""
     count = fit.scaling_law.count(fit.scaling_law.k(fit.domains))
     predicted = fit.predict(runs.N, runs.D, runs.h)
     out = {}
     for t in fit.targets:
         off = runs.loss(t) / predicted[t] - 1
-        off = off[np.isfinite(off)]
-        out[t] = off * np.sqrt(len(off) / max(len(off) - count, 1.0))
+        n = int(np.isfinite(off).sum())
+        out[t] = off * np.sqrt(n / max(n - count, 1.0))
     return out
 
 
