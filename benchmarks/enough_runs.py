@@ -15,8 +15,8 @@ from typing import Any
 
 import mixjax as mj
 from benchmarks.common import RESULTS, data, write_result
+from mixjax.drawing.style import save
 from mixjax.report.figures import enough_figure
-from mixjax.report.report import write_figure
 
 LAWS = ("simple", "additive", "joint")
 COUNTS = {"mixtures left out": (7, 10, 15, 22, 32, 48), "3B rows": (7, 15, 30, 60)}
@@ -41,7 +41,7 @@ def main() -> None:
         }
         print(f"{found}\n{result[name]['seconds']} s\n", flush=True)
         if rows is None:
-            write_figure(RESULTS / "enough_runs.png", enough_figure(found))
+            save(enough_figure(found), RESULTS / "enough_runs.png")
     path = write_result("enough_runs", result)
     print(f"written: {path.relative_to(path.parent.parent.parent)}")
 

@@ -10,12 +10,12 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from mixjax.cli.exploring import PARTS, Request
+from mixjax.drawing.style import COLOURS, line_of
 from mixjax.fitting.simulate import known_fit, random_truth
 from mixjax.mixture.question import Goal
 from mixjax.mixture.robust import robust_mixture
 from mixjax.mixture.targets import target_map
 from mixjax.report.figures import map_figure, robust_figure
-from mixjax.report.style import COLOURS, line_of
 
 NAMES = ("a", "b", "c", "d")
 
@@ -50,16 +50,24 @@ def panels(figure):
 @pytest.mark.parametrize("part", PARTS)
 def test_every_panel_is_labelled(request_of_all, part):
     _, figure = PARTS[part](request_of_all)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     for axes in panels(figure):
         assert axes.get_xlabel()
         shared = len(axes.get_shared_y_axes().get_siblings(axes)) > 1
-        assert axes.get_ylabel() or shared or part == "flat", (
-            axes.get_title()
-        )  # of domains the names say what they are
+        assert axes.get_ylabel() or shared, axes.get_title()
         for line in axes.lines:
             assert np.isfinite(np.asarray(line.get_ydata(), dtype=np.float64)).all()
+    assert_whole(figure)
     assert "matplotlib.pyplot" not in sys.modules
+
+
+def assert_whole(figure):
+    """Nothing stands out over the edge of the figure."""
+    figure.draw_without_rendering()
+    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert min(drawn.x0, drawn.y0) >= -0.01
+    assert drawn.x1 <= width + 0.01
+    assert drawn.y1 <= height + 0.01
 
 
 def test_maps_of_two_and_robust_mixtures(request_of_all):

@@ -60,16 +60,14 @@ def show(
 ) -> None:
     """Print a result as a table or as JSON, and draw its figure where one is wanted; weights: of
     the mixture that it recommends, of this fit."""
-    from pathlib import Path
-
     from mixjax.cli import files
+    from mixjax.drawing.style import save
     from mixjax.fitting.doubts import warn_shares
-    from mixjax.report.report import write_figure
 
     if fit is not None and weights is not None:
         warn_shares(fit, weights)
     if how.get("figure") is not None:
-        write_figure(Path(how["figure"]), draw(found))
+        save(draw(found), how["figure"])
     if how["as_json"]:
         files.print_json(found.to_dict())
     else:

@@ -310,10 +310,10 @@ def _draw(
 
 
 def _write(folder: Path, results: Mapping[str, Any], figures: Mapping[str, Figure]) -> list[str]:
-    from mixjax.report.report import write_figure
+    from mixjax.drawing.style import save
     from mixjax.text import to_json, write_whole
 
     for name, figure in figures.items():
-        write_figure(folder / f"{name}.png", figure)
+        save(figure, folder / f"{name}.png")
     write_whole(folder / "explore.json", to_json(results))
     return [*(f"{name}.png" for name in figures), "explore.json"]

@@ -202,7 +202,7 @@ def pareto(
     """
     from mixjax.cli.mixtures import check_mixtures, read_mixtures
     from mixjax.mixture.front import pareto_front
-    from mixjax.report.front_figure import front_figure
+    from mixjax.report.figures import front_figure
 
     if between is None:
         raise UserError(

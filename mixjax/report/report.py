@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 from collections.abc import Sequence
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixjax.drawing import charts
+from mixjax.drawing.style import save
 from mixjax.fitting.summary import scores_to_dict
 from mixjax.text import to_json, write_whole
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from mixjax.mixture.optimum import Mixture
     from mixjax.report.pipeline import Outcome
 
-_COLOURS = ("#4c72b0", "#c44e52")  # train, eval
 _FEW = 0.1  # share of agreeing starts below which the optimum may be missed
 _OUTSIDE = 0.005  # a weight this far beyond those of the runs is worth a word
 
@@ -57,7 +57,7 @@ def write_report(
         {"mixture.png": mixture_figure(outcome)} if outcome.mixtures else {}
     )
     for name, figure in figures.items():
-        write_figure(target / name, figure)
+        save(figure, target / name)
     write_whole(target / "report.md", report_text(outcome, title, note, tuple(figures)))
     return ["fit.json", *contents, *figures, "report.md"]
 
@@ -281,70 +281,35 @@ def _made(fitted: Fit) -> str:
 
 
 def predicted_figure(outcome: Outcome) -> Figure:
-    """Predicted against measured losses, one panel per target, fitted rows and those the fit has
-    not seen."""
-    from matplotlib.figure import Figure
-
-    targets = outcome.fit.targets
-    across = min(4, len(targets))
-    down = -(-len(targets) // across)
-    figure = Figure(figsize=(3.2 * across, 3.0 * down + 0.3), layout="constrained")
-    panels = figure.subplots(down, across, squeeze=False).reshape(-1)
-    parts = [("train", outcome.runs), ("eval", outcome.eval_runs)]
-    for panel, target in zip(panels, targets, strict=False):
-        for (part, runs), colour in zip(parts, _COLOURS, strict=True):
-            if runs is None or target not in runs.targets:
-                continue
-            measured, predicted = _pairs(outcome.fit, runs, target)
-            panel.plot(
-                measured,
-                predicted,
-                ".",
-                color=colour,
-                markersize=3 if part == "train" else 6,
-                label=part,
-            )
-        panel.axline((panel.get_xlim()[0],) * 2, slope=1, color="0.5", linewidth=0.8, zorder=0)
-        panel.set(title=target, xlabel="measured loss", ylabel="predicted loss")
-    for panel in panels[len(targets) :]:
-        panel.set_visible(False)
-    panels[0].legend(frameon=False)
-    return figure
+    """Predicted against measured losses, fitted rows and those the fit has not seen."""
+    parts = {"train": outcome.runs} | (
+        {} if outcome.eval_runs is None else {"eval": outcome.eval_runs}
+    )
+    return charts.predicted_measured(
+        {
+            target: {
+                part: _pairs(outcome.fit, runs, target)
+                for part, runs in parts.items()
+                if target in runs.targets
+            }
+            for target in outcome.fit.targets
+        }
+    )
 
 
 def _pairs(fitted: Fit, runs: Runs, target: str) -> tuple[np.ndarray, np.ndarray]:
     """Measured and predicted losses of the rows that have both."""
     table = runs.reordered(fitted.domains)
     measured, predicted = table.loss(target), fitted.predict(table.N, table.D, table.h)[target]
-    seen = np.isfinite(measured) & np.isfinite(predicted)
-    return measured[seen], predicted[seen]
+    known = np.isfinite(measured) & np.isfinite(predicted)
+    return measured[known], predicted[known]
 
 
 def mixture_figure(outcome: Outcome) -> Figure:
     """Weights of the mixtures found, beside the mean of the mixtures that were fitted."""
-    from matplotlib.figure import Figure
-
-    domains = list(outcome.mixtures[0].weights)
-    runs = outcome.runs.reordered(tuple(domains))
-    bars = [("mean of the runs", "0.75", runs.h.mean(axis=0))]
-    bars += [
-        (head, f"C{i}", [m.weights[d] for d in domains])
-        for i, (head, m) in enumerate(zip(_heads(outcome), outcome.mixtures, strict=True))
-    ]
-    figure = Figure(figsize=(6.4, 0.8 + 0.24 * len(domains) * len(bars)), layout="constrained")
-    axes = figure.subplots()
-    height = 0.8 / len(bars)
-    for i, (label, colour, weights) in enumerate(bars):
-        axes.barh(np.arange(len(domains)) + i * height, weights, height, label=label, color=colour)
-    axes.set_yticks(np.arange(len(domains)) + 0.4 - height / 2, domains)
-    axes.invert_yaxis()
-    axes.set(xlabel="domain weight")
-    axes.legend(frameon=False)
-    return figure
-
-
-def write_figure(path: Path, figure: Figure) -> None:
-    """A PNG, whole or not at all."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=120, metadata={"Software": "mixjax"})
-    write_whole(path, content.getvalue())
+    domains = tuple(outcome.mixtures[0].weights)
+    mean = "mean of the runs"
+    groups = {mean: 100 * outcome.runs.reordered(domains).h.mean(axis=0)}
+    for head, mixture in zip(_heads(outcome), outcome.mixtures, strict=True):
+        groups[head] = 100 * np.array([mixture.weights[d] for d in domains])
+    return charts.bars(domains, groups, "share (percent)", "training domain", grey=[mean])

@@ -1,0 +1,1 @@
+"""Names and arrays -> FIGURES, in one style: nothing here knows of fits or mixtures."""
