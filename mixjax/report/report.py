@@ -13,6 +13,7 @@ import numpy as np
 
 from mixjax.drawing import charts
 from mixjax.drawing.style import save
+from mixjax.fitting.record import Status
 from mixjax.fitting.summary import scores_to_dict
 from mixjax.text import to_json, write_whole
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from mixjax.data.runs import Runs
-    from mixjax.fitting.record import Fit, Status
+    from mixjax.fitting.record import Fit
     from mixjax.mixture.optimum import Mixture
     from mixjax.report.pipeline import Outcome
 
