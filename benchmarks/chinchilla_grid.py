@@ -101,7 +101,7 @@ def by_mixjax(runs: mj.Runs) -> dict[str, Any]:
     keys = np.zeros((*z.shape[:2], 2), dtype=np.uint32)
     budget = make_budget(0, Stop(3000, 1e-9, 20))
 
-    def run() -> tuple[batch.Search, float]:
+    def run() -> tuple[batch.Found, float]:
         began = time.perf_counter()
         return batch.run(
             problem.objective, problem.data, z, keys, budget

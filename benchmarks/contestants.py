@@ -63,9 +63,10 @@ Contestant = Callable[[Task, int, float], Curve]
 
 def starts_of(task: Task, seed: int, count: int = 128) -> np.ndarray:
     """Random starts (count, q), the same for every contestant."""
-    from mixjax.fitting.starts import draw_starts
+    from mixjax.fitting.loss import Settings
+    from mixjax.fitting.search import draw_starts
 
-    return np.array(draw_starts(task.problem, count, seed)[0][0])
+    return np.array(draw_starts(task.problem, Settings(count, seed=seed)).z[0])
 
 
 def cores() -> int:
@@ -79,8 +80,7 @@ def mixjax(task: Task, seed: int, limit: float) -> Curve:
     """The default search of `mixjax.fit` (128 starts), again with the next seed until the goal is
     reached."""
     from mixjax.fitting.loss import Settings
-    from mixjax.fitting.search import search
-    from mixjax.fitting.starts import draw_starts
+    from mixjax.fitting.search import draw_starts, search
 
     class EnoughError(Exception):
         """The goal is reached or the time is up."""
@@ -90,7 +90,7 @@ def mixjax(task: Task, seed: int, limit: float) -> Curve:
     passes = []
     for _ in range(2):
         began = time.perf_counter()
-        search(objective, data, *draw_starts(task.problem, Settings.starts, seed), 0)
+        search(objective, data, draw_starts(task.problem, Settings(seed=seed)), 0)
         passes.append(time.perf_counter() - began)
     curve.compile_seconds = max(0.0, passes[0] - passes[1])
     began = time.perf_counter()
@@ -105,7 +105,7 @@ def mixjax(task: Task, seed: int, limit: float) -> Curve:
             found = search(
                 objective,
                 data,
-                *draw_starts(task.problem, Settings.starts, seed + 1000 * again),
+                draw_starts(task.problem, Settings(seed=seed + 1000 * again)),
                 Settings.hops,
                 watch,
             )

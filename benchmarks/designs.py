@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 import mixjax as mj
 from benchmarks.common import RESULTS, markdown, write_result
 from mixjax.data.runs import Runs
+from mixjax.fitting.loss import Settings
 from mixjax.fitting.problem import from_paper, make_problem, to_paper
-from mixjax.fitting.search import search
+from mixjax.fitting.search import draw_starts, search
 from mixjax.fitting.simulate import demo_truth, known_fit
-from mixjax.fitting.starts import draw_starts
 
 Floats = NDArray[np.float64]
 
@@ -103,17 +103,16 @@ def goals(fit: mj.Fit, draws: int) -> list[mj.Goal]:
 
 def fitted(law: mj.Fit, runs: Runs, seed: int) -> mj.Fit:
     """The law fitted to every target, called <target of the truth>_<draw>."""
-    problem = make_problem(runs, law.scaling_law, None)
+    problem = make_problem(runs, law.scaling_law)
     true = np.stack(
         [
             from_paper(problem, g, law.params[t.rsplit("_", 1)[0]])
             for g, t in enumerate(problem.targets)
         ]
     )
-    z, keys = draw_starts(problem, STARTS + 1, seed)
-    best = search(
-        problem.objective, problem.data, np.concatenate([true[:, None], z[:, 1:]], axis=1), keys, 0
-    ).best
+    starts = draw_starts(problem, Settings(STARTS + 1, seed=seed))
+    starts = starts._replace(z=np.concatenate([true[:, None], starts.z[:, 1:]], axis=1))
+    best = search(problem.objective, problem.data, starts, 0).best
     lowest = best.z[np.arange(len(true)), best.f.argmin(axis=1)]
     return known_fit(
         law.law,

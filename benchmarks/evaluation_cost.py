@@ -26,9 +26,9 @@ from mixjax.engine.descent import Descent
 from mixjax.engine.gauss_newton import GAUSS_NEWTON
 from mixjax.engine.lane import init, tick
 from mixjax.engine.quasi_newton import QUASI_NEWTON
+from mixjax.fitting.loss import Settings
 from mixjax.fitting.problem import Problem, make_problem
-from mixjax.fitting.search import plan_for
-from mixjax.fitting.starts import draw_starts
+from mixjax.fitting.search import draw_starts, plan_for
 from mixjax.law import find_law
 
 COLUMNS = ("evaluation", "with curvature", "quasi-Newton tick", "Gauss-Newton tick", "floor")
@@ -76,7 +76,7 @@ def evaluation(problem: Problem, lanes: int, curved: bool = False, steps: int = 
     """Microseconds of one value and gradient a lane, and of the curvature where `curved`, all cores
     busy."""
     with jax.enable_x64(True):
-        z = jnp.asarray(draw_starts(problem, lanes, 0)[0][0].T)
+        z = jnp.asarray(draw_starts(problem, Settings(lanes)).z[0].T)
         data = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), problem.data)
         function = problem.objective.curved if curved else problem.objective
         each = jax.vmap(function, in_axes=(-1, None), out_axes=-1)
@@ -98,7 +98,7 @@ def evaluation(problem: Problem, lanes: int, curved: bool = False, steps: int = 
 def ticking(problem: Problem, lanes: int, descent: Descent, steps: int = 64) -> float:
     """Microseconds of one tick a lane, all cores busy."""
     with jax.enable_x64(True):
-        z, keys = draw_starts(problem, lanes, 0)
+        z, keys = draw_starts(problem, Settings(lanes))
         of_lanes = lambda f: jax.vmap(f, in_axes=-1, out_axes=-1)  # noqa: E731
         state = of_lanes(partial(init, descent=descent))(
             jnp.asarray(z[0].T), jnp.asarray(keys[0].T)

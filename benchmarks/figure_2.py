@@ -19,9 +19,9 @@ import mixjax as mj
 from benchmarks.common import RESULTS, markdown, write_result
 from benchmarks.tasks import experiment, simulated
 from mixjax.engine import batch
+from mixjax.fitting.loss import Settings
 from mixjax.fitting.problem import make_problem
-from mixjax.fitting.search import BY_GRADIENTS, make_budget
-from mixjax.fitting.starts import draw_starts
+from mixjax.fitting.search import BY_GRADIENTS, draw_starts, make_budget
 from mixjax.law import find_law
 
 CALLS = (1, 2, 4, 8, 16, 32, 64)
@@ -31,14 +31,13 @@ def measure(runs: mj.Runs, target: str, law: str, trials: int) -> dict[str, Any]
     """Best objective (trials, calls) of both, over the lowest of all, in percent: quartiles by
     number of calls."""
     problem = make_problem(runs, find_law(law), [target])
-    z, keys = draw_starts(problem, trials * CALLS[-1], 0)
+    starts = draw_starts(problem, Settings(trials * CALLS[-1]))
 
     def run(hops: int, every: int) -> NDArray[np.float64]:
         return batch.run(
             problem.objective,
             problem.data,
-            z[:, ::every],
-            keys[:, ::every],
+            *starts.part(slice(None, None, every)),
             make_budget(hops, BY_GRADIENTS.search),
             descent=BY_GRADIENTS.descent,
         ).f[0]
@@ -54,7 +53,7 @@ def measure(runs: mj.Runs, target: str, law: str, trials: int) -> dict[str, Any]
     }
     return {
         "lowest": float(lowest),
-        "parameters": int(z.shape[-1]),
+        "parameters": int(starts.z.shape[-1]),
         "percent above, quartiles": bands,
     }
 

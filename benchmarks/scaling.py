@@ -16,9 +16,9 @@ import jax
 from benchmarks.common import RESULTS, markdown, write_result
 from benchmarks.tasks import simulated
 from mixjax.engine import batch
+from mixjax.fitting.loss import Settings
 from mixjax.fitting.problem import make_problem
-from mixjax.fitting.search import Stop, make_budget, plan_for
-from mixjax.fitting.starts import draw_starts
+from mixjax.fitting.search import Stop, draw_starts, make_budget, plan_for
 from mixjax.law import find_law
 
 _STARTS, _STEPS = 16, 200
@@ -34,16 +34,14 @@ CASES = {
 def measure(
     k: int = 7, rows: int = 1374, targets: int = 4, starts: int = _STARTS
 ) -> dict[str, Any]:
-    problem = make_problem(simulated(k, targets, rows), find_law("joint"), None)
-    z, keys = draw_starts(problem, starts, 0)
-    budget, descent = (
-        make_budget(0, Stop(_STEPS, 0.0, 20)),
-        plan_for(problem.objective, z.shape[-1]).descent,
-    )
+    problem = make_problem(simulated(k, targets, rows), find_law("joint"))
+    begin = draw_starts(problem, Settings(starts))
+    q = begin.z.shape[-1]
+    budget, descent = make_budget(0, Stop(_STEPS, 0.0, 20)), plan_for(problem.objective, q).descent
     times, evaluations = [], 0
     for _ in range(2):
         began = time.perf_counter()
-        found = batch.run(problem.objective, problem.data, z, keys, budget, descent=descent)
+        found = batch.run(problem.objective, problem.data, *begin, budget, descent=descent)
         times.append(time.perf_counter() - began)
         evaluations = int(found.evaluations.sum())
     seconds = times[1]
@@ -52,7 +50,7 @@ def measure(
         "rows": rows,
         "targets": targets,
         "starts": starts,
-        "parameters": int(z.shape[-1]),
+        "parameters": q,
         "cells": int(problem.data.losses[0].size),
         "seconds": seconds,
         "compile": max(0.0, times[0] - seconds),

@@ -23,11 +23,11 @@ import mixjax as mj
 from benchmarks.common import data, markdown, write_result
 from mixjax.data.runs import Runs
 from mixjax.data.splits import clusters, resample
+from mixjax.fitting.loss import Settings
 from mixjax.fitting.problem import grouped, make_problem, to_paper
 from mixjax.fitting.record import Fit
-from mixjax.fitting.search import search
+from mixjax.fitting.search import draw_starts, search
 from mixjax.fitting.simulate import random_truth, simulate_runs
-from mixjax.fitting.starts import draw_starts
 from mixjax.law import find_law
 from mixjax.trust.best import best_mixture
 from mixjax.trust.intervals import (
@@ -217,8 +217,8 @@ def refits(resamples: int, checked: int) -> dict[str, Any]:
         f"{spent:.0f} s of all cores together"
     )
     problem = make_problem(runs, find_law("joint"), fit.targets, fit.huber)
-    z, keys = (np.repeat(x, checked, axis=0) for x in draw_starts(problem, 128, 1))
-    full = search(problem.objective, grouped(problem, weights[:checked]), z, keys, 2).best
+    starts = draw_starts(problem, Settings(seed=1), copies=checked)
+    full = search(problem.objective, grouped(problem, weights[:checked]), starts, 2).best
     lowest = refit(fit, runs, weights[:checked])
     at = full.z[np.arange(len(full.z)), full.f.argmin(axis=1)].reshape(
         len(fit.targets), checked, -1

@@ -3,6 +3,8 @@ the distance of a mixture to others."""
 
 from __future__ import annotations
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -111,3 +113,8 @@ def correlation_within(values: NDArray[np.float64], cluster: NDArray[np.intp]) -
         return 0.0
     sums = np.bincount(cluster, values)
     return float((sums @ sums - squares) / pairs / (squares / len(values)))
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import mixjax as mj
-from mixjax.fitting.loss import Huber
+from mixjax.fitting.loss import Huber, Settings
 from mixjax.fitting.objective import Reweighted
 from mixjax.fitting.problem import make_problem, reweighted
+from mixjax.fitting.search import draw_starts
 from mixjax.fitting.simulate import random_truth, simulate_runs
-from mixjax.fitting.starts import draw_starts
 from mixjax.law import Coefficients, Law, Parameter, find_law
 from mixjax.law.base import dependence, searched
 
@@ -53,7 +53,7 @@ def test_curvature_is_that_of_the_rows(law, residual):
         table(law, ragged=residual == "log"), find_law(law), ["d0"], Huber(1e-2, residual)
     )
     data = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), problem.data)
-    for z in map(jnp.asarray, draw_starts(problem, 3, 0)[0][0]):
+    for z in map(jnp.asarray, draw_starts(problem, Settings(3)).z[0]):
         value, grad, curvature = problem.objective.curved(z, data)
         expected_value, expected_grad = problem.objective(z, data)
         by_hand, expected = by_rows(problem.objective, z, data)
@@ -87,7 +87,7 @@ def test_parameters_that_coefficients_share_are_added_up():
     assert dependence(searched(law), 3)["A"] == (("t", "A"), True)
     problem = make_problem(table("joint"), law, ["d0"], Huber(1e-2))
     data = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), problem.data)
-    z = jnp.asarray(draw_starts(problem, 1, 0)[0][0, 0])
+    z = jnp.asarray(draw_starts(problem, Settings(1)).z[0, 0])
     _, grad, curvature = problem.objective.curved(z, data)
     expected_grad, expected = by_rows(problem.objective, z, data)
     np.testing.assert_allclose(grad, expected_grad, rtol=1e-9, atol=1e-15)
@@ -101,7 +101,7 @@ def test_a_resample_has_the_curvature_of_its_weights():
     weights = np.random.default_rng(0).exponential(size=(2, len(runs)))
     data = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), reweighted(problem, weights))
     alone = make_problem(runs, find_law("additive"), ["d0"], Huber(1e-2), weights[1])
-    z = jnp.asarray(draw_starts(problem, 1, 0)[0][0, 0])
+    z = jnp.asarray(draw_starts(problem, Settings(1)).z[0, 0])
     value, grad, curvature = Reweighted(problem.objective).curved(jnp.append(z, 1.0), data)
     expected = problem.objective.curved(
         z, jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), alone.data)

@@ -33,7 +33,7 @@ def zeros(groups=1):
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda p: p.name)
 def test_minimises(problem):
     found = batch.run(Smooth(problem.function), zeros(), problem.starts(12), keys(1, 12), budget())
-    assert found.finished
+    assert found.finished.all()
     # Rosenbrock in 8 dimensions has one more local minimum (about 3.99), Beale's far slopes are
     # flat: not all starts must arrive.
     assert np.sum(found.f[0] - problem.minimum <= problem.tolerance) >= 6
@@ -205,7 +205,7 @@ def test_non_finite_starts_are_dropped_not_returned():
     assert np.isinf(found.f[0, 0])
     assert np.isinf(found.f[0, 2])
     assert found.f[0, 1] < 1e-10
-    assert found.finished
+    assert found.finished.all()
 
 
 def test_a_step_into_nonsense_is_shortened():
@@ -231,7 +231,7 @@ def test_interruption_keeps_what_was_found():
         budget(hops=100_000),
         watch,
     )
-    assert not found.finished
+    assert not found.finished.all()
     assert np.isfinite(found.f).any()
 
 

@@ -11,9 +11,10 @@ import pytest
 import mixjax as mj
 from mixjax.data.runs import Runs
 from mixjax.errors import UserError
+from mixjax.fitting.loss import Settings
 from mixjax.fitting.problem import losses_at, make_problem, to_paper
+from mixjax.fitting.search import draw_starts
 from mixjax.fitting.simulate import random_truth, simulate_runs
-from mixjax.fitting.starts import draw_starts
 from mixjax.law import find_law
 from mixjax.law.evaluate import predict
 from mixjax.report.figures import enough_figure
@@ -111,7 +112,7 @@ def made(*medians: float) -> Enough:
 @pytest.mark.parametrize("law", ["joint", "full", "simple", "additive_fixed_n", "ge24"])
 def test_losses_in_the_coordinates_of_the_search_are_the_laws(runs, law):
     problem = make_problem(runs, find_law(law), ["d1"])
-    z, _ = draw_starts(problem, 3, 0)
+    z, _ = draw_starts(problem, Settings(3))
     got = losses_at(problem, 0, z[0], runs)
     for one, losses in zip(z[0], got, strict=True):
         assert runs.N is not None

@@ -22,10 +22,11 @@ from mixjax.data.runs import read_runs
 from mixjax.engine import batch
 from mixjax.errors import MixjaxWarning, UserError
 from mixjax.fitting.fit import fit
+from mixjax.fitting.loss import Settings
 from mixjax.fitting.problem import make_problem
 from mixjax.fitting.record import Fit, load_fit
+from mixjax.fitting.search import draw_starts
 from mixjax.fitting.simulate import known_fit, random_truth, simulate_runs
-from mixjax.fitting.starts import draw_starts
 from mixjax.law import Coefficients, Law, Parameter, find_law, laws
 from tests import reference
 
@@ -252,14 +253,15 @@ def test_another_seed_finds_the_same_minimum():
 
 def test_a_start_is_the_same_whatever_their_number_and_a_key_whatever_the_other_targets():
     law = find_law("joint")
-    problem = make_problem(read_runs(experiment("joint")), law, None)
+    problem = make_problem(read_runs(experiment("joint")), law)
     alone = make_problem(read_runs(experiment("joint")), law, ["d1"])
-    (few, few_keys), (many, many_keys) = draw_starts(problem, 3, 0), draw_starts(problem, 9, 0)
+    few, few_keys = draw_starts(problem, Settings(3))
+    many, many_keys = draw_starts(problem, Settings(9))
     np.testing.assert_array_equal(few, many[:, :3])
     np.testing.assert_array_equal(few_keys, many_keys[:, :3])
-    np.testing.assert_array_equal(draw_starts(alone, 3, 0)[1][0], few_keys[1])
+    np.testing.assert_array_equal(draw_starts(alone, Settings(3)).keys[0], few_keys[1])
     assert (few_keys[0] != few_keys[1]).any()
-    assert (draw_starts(problem, 3, 1)[0] != few).all()
+    assert (draw_starts(problem, Settings(3, seed=1)).z != few).all()
 
 
 def test_the_order_of_targets_does_not_matter():
@@ -618,9 +620,8 @@ def test_interrupted_before_anything_is_found_is_an_interruption(monkeypatch):
 
     def stopped(objective, data, starts, keys, budget, watch=None, width=None, descent=None):
         nothing = np.full(starts.shape[:2], np.inf)
-        return batch.Search(
-            starts, nothing, np.zeros_like(nothing, int), np.zeros_like(nothing, int), False
-        )
+        none = np.zeros_like(nothing, int)
+        return batch.Found(starts, nothing, none, none, none.astype(bool))
 
     monkeypatch.setattr(batch, "run", stopped)
     with pytest.raises(KeyboardInterrupt):

@@ -72,7 +72,7 @@ def starts_of(n, q, seed=0):
 )
 def test_minimises(kind, q, within):
     found = run(kind, starts_of(9, q))
-    assert found.finished
+    assert found.finished.all()
     assert np.median(found.f[0]) < within
     np.testing.assert_allclose(
         found.f[0, 0], Squares(kind).curved(jnp.asarray(found.z[0, 0]), 1.0)[0], rtol=1e-12

@@ -23,7 +23,7 @@ STRANGERS = {"data", "law", "engine"}
 # the objective maps it over mixtures and the mixture over targets; the fit draws its starts.
 DOORS = {
     "engine/batch.py",
-    "fitting/starts.py",
+    "fitting/search.py",
     "mixture/mirror.py",
     "mixture/solve.py",
     "law/evaluate.py",

@@ -13,11 +13,11 @@ all at once.
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ import numpy as np
 from mixjax.engine.descent import Descent
 from mixjax.engine.lane import Budget, LaneState, init, pause, tick
 from mixjax.engine.quasi_newton import QUASI_NEWTON
+from mixjax.numerics import cores
 
 # Bytes of one number of all lanes of a chunk on a CPU: one vector register, 8 lanes of float64.
 # Wider chunks are no faster per lane and idle longer at their end (benchmarks/NOTES.md, "lanes").
@@ -44,19 +45,19 @@ BLOCK_SHARE, BLOCK = 2, 8
 QUEUE = 128
 
 
-class Search(NamedTuple):
-    """Where every search ended, arrays (groups, starts, ...).
+class Found(NamedTuple):
+    """The lowest point of every search so far, arrays (..., searches, ...).
 
-    z (..., q) and f (...): the best point, f infinite where none was finite. evaluations, hops
-    (...): counts.
-    finished: whether all searches used up their hops (else they were interrupted).
+    z (..., q) and f (...): the point, f infinite where none was finite. evaluations, hops (...):
+    counts.
+    finished (...): whether the search has used up its hops.
     """
 
-    z: np.ndarray
-    f: np.ndarray
-    evaluations: np.ndarray
-    hops: np.ndarray
-    finished: bool
+    z: Any
+    f: Any
+    evaluations: Any
+    hops: Any
+    finished: Any
 
 
 class Width(NamedTuple):
@@ -78,19 +79,14 @@ class _Queue(NamedTuple):
 class _Lanes(NamedTuple):
     """Lanes at work and what their searches found, all with a leading axis of groups.
 
-    state: of all lanes, lanes last. who (lanes,): the search a lane is at, the queue's length if
-    none.
-    taken (): searches begun.
-    z (queue, q), f, evaluations, hops (queue,): the best of every search so far.
+    state: of all lanes, lanes last. search (lanes,): the one that a lane is at, the queue's length
+    if none. begun (): how many were. found: by every search of the queue.
     """
 
     state: LaneState
-    who: jax.Array
-    taken: jax.Array
-    z: jax.Array
-    f: jax.Array
-    evaluations: jax.Array
-    hops: jax.Array
+    search: jax.Array
+    begun: jax.Array
+    found: Found
 
 
 class _Chunk(NamedTuple):
@@ -106,10 +102,10 @@ def run(
     starts: np.ndarray,
     keys: np.ndarray,
     budget: Budget,
-    watch: Callable[[Search], None] | None = None,
+    watch: Callable[[Found], None] | None = None,
     width: Width | None = None,
     descent: Descent = QUASI_NEWTON,
-) -> Search:
+) -> Found:
     """Run every search to the end of its budget.
 
     Args:
@@ -119,40 +115,21 @@ def run(
         starts: (groups, starts, q), float64 or float32; everything is computed in this precision.
         keys: random keys (groups, starts, 2).
         budget: the same for all.
-        watch: called now and then with the search so far; an exception it raises ends the run.
+        watch: called now and then with what was found so far; an exception it raises ends the run.
         width: of a chunk; by default the device's own.
         descent: how lanes go down.
 
     Returns:
-        The `Search`; on KeyboardInterrupt the one so far, with `finished` False.
+        The `Found`, NumPy arrays (groups, starts, ...); on KeyboardInterrupt that so far, not all
+        of it `finished`.
     """
-    groups, count, _ = starts.shape
     data, budget = _as_precision((data, budget), starts.dtype)
-    found = Search(
-        starts.copy(),
-        np.full((groups, count), np.inf, starts.dtype),
-        np.zeros((groups, count), int),
-        np.zeros((groups, count), int),
-        True,
-    )
-    job = _Job(
-        objective,
-        descent,
-        data,
-        starts,
-        keys,
-        budget,
-        width or _width(starts, data, descent),
-        found,
-        _workers(),
-        threading.Event(),
-        threading.Event(),
-    )
+    width = width or _width(starts, data, descent)
+    job = _Job(objective, descent, data, starts, keys, budget, width)
     chunks = _deal(job)
-    finished, futures = True, []
+    futures = []
     try:
-        # Compile once, before the threads would each do it.
-        _run_chunk(job, np.arange(1), np.arange(0))
+        _compile(job)  # once, before the threads would each do it
         with ThreadPoolExecutor(min(job.devices.qsize(), len(chunks))) as pool:
             try:
                 for chunk in chunks:
@@ -164,16 +141,16 @@ def run(
                     if any(f.done() and f.exception() for f in futures):
                         break
                     if watch:
-                        watch(found)
+                        watch(job.buffer)
             finally:
                 # Before all are done only on a failure or an interruption: chunks then end after
                 # their current block.
                 job.stop.set()
     except KeyboardInterrupt:
-        finished = False
+        pass
     for future in futures:
         future.result()
-    return found._replace(finished=finished)
+    return job.buffer
 
 
 def evaluate(objective: Any, data: Any, group: int, z: np.ndarray) -> tuple[float, np.ndarray]:
@@ -193,12 +170,15 @@ def _evaluate(objective: Any, z: jax.Array, data: Any) -> tuple[jax.Array, jax.A
 # --- Dealing searches out to devices -------------------------------------------------------------
 
 
-class _Job(NamedTuple):
+@dataclass
+class _Job:
     """What all chunks of a run share.
 
-    devices: those that are free, a CPU once for each core.
-    stop: set when chunks should end after their block; news: set when one has written down what it
-    found, or has ended.
+    Attributes:
+        buffer: what all searches found, which chunks write into.
+        devices: those that are free, a CPU once for each core.
+        stop: set when chunks should end after their block.
+        news: set when a chunk has written into the buffer, or has ended.
     """
 
     objective: Any
@@ -208,10 +188,22 @@ class _Job(NamedTuple):
     keys: np.ndarray
     budget: Budget
     width: Width
-    found: Search
-    devices: queue.SimpleQueue[Any]
-    stop: threading.Event
-    news: threading.Event
+    buffer: Found = field(init=False)
+    devices: queue.SimpleQueue[Any] = field(default_factory=lambda: _workers())
+    stop: threading.Event = field(default_factory=threading.Event)
+    news: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        """An empty buffer."""
+        searches = self.starts.shape[:2]
+        counts = np.zeros(searches, int)
+        self.buffer = Found(
+            z=self.starts.copy(),
+            f=np.full(searches, np.inf, self.starts.dtype),
+            evaluations=counts,
+            hops=counts.copy(),
+            finished=np.zeros(searches, bool),
+        )
 
 
 def _as_precision(tree: Any, dtype: np.dtype) -> Any:
@@ -224,16 +216,12 @@ def _as_precision(tree: Any, dtype: np.dtype) -> Any:
     return jax.tree.map(cast, tree)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _workers() -> queue.SimpleQueue[Any]:
     """Devices that run chunks side by side: a CPU's every core one chunk at a time, every
     accelerator one."""
     free: queue.SimpleQueue[Any] = queue.SimpleQueue()
     devices = jax.local_devices()
-    for device in devices * _cores() if devices[0].platform == "cpu" else devices:
+    for device in devices * cores() if devices[0].platform == "cpu" else devices:
         free.put(device)
     return free
 
@@ -276,20 +264,29 @@ def _deal(job: _Job) -> list[tuple[np.ndarray, np.ndarray]]:
         np.arange(first, min(first + job.width.groups, groups))
         for first in range(0, groups, job.width.groups)
     ]
-    return [(some, part) for some in rows for part in np.array_split(np.arange(starts), parts)]
+    return [(chunk, part) for chunk in rows for part in np.array_split(np.arange(starts), parts)]
 
 
-def _run_chunk(job: _Job, groups: np.ndarray, who: np.ndarray) -> None:
-    """Run some searches of some groups, and write what they find to their places in `job.found`."""
+def _compile(job: _Job) -> None:
+    """Compile what chunks run: a chunk without searches does, and computes nothing."""
+    _run_chunk(job, np.arange(1), np.arange(0))
+
+
+def _run_chunk(job: _Job, groups: np.ndarray, starts: np.ndarray) -> None:
+    """Run some searches of some groups, and write what they find to their places in the buffer."""
     device = job.devices.get()
-    pad = ((0, job.width.groups - len(groups)), (0, _padded(len(who)) - len(who)), (0, 0))
-    some = np.ix_(groups, who)
+    pad = ((0, job.width.groups - len(groups)), (0, _padded(len(starts)) - len(starts)), (0, 0))
+    cells = np.ix_(groups, starts)
+
+    def write(out: np.ndarray, values: jax.Array) -> None:
+        out[cells] = np.asarray(values)[: len(groups), : len(starts)]
+
     try:
         with jax.enable_x64(True), jax.default_device(device):
-            length = np.where(np.arange(job.width.groups) < len(groups), len(who), 0)
+            length = np.where(np.arange(job.width.groups) < len(groups), len(starts), 0)
             waiting = _Queue(
-                jnp.asarray(np.pad(job.starts[some], pad)),
-                jnp.asarray(np.pad(job.keys[some], pad)),
+                jnp.asarray(np.pad(job.starts[cells], pad)),
+                jnp.asarray(np.pad(job.keys[cells], pad)),
                 jnp.asarray(length),
             )
             # Groups that fill up the last chunk have no searches: whose data they read does not
@@ -305,8 +302,7 @@ def _run_chunk(job: _Job, groups: np.ndarray, who: np.ndarray) -> None:
                     job.objective, job.descent, chunk, waiting, data, job.budget, most
                 )
                 working, pauses = bool(working), pauses + most
-                for place, values in zip(job.found[:4], chunk.lanes[3:], strict=True):
-                    place[some] = np.asarray(values)[: len(groups), : len(who)]
+                jax.tree.map(write, job.buffer, chunk.lanes.found)
                 job.news.set()
     finally:
         job.devices.put(device)
@@ -324,15 +320,18 @@ def _idle(waiting: _Queue, lanes: int, descent: Descent) -> _Chunk:
         *(jax.ShapeDtypeStruct((groups, x.shape[-1], lanes), x.dtype) for x in waiting[:2]),
     )
     state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state)
-    each = jnp.zeros((groups, length), state.hop.dtype)
+    counts = jnp.zeros((groups, length), state.hop.dtype)
     idle = _Lanes(
         state=state._replace(done=jnp.ones_like(state.done)),
-        who=jnp.full((groups, lanes), length, waiting.length.dtype),
-        taken=jnp.zeros_like(waiting.length),
-        z=waiting.z + 0.0,  # a copy: the chunk's buffers are handed over later, the queue's are not
-        f=jnp.full_like(waiting.z[..., 0], jnp.inf),
-        evaluations=each,
-        hops=each,
+        search=jnp.full((groups, lanes), length, waiting.length.dtype),
+        begun=jnp.zeros_like(waiting.length),
+        found=Found(
+            z=waiting.z + 0.0,  # a copy: the chunk's buffers are donated later, the queue's are not
+            f=jnp.full_like(waiting.z[..., 0], jnp.inf),
+            evaluations=counts,
+            hops=counts,
+            finished=jnp.zeros((groups, length), bool),
+        ),
     )
     return _Chunk(idle, jnp.zeros((), waiting.length.dtype))
 
@@ -411,23 +410,27 @@ def _first(tree: Any) -> Any:
 def _refill(lanes: _Lanes, waiting: _Queue, descent: Descent) -> _Lanes:
     """Write down what every lane of a group has found, and begin the next searches in the lanes
     that are done."""
-    state, who = lanes.state, lanes.who
-    under_way = (
-        state.f < state.best_f
-    )  # a local minimisation that is already lower than the best one
-    lanes = lanes._replace(
-        z=lanes.z.at[who].set(jnp.where(under_way, state.z, state.best_z).T, mode="drop"),
-        f=lanes.f.at[who].set(jnp.where(under_way, state.f, state.best_f), mode="drop"),
-        evaluations=lanes.evaluations.at[who].set(state.evaluations, mode="drop"),
-        hops=lanes.hops.at[who].set(state.hop, mode="drop"),
+    state = lanes.state
+    # A local minimisation under way may already be lower than the lowest one that has ended.
+    lower = state.f < state.best_f
+    now = Found(
+        z=jnp.where(lower, state.z, state.best_z).T,
+        f=jnp.where(lower, state.f, state.best_f),
+        evaluations=state.evaluations,
+        hops=state.hop,
+        finished=state.done,
+    )
+    found = jax.tree.map(
+        lambda old, new: old.at[lanes.search].set(new, mode="drop"), lanes.found, now
     )
     free = state.done
-    following = lanes.taken + jnp.cumsum(free) - 1  # the search that each free lane would take
-    place = free & (following < waiting.length)
-    at = jnp.where(place, following, 0)
-    fresh = _begin(descent)(waiting.z[at].T, waiting.keys[at].T)
-    return lanes._replace(
-        state=jax.tree.map(lambda new, old: jnp.where(place, new, old), fresh, state),
-        who=jnp.where(place, at, jnp.where(free, len(waiting.z), who)),
-        taken=lanes.taken + jnp.sum(place),
+    following = lanes.begun + jnp.cumsum(free) - 1  # the search that each free lane would begin
+    begins = free & (following < waiting.length)
+    search = jnp.where(begins, following, 0)
+    fresh = _begin(descent)(waiting.z[search].T, waiting.keys[search].T)
+    return _Lanes(
+        state=jax.tree.map(lambda new, old: jnp.where(begins, new, old), fresh, state),
+        search=jnp.where(begins, search, jnp.where(free, waiting.z.shape[0], lanes.search)),
+        begun=lanes.begun + jnp.sum(begins),
+        found=found,
     )

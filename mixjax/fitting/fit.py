@@ -13,13 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixjax.data.runs import Runs, read_runs, warn_repeats
 from mixjax.engine import batch
+from mixjax.engine.batch import Found
 from mixjax.errors import UserError
 from mixjax.fitting.doubts import warn_unused
 from mixjax.fitting.loss import FitOptions, Huber, Settings, read_options
 from mixjax.fitting.problem import Problem, at_limit, make_problem, row_weights, to_paper
 from mixjax.fitting.record import Fit, Search, Status
-from mixjax.fitting.search import Searched, search
-from mixjax.fitting.starts import draw_starts
+from mixjax.fitting.search import Searched, draw_starts, search
 from mixjax.law import Law, find_law, is_built_in
 from mixjax.law.evaluate import domain_index, predict
 
@@ -69,21 +69,16 @@ def fit(
     problem = make_problem(table, find_law(law), targets, huber, weights)
     warn_repeats(table)
     warn_unused(table.name, _share_ranges(problem, table, row_weights(table, weights)))
-    found = _search(problem, settings, watch)
-    _check_found(problem, found)
-    made = _made(table, settings, time.perf_counter() - began)
-    return _record(problem, table, found, huber, weights, made)
-
-
-def _search(problem: Problem, settings: Settings, watch: Watch | None) -> Searched:
-    z, keys = draw_starts(problem, settings.starts, settings.seed)
 
     def report(share: float, best: Floats) -> None:
         if watch:
             watch(share, dict(zip(problem.targets, best.tolist(), strict=True)))
 
-    z = z.astype(settings.precision)
-    return search(problem.objective, problem.data, z, keys, settings.hops, report)
+    starts = draw_starts(problem, settings)
+    found = search(problem.objective, problem.data, starts, settings.hops, report)
+    _check_found(problem, found)
+    made = _made(table, settings, time.perf_counter() - began)
+    return _record(problem, table, found, huber, weights, made)
 
 
 def _check_found(problem: Problem, searched: Searched) -> None:
@@ -175,7 +170,7 @@ def _reported(
     problem: Problem,
     group: int,
     runs: Runs,
-    searches: tuple[batch.Search, ...],
+    searches: tuple[Found, ...],
     huber: Huber,
     weights: Floats,
 ) -> tuple[Floats, dict[str, Any], float]:

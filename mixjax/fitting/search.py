@@ -1,9 +1,11 @@
-"""Starts -> MINIMA: rounds of search of every group of observations, and the best minima
-polished."""
+"""Problem -> starts -> MINIMA: random starts, rounds of search of every group of observations, the
+best minima polished."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -12,21 +14,75 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixjax.engine import batch
+from mixjax.engine.batch import Found
 from mixjax.engine.descent import Descent
 from mixjax.engine.direction import DENSE_LIMIT
 from mixjax.engine.gauss_newton import GAUSS_NEWTON
 from mixjax.engine.lane import Budget
 from mixjax.engine.quasi_newton import QUASI_NEWTON
+from mixjax.fitting.loss import Settings
 from mixjax.fitting.objective import HuberObjective, Observations
+from mixjax.fitting.problem import Problem
+from mixjax.law.base import start_ranges
 
 Floats = NDArray[np.float64]
 # Called with the share done and the best objective of every group so far (groups,).
 Report = Callable[[float, Floats], None]
 
+# Chosen by experiment, like the defaults of `Settings`: benchmarks/NOTES.md, "budget".
+_SIFT = 4  # one start in so many goes on with basin hopping
+_POLISHED = 4  # so many of the lowest minima are polished
 # Starts that are minimised well before any other, and those of the first round; each further round
 # doubles their number.
 _FIRST, _ROUND = 16, 64
-_SIFTED, _POLISHED = 4, 4  # one start in 4 is searched to the end; the best 4 minima are polished
+
+
+class Starts(NamedTuple):
+    """Where searches begin: z (groups, starts, q), and their random keys (groups, starts, 2)."""
+
+    z: Floats
+    keys: NDArray[Any]
+
+    def part(self, which: slice | NDArray[np.intp]) -> Starts:
+        """Some of the starts of every group."""
+        return Starts(self.z[:, which], self.keys[:, which])
+
+
+def draw_starts(problem: Problem, settings: Settings, copies: int = 1) -> Starts:
+    """Random starts of every target, in the precision of the search; start s is the same however
+    many there are.
+
+    A target's keys come from its name, so its answer does not depend on which other targets are
+    fitted.
+
+    Args:
+        copies: how many groups in a row each target has, as in `grouped`; they begin alike.
+    """
+    low, high = start_ranges(problem.coordinates, problem.k)
+    with jax.enable_x64(True):
+        names = np.array([zlib.crc32(t.encode()) for t in problem.targets], np.uint32)
+        key = jax.random.PRNGKey(settings.seed)
+        z, keys = _draw(key, names, low, high, settings.starts)
+        z = np.asarray(z).astype(settings.precision)
+        return Starts(
+            np.broadcast_to(z, (len(problem.targets) * copies, *z.shape)),
+            np.repeat(np.asarray(keys), copies, axis=0),
+        )
+
+
+@partial(jax.jit, static_argnums=4)
+def _draw(
+    key: jax.Array, names: jax.Array, low: jax.Array, high: jax.Array, starts: int
+) -> tuple[jax.Array, jax.Array]:
+    """Starts z (starts, q) between low and high (q,), and keys (targets, starts, 2) of the targets
+    whose names have these checksums."""
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(starts))
+    both = jax.vmap(jax.random.split)(keys)
+    z = jax.vmap(lambda own: jax.random.uniform(own, low.shape, minval=low, maxval=high))(
+        both[:, 0]
+    )
+    of_target = jax.vmap(jax.random.fold_in, in_axes=(0, None))
+    return z, jax.vmap(of_target, in_axes=(None, 0))(both[:, 1], names)
 
 
 Stage = Literal["sift", "search", "polish"]
@@ -58,24 +114,16 @@ BY_GRADIENTS = Plan(QUASI_NEWTON, Stop(3000, 1e-2, 20), Stop(5000, 1e-4, 20), St
 def minimise(
     objective: Any,
     data: Any,
-    z: Floats,
-    keys: NDArray[Any],
+    starts: Starts,
     stage: Stage,
     hops: int = 0,
-    watch: Callable[[batch.Search], None] | None = None,
-) -> batch.Search:
+    watch: Callable[[Found], None] | None = None,
+) -> Found:
     """Every start of every group minimised as the plan of this objective says for a stage; see
     `engine.batch.run`."""
-    plan = plan_for(objective, z.shape[-1])
-    return batch.run(
-        objective,
-        data,
-        z,
-        keys,
-        make_budget(hops, getattr(plan, stage)),
-        watch,
-        descent=plan.descent,
-    )
+    plan = plan_for(objective, starts.z.shape[-1])
+    budget = make_budget(hops, getattr(plan, stage))
+    return batch.run(objective, data, *starts, budget, watch, descent=plan.descent)
 
 
 def plan_for(objective: Any, q: int) -> Plan:
@@ -89,29 +137,24 @@ def plan_for(objective: Any, q: int) -> Plan:
 
 
 class Searched(NamedTuple):
-    """What a search found.
+    """What a search found, in double precision.
 
     Attributes:
         minima: of the best quarter of the starts.
         best: the lowest of these, polished.
         plan: how.
+        finished: whether nobody interrupted it.
     """
 
-    minima: batch.Search
-    best: batch.Search
+    minima: Found
+    best: Found
     plan: Plan
-
-    @property
-    def finished(self) -> bool:
-        """Whether nobody interrupted it."""
-        return self.minima.finished and self.best.finished
+    finished: bool
 
     def converged(self, group: int) -> bool:
         """Whether the polish of the lowest minimum of a group ended by itself."""
-        return bool(
-            self.best.evaluations[group, int(np.argmin(self.best.f[group]))]
-            < self.plan.polish.steps
-        )
+        lowest = int(np.argmin(self.best.f[group]))
+        return bool(self.best.evaluations[group, lowest] < self.plan.polish.steps)
 
 
 def make_budget(hops: int, stop: Stop) -> Budget:
@@ -128,8 +171,7 @@ def make_budget(hops: int, stop: Stop) -> Budget:
 def search(
     objective: HuberObjective,
     data: Observations,
-    z: Floats,
-    keys: NDArray[Any],
+    starts: Starts,
     hops: int,
     report: Report | None = None,
 ) -> Searched:
@@ -139,40 +181,33 @@ def search(
     its best quarter goes on with basin hopping. The best minima of all rounds are polished.
 
     Args:
-        z: starts (groups, starts, q); their dtype is the precision of all but the polish.
-        keys: random keys of the starts (groups, starts, 2).
+        starts: their dtype is the precision of all but the polish.
         hops: after each local minimisation of the best quarter.
         report: called now and then.
 
     Returns:
-        Minima in double precision; on KeyboardInterrupt what was found so far, not `finished`.
+        The minima; on KeyboardInterrupt those so far, not `finished`.
     """
-    starts, plan = z.shape[1], plan_for(objective, z.shape[-1])
-    rounds = _rounds(starts)
-    progress = _Progress(
-        len(z),
-        sum(len(some) + _survivors(len(some)) * (hops + 1) for some in rounds) + _POLISHED,
-        report,
-    )
-    found: list[batch.Search] = []
-    for some in rounds:
-        found.append(
-            _round(
-                objective, data, z[:, some], keys[:, some], 0 if found else _FIRST, hops, progress
-            )
-        )
-        if not found[-1].finished:
+    plan = plan_for(objective, starts.z.shape[-1])
+    rounds = [starts.part(which) for which in _rounds(starts.z.shape[1])]
+    counts = [_survivors(part) for part in rounds]
+    steps = sum(part.z.shape[1] + n * (hops + 1) for part, n in zip(rounds, counts, strict=True))
+    progress = _Progress(len(starts.z), steps + _POLISHED, report)
+    minima: list[Found] = []
+    for part in rounds:
+        first = 0 if minima else _FIRST
+        minima.append(_round(objective, data, part, first, hops, progress))
+        if not minima[-1].finished.all():
             break
-    minima = _joined(found)
-    if not minima.finished:
-        return Searched(minima, minima, plan)
-    begin, keys, f = _best(
-        minima,
-        np.concatenate([keys[:, some[: _survivors(len(some))]] for some in rounds], axis=1),
-        _POLISHED,
+    found = _joined(minima)
+    if not found.finished.all():
+        return Searched(found, found, plan, False)
+    keys = np.concatenate(
+        [part.keys[:, :n] for part, n in zip(rounds, counts, strict=True)], axis=1
     )
-    polished = minimise(objective, data, begin, keys, "polish", watch=progress)
-    return Searched(minima, _no_worse(polished, begin, f), plan)
+    begin, f = _best(found, keys, _POLISHED)
+    polished = minimise(objective, data, begin, "polish", watch=progress)
+    return Searched(found, _no_worse(polished, begin, f), plan, bool(polished.finished.all()))
 
 
 def _rounds(starts: int) -> list[NDArray[np.intp]]:
@@ -181,41 +216,39 @@ def _rounds(starts: int) -> list[NDArray[np.intp]]:
     ends = [_ROUND]
     while ends[-1] < starts:
         ends.append(2 * ends[-1])
-    return [some for some in np.split(np.arange(starts), ends) if len(some)]
+    return [part for part in np.split(np.arange(starts), ends) if len(part)]
 
 
 def _round(
     objective: HuberObjective,
     data: Observations,
-    z: Floats,
-    keys: NDArray[Any],
+    starts: Starts,
     first: int,
     hops: int,
     progress: _Progress,
-) -> batch.Search:
+) -> Found:
     """The `first` starts minimised well, the others loosely, and the best quarter of all searched;
     the evaluations of all are shared out."""
-    parts: list[batch.Search] = []
+    sifted: list[Found] = []
     stages: tuple[tuple[slice, Stage], ...] = (
         (slice(first), "search"),
         (slice(first, None), "sift"),
     )
-    for some, stage in stages:
-        if z[:, some].size:
-            parts.append(
-                minimise(objective, data, z[:, some], keys[:, some], stage, watch=progress)
-            )
-            if not parts[-1].finished:
+    for which, stage in stages:
+        part = starts.part(which)
+        if part.z.size:
+            sifted.append(minimise(objective, data, part, stage, watch=progress))
+            if not sifted[-1].finished.all():
                 break
-            progress.done += z[:, some].shape[1]
-    sifted = _joined(parts)
-    if not sifted.finished:
-        return _in_double(objective, data, sifted)
-    begin, keys, f = _best(sifted, keys, _survivors(z.shape[1]))
-    searched = minimise(objective, data, begin, keys, "search", hops, progress)
+            progress.done += part.z.shape[1]
+    found = _joined(sifted)
+    if not found.finished.all():
+        return _in_double(objective, data, found)
+    begin, f = _best(found, starts.keys, _survivors(starts))
+    searched = minimise(objective, data, begin, "search", hops, progress)
     searched = _in_double(objective, data, _no_worse(searched, begin, f))
-    progress.done += begin.shape[1] * (hops + 1)
-    spent = sifted.evaluations.sum(axis=1, keepdims=True) / begin.shape[1]
+    progress.done += begin.z.shape[1] * (hops + 1)
+    spent = found.evaluations.sum(axis=1, keepdims=True) / begin.z.shape[1]
     return searched._replace(evaluations=searched.evaluations + spent)
 
 
@@ -226,51 +259,46 @@ class _Progress:
         self.total, self.report, self.done = total, report, 0
         self.best = np.full(groups, np.inf)
 
-    def __call__(self, search: batch.Search) -> None:
+    def __call__(self, found: Found) -> None:
         if self.report:
-            self.best = np.minimum(self.best, search.f.min(axis=1))
-            self.report(
-                (self.done + float(search.hops.sum()) / len(self.best)) / self.total, self.best
-            )
+            self.best = np.minimum(self.best, found.f.min(axis=1))
+            done = self.done + float(found.hops.sum()) / len(self.best)
+            self.report(done / self.total, self.best)
 
 
-def _joined(parts: Sequence[batch.Search]) -> batch.Search:
+def _joined(parts: Sequence[Found]) -> Found:
     """Searches of different starts as one."""
-    z, f, evaluations, hops = (
-        np.concatenate(leaves, axis=1) for leaves in list(zip(*parts, strict=True))[:4]
-    )
-    return batch.Search(z, f, evaluations, hops, all(part.finished for part in parts))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *parts)
 
 
-def _survivors(starts: int) -> int:
-    """How many starts are searched to the end."""
-    return min(starts, max(_POLISHED, starts // _SIFTED))
+def _survivors(starts: Starts) -> int:
+    """How many of these starts are searched to the end."""
+    n = starts.z.shape[1]
+    return min(n, max(_POLISHED, n // _SIFT))
 
 
-def _best(search: batch.Search, keys: NDArray[Any], n: int) -> tuple[Floats, NDArray[Any], Floats]:
-    """z (groups, n, q), keys and f (groups, n) of the n best searches of every group."""
-    order = np.argsort(search.f, axis=1, kind="stable")[:, :n]
-    return (
-        np.take_along_axis(search.z, order[..., None], axis=1),
-        np.take_along_axis(keys, order[..., None], axis=1),
-        np.take_along_axis(search.f, order, axis=1),
-    )
+def _best(found: Found, keys: NDArray[Any], n: int) -> tuple[Starts, Floats]:
+    """The n lowest points of every group as starts, and their f (groups, n)."""
+    order = np.argsort(found.f, axis=1, kind="stable")[:, :n]
+    z, keys = (np.take_along_axis(x, order[..., None], axis=1) for x in (found.z, keys))
+    return Starts(z, keys), np.take_along_axis(found.f, order, axis=1)
 
 
-def _in_double(objective: HuberObjective, data: Observations, search: batch.Search) -> batch.Search:
-    """A search of single precision in double, its objectives computed anew."""
-    if search.z.dtype == np.float64:
-        return search
-    z, f = search.z.astype(np.float64), search.f.astype(np.float64)
-    for at in np.argwhere(np.isfinite(f)):
-        value, _ = batch.evaluate(objective, data, at[0], z[tuple(at)])
-        f[tuple(at)] = value if np.isfinite(value) else np.inf
-    return search._replace(z=z, f=f)
+def _in_double(objective: HuberObjective, data: Observations, found: Found) -> Found:
+    """What a search of single precision found in double, its objectives computed anew."""
+    if found.z.dtype == np.float64:
+        return found
+    z, f = found.z.astype(np.float64), found.f.astype(np.float64)
+    for place in map(tuple, np.argwhere(np.isfinite(f))):
+        value, _ = batch.evaluate(objective, data, place[0], z[place])
+        f[place] = value if np.isfinite(value) else np.inf
+    return found._replace(z=z, f=f)
 
 
-def _no_worse(search: batch.Search, z: Floats, f: Floats) -> batch.Search:
-    """A search that began at z with f and keeps these where it found nothing lower."""
-    better = search.f <= f
-    return search._replace(
-        z=np.where(better[..., None], search.z, z), f=np.where(better, search.f, f)
+def _no_worse(found: Found, starts: Starts, f: Floats) -> Found:
+    """What searches found that began at starts of objective f, which stand where nothing lower
+    was."""
+    better = found.f <= f
+    return found._replace(
+        z=np.where(better[..., None], found.z, starts.z), f=np.where(better, found.f, f)
     )

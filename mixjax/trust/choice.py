@@ -26,14 +26,13 @@ from numpy.typing import NDArray
 
 from mixjax.data.runs import Runs, read_runs
 from mixjax.data.splits import By, Fold, clusters, make_folds
-from mixjax.engine import batch
+from mixjax.engine.batch import Found
 from mixjax.errors import UserError
 from mixjax.fitting.fit import fit
 from mixjax.fitting.loss import Huber, SearchOptions, Settings, read_options
 from mixjax.fitting.problem import Problem, grouped, losses_at, make_problem
 from mixjax.fitting.record import Fit
-from mixjax.fitting.search import minimise
-from mixjax.fitting.starts import draw_starts
+from mixjax.fitting.search import draw_starts, minimise
 from mixjax.law import Law, find_law
 from mixjax.text import plain, table
 from mixjax.trust.criterion import effective_rows, log_likelihood, schwarz
@@ -262,29 +261,25 @@ def _predicted(
     """{target: losses (1 + folds, rows) predicted by the fit of the whole table and by those
     without each fold}: one batch."""
     weights = np.stack([np.ones(len(runs)), *(f.weights for f in folds)])
-    z, keys = (
-        np.repeat(x, len(weights), axis=0)
-        for x in draw_starts(problem, settings.starts, settings.seed)
-    )
+    starts = draw_starts(problem, settings, copies=len(weights))
 
-    def report(search: batch.Search) -> None:
+    def report(found: Found) -> None:
         if watch:
-            best = search.f[:: len(weights)].min(axis=1)
+            best = found.f[:: len(weights)].min(axis=1)
             watch(
-                float(np.mean(search.hops > settings.hops)),
+                float(np.mean(found.finished)),
                 dict(zip(problem.targets, best.tolist(), strict=True)),
             )
 
     found = minimise(
         problem.objective,
         grouped(problem, weights),
-        z.astype(settings.precision),
-        keys,
+        starts,
         "search",
         settings.hops,
         report,
     )
-    if not found.finished:
+    if not found.finished.all():
         raise KeyboardInterrupt
     lowest = (
         found.z[np.arange(len(found.z)), found.f.argmin(axis=1)]

@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 
 from mixjax.data.runs import Runs, read_runs
 from mixjax.data.splits import clusters
-from mixjax.engine import batch
+from mixjax.engine.batch import Found
 from mixjax.errors import UserError
 from mixjax.fitting.loss import FitOptions, Settings, read_options
 from mixjax.fitting.problem import Problem, grouped, losses_at, make_problem
-from mixjax.fitting.search import minimise
-from mixjax.fitting.starts import draw_starts
+from mixjax.fitting.search import draw_starts, minimise
 from mixjax.law import Law, find_law
 from mixjax.text import plain, table
 
@@ -280,28 +279,25 @@ def _errors(
     rows), scored (repeats, held rows)."""
     weights = fitted.reshape(-1, fitted.shape[-1]).astype(np.float64)
     choices = len(weights)
-    z, keys = (
-        np.repeat(x, choices, axis=0) for x in draw_starts(problem, settings.starts, settings.seed)
-    )
+    starts = draw_starts(problem, settings, copies=choices)
 
-    def report(search: batch.Search) -> None:
+    def report(found: Found) -> None:
         if watch:
-            best = search.f[::choices].min(axis=1)
+            best = found.f[::choices].min(axis=1)
             watch(
-                float(np.mean(search.hops > settings.hops)),
+                float(np.mean(found.finished)),
                 dict(zip(problem.targets, best.tolist(), strict=True)),
             )
 
     found = minimise(
         problem.objective,
         grouped(problem, weights),
-        z.astype(settings.precision),
-        keys,
+        starts,
         "search",
         settings.hops,
         report,
     )
-    if not found.finished:
+    if not found.finished.all():
         raise KeyboardInterrupt
     out = {}
     for g, target in enumerate(problem.targets):

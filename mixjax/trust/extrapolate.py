@@ -31,8 +31,7 @@ from mixjax.fitting.loss import FitOptions, Huber, Settings, read_options
 from mixjax.fitting.problem import grouped, make_problem
 from mixjax.fitting.record import Fit
 from mixjax.fitting.score import score
-from mixjax.fitting.search import search
-from mixjax.fitting.starts import draw_starts
+from mixjax.fitting.search import draw_starts, search
 from mixjax.law import Law, find_law, lagged
 from mixjax.text import plain, table
 from mixjax.trust.held_out import held_out_losses
@@ -283,15 +282,11 @@ def _tested(
     shifted = runs if runs.D is None else replace(runs, D=runs.D - lag)
     problem = make_problem(shifted, law, targets, huber)
     weights = np.stack([test.fold.weights for test in tests])
-    z, keys = (
-        np.repeat(x, len(tests), axis=0)
-        for x in draw_starts(problem, settings.starts, settings.seed)
-    )
+    starts = draw_starts(problem, settings, copies=len(tests))
     found = search(
         problem.objective,
         grouped(problem, weights),
-        z.astype(settings.precision),
-        keys,
+        starts,
         settings.hops,
         lambda share, _: report(share),
     )

@@ -16,8 +16,7 @@ from mixjax.errors import UserError
 from mixjax.fitting.loss import FitOptions, Settings, read_options
 from mixjax.fitting.problem import Problem, grouped, make_problem
 from mixjax.fitting.score import ChoiceScore, choice_score, score
-from mixjax.fitting.search import search
-from mixjax.fitting.starts import draw_starts
+from mixjax.fitting.search import draw_starts, search
 from mixjax.law import Law, find_law
 from mixjax.law.evaluate import predict
 from mixjax.text import plain, table
@@ -126,10 +125,7 @@ def cross_validate(
     splits = make_folds(whole, by, folds, settings.seed)
     weights = np.stack([f.weights for f in splits])
     problem = make_problem(whole, find_law(law), targets, huber)
-    z, keys = (
-        np.repeat(x, len(splits), axis=0)
-        for x in draw_starts(problem, settings.starts, settings.seed)
-    )
+    starts = draw_starts(problem, settings, copies=len(splits))
 
     def report(share: float, best: Floats) -> None:
         if watch:
@@ -138,8 +134,7 @@ def cross_validate(
     found = search(
         problem.objective,
         grouped(problem, weights),
-        z.astype(settings.precision),
-        keys,
+        starts,
         settings.hops,
         report,
     )

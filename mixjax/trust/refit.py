@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixjax.data.runs import Runs
-from mixjax.engine import batch
+from mixjax.engine.batch import Found
 from mixjax.errors import UserError, warn
+from mixjax.fitting.loss import Settings
 from mixjax.fitting.objective import Reweighted
 from mixjax.fitting.problem import Problem, from_paper, make_problem, reweighted, to_paper
 from mixjax.fitting.record import Fit
-from mixjax.fitting.search import minimise
-from mixjax.fitting.starts import draw_starts
+from mixjax.fitting.search import Starts, draw_starts, minimise
 from mixjax.law.evaluate import predict_members
 
 Floats = NDArray[np.float64]
@@ -124,12 +124,12 @@ def refit(
     weights = check_weights(row_weights, len(table))
     problem = make_problem(table, fit.scaling_law, fit.targets, fit.huber)
 
-    def report(search: batch.Search, begin: float, end: float) -> None:
+    def report(found: Found, begin: float, end: float) -> None:
         if watch:
-            watch(begin + (end - begin) * float(np.mean(search.hops > 0)))
+            watch(begin + (end - begin) * float(np.mean(found.finished)))
 
     starts = _minima(
-        problem, fit, table, weights, minima, seed, lambda search: report(search, 0.0, _OF_POOL)
+        problem, fit, table, weights, minima, seed, lambda found: report(found, 0.0, _OF_POOL)
     )
     targets, resamples, count, q = starts.shape
     number = np.broadcast_to(
@@ -142,12 +142,11 @@ def refit(
     found = minimise(
         Reweighted(problem.objective),
         reweighted(problem, weights),
-        z,
-        keys,
+        Starts(z, keys),
         "polish",
-        watch=lambda search: report(search, _OF_POOL, 1.0),
+        watch=lambda found: report(found, _OF_POOL, 1.0),
     )
-    if not found.finished:
+    if not found.finished.all():
         raise KeyboardInterrupt
     shape = (targets, resamples, count)
     return _ensemble(
@@ -183,7 +182,7 @@ def _minima(
     weights: Floats,
     count: int,
     seed: int,
-    watch: Callable[[batch.Search], None] | None = None,
+    watch: Callable[[Found], None] | None = None,
 ) -> Floats:
     """Where the refits begin (targets, resamples, count, q): the fit's minimum, then others of the
     whole table."""
@@ -194,11 +193,11 @@ def _minima(
     pool = minimise(
         problem.objective,
         problem.data,
-        *draw_starts(problem, max(_POOL, 4 * count), seed),
+        draw_starts(problem, Settings(max(_POOL, 4 * count), seed=seed)),
         "search",
         watch=watch,
     )
-    if not pool.finished:
+    if not pool.finished.all():
         raise KeyboardInterrupt
     others = []
     for g, t in enumerate(problem.targets):
