@@ -1,9 +1,9 @@
-"""Fit + an answer of it -> EXTRAPOLATED: what lies so far from the fitted rows that a user should
-know, one warning each."""
+"""Fit + an answer of it -> DOUBTS: what a user should know before trusting either. One list of
+records, told twice: as warnings when a question is answered, as sentences in a report."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from mixjax.errors import warn
@@ -16,53 +16,41 @@ if TYPE_CHECKING:
 FAR = 30.0
 # A share may lie beyond the fitted ones by this much.
 OUTSIDE = 0.005
+# Fewer agreeing starts than this part of them: the optimum may be missed.
+FEW = 0.1
+# An optimality gap is small below this part of the objective.
+SMALL = 1e-8
 
 
 class Doubt(NamedTuple):
-    """A warning in the shape of `UserError`: the place, what is doubtful there, what to do."""
+    """In the shape of `UserError`: the place, what is doubtful there, what to do."""
 
     where: str
     what: str
     remedy: str
 
 
-def warn_scale(fit: Fit, N: float | None, D: float | None, targets: Mapping[str, float]) -> None:
-    """Warn of a scale far from the fitted rows, and of fits that say little; once per question, of
-    a fit's targets with these weights."""
-    for doubt in (
-        *_scales(fit, N, D),
-        *_fits(fit, [t for t in fit.targets if targets.get(t, 0.0) > 0]),
-    ):
-        warn(*doubt)
-
-
-def warn_shares(fit: Fit, weights: Mapping[str, float]) -> None:
-    """Warn of shares {domain: share} of a mixture outside those of the fitted rows; silent where
-    these are not known."""
-    for doubt in _shares(fit, weights):
-        warn(*doubt)
-
-
-def _scales(fit: Fit, N: float | None, D: float | None) -> Iterator[Doubt]:
+def of_scale(fit: Fit, N: float | None, D: float | None) -> Iterator[Doubt]:
+    """Counts far from those of the fitted rows."""
     for name, what, value in (("N", "parameters", N), ("D", "tokens", D)):
         low, high = fit.ranges.get(name, (0.0, 0.0))
         if value is None or low <= 0 or low / FAR <= value <= high * FAR:
             continue
         times = value / high if value > high else low / value
-        side = (
-            f"{times:.2g} times {'above' if value > high else 'below'} the {low:.4g} to "
-            f"{high:.4g} of the fitted rows"
-        )
+        side = "above" if value > high else "below"
         yield Doubt(
             "mixture",
-            f"{name} = {value:.4g} is {side}",
+            f"{name} = {value:.4g} is {times:.2g} times {side} the {low:.4g} to {high:.4g} of the "
+            f"fitted rows",
             f"are all in {what}, not in millions or billions? See mixjax fit --columns",
         )
 
 
-def _fits(fit: Fit, targets: list[str]) -> Iterator[Doubt]:
+def of_fit(fit: Fit, targets: Collection[str] | None = None) -> Iterator[Doubt]:
+    """What the fitted rows do not tell, of these targets (all by default)."""
+    targets = fit.targets if targets is None else targets
     if fit.share_ranges:  # else it was not made by `mixjax.fit`, or long ago
-        if all(low == high for low, high in fit.share_ranges.values()):
+        if _one_mixture(fit):
             yield Doubt(
                 "mixture",
                 "all fitted rows have one mixture, the fit knows nothing of others",
@@ -70,52 +58,80 @@ def _fits(fit: Fit, targets: list[str]) -> Iterator[Doubt]:
             )
         law = fit.scaling_law
         count = law.count(law.k(fit.domains))
-        few = [t for t in targets if fit.search[t].rows < count]
-        if few:
-            rows = min(fit.search[t].rows for t in few)
+        rows = {t: fit.search[t].rows for t in targets if fit.search[t].rows < count}
+        if rows:
             yield Doubt(
                 "mixture",
-                (
-                    f"{', '.join(few)}: fitted to {rows} rows, the {fit.law} law has {count} "
-                    f"parameters"
-                ),
+                f"{', '.join(rows)}: fitted to {min(rows.values())} rows, the {fit.law} law has "
+                f"{count} parameters",
                 "add runs or take a smaller law",
             )
-    ran_off = [
-        f"{t} ({', '.join(fit.search[t].at_limit)})" for t in targets if fit.search[t].at_limit
-    ]
-    if ran_off:
-        remedy = "mixjax intervals says how far to trust the mixture"
+    limits = {t: ", ".join(fit.search[t].at_limit) for t in targets if fit.search[t].at_limit}
+    if limits:
+        names = ", ".join(f"{t} ({parameters})" for t, parameters in limits.items())
         yield Doubt(
             "mixture",
-            f"parameters that the runs do not pin down ran off to a limit: {', '.join(ran_off)}",
-            remedy,
+            f"parameters that the runs do not pin down ran off to a limit: {names}",
+            "mixjax intervals says how far to trust the mixture",
         )
 
 
-def _shares(fit: Fit, weights: Mapping[str, float]) -> Iterator[Doubt]:
-    if all(low == high for low, high in fit.share_ranges.values()):
-        return  # not known, or told of already
+def of_search(fit: Fit) -> Iterator[Doubt]:
+    """Targets whose best fit may not have been reached."""
+    for target, search in fit.search.items():
+        if search.status.remedy:
+            yield Doubt(target, search.status.sentence, search.status.remedy)
+        if search.starts and search.agreeing < max(2, FEW * search.starts):
+            yield Doubt(
+                target,
+                f"only {search.agreeing} of {search.starts} starts reached the best objective",
+                "more starts may find a better one",
+            )
+
+
+def of_shares(fit: Fit, weights: Mapping[str, float]) -> Iterator[Doubt]:
+    """Shares {domain: share} outside those of the fitted rows; none where these are not known."""
+    if _one_mixture(fit):
+        return  # not known, or told of the fit
     for domain, share in weights.items():
         low, high = fit.share_ranges.get(domain, (0.0, 1.0))
         if low - OUTSIDE <= share <= high + OUTSIDE:
             continue
+        trained = f"trained between {low:.3g} and {high:.3g}"
+        trained = trained if high > 0 else "no fitted row has any of it"
         limit = f"--cap {domain}={high:.3g}" if share > high else f"--floor {domain}={low:.3g}"
-        trained = (
-            f"trained between {low:.3g} and {high:.3g}"
-            if high > 0
-            else "no fitted row has any of it"
-        )
-        remedy = f"{limit}, or mixjax intervals says how far to trust it"
         yield Doubt(
             "mixture",
             f"share of {domain!r} is {share:.3g}, {trained}: the law is extrapolated there",
-            remedy,
+            f"{limit}, or mixjax intervals says how far to trust it",
         )
 
 
-def warn_unused(name: str, ranges: Mapping[str, tuple[float, float]]) -> None:
-    """Warn of domains that no fitted row of a table uses."""
+def of_minimum(
+    gap: float, objective: float, convex: bool, agreeing: int, starts: int
+) -> Iterator[Doubt]:
+    """A best mixture that may not be the best.
+
+    Args:
+        gap, objective: its optimality gap, which should be small for the size of the objective.
+        convex: whether the objective is known to be convex.
+        agreeing, starts: how many of how many starts reached the best objective.
+    """
+    if not is_small(gap, objective):
+        what = f"the optimality gap is still {gap:.1e}"
+        yield Doubt("mixture", what, "take the weights as approximate")
+    if not convex and agreeing < min(2, starts):
+        what = f"only {agreeing} of {starts} starts reached the best objective"
+        yield Doubt("mixture", what, "other mixtures may do as well")
+
+
+def is_small(gap: float, objective: float) -> bool:
+    """Whether an optimality gap is small for the size of the objective."""
+    return gap <= SMALL * max(1.0, abs(objective))
+
+
+def of_columns(name: str, ranges: Mapping[str, tuple[float, float]]) -> Iterator[Doubt]:
+    """Domains of a table that no fitted row uses."""
     unused = [domain for domain, (_, high) in ranges.items() if high == 0]
     if unused:
         columns = (
@@ -123,8 +139,30 @@ def warn_unused(name: str, ranges: Mapping[str, tuple[float, float]]) -> None:
             if len(unused) > 1
             else f"column of {unused[0]!r} (h_{unused[0]}): the weight is"
         )
-        warn(
+        yield Doubt(
             name,
             f"{columns} 0 in every fitted row, so that the fit knows nothing of the domain",
             "leave it out, or cap it at 0 in mixjax mix",
         )
+
+
+def _one_mixture(fit: Fit) -> bool:
+    return all(low == high for low, high in fit.share_ranges.values())
+
+
+def tell(doubts: Iterable[Doubt]) -> None:
+    """A warning each."""
+    for doubt in doubts:
+        warn(*doubt)
+
+
+def warn_scale(fit: Fit, N: float | None, D: float | None, targets: Mapping[str, float]) -> None:
+    """Warn of a scale far from the fitted rows, and of fits that say little; once per question, of
+    a fit's targets with these weights."""
+    tell(of_scale(fit, N, D))
+    tell(of_fit(fit, [t for t in fit.targets if targets.get(t, 0.0) > 0]))
+
+
+def warn_shares(fit: Fit, weights: Mapping[str, float]) -> None:
+    """Warn of shares {domain: share} of a mixture outside those of the fitted rows."""
+    tell(of_shares(fit, weights))

@@ -15,7 +15,7 @@ from mixjax.data.runs import Runs, read_runs, warn_repeats
 from mixjax.engine import batch
 from mixjax.engine.batch import Found
 from mixjax.errors import UserError
-from mixjax.fitting.doubts import warn_unused
+from mixjax.fitting.doubts import of_columns, tell
 from mixjax.fitting.loss import FitOptions, Huber, Settings, read_options
 from mixjax.fitting.problem import Problem, at_limit, make_problem, row_weights, to_paper
 from mixjax.fitting.record import Fit, Search, Status
@@ -68,7 +68,7 @@ def fit(
     huber, settings = read_options(options)
     problem = make_problem(table, find_law(law), targets, huber, weights)
     warn_repeats(table)
-    warn_unused(table.name, _share_ranges(problem, table, row_weights(table, weights)))
+    tell(of_columns(table.name, _share_ranges(problem, table, row_weights(table, weights))))
 
     def report(share: float, best: Floats) -> None:
         if watch:

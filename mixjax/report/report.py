@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,8 @@ import numpy as np
 
 from mixjax.drawing import charts
 from mixjax.drawing.style import save
-from mixjax.fitting.record import Status
+from mixjax.fitting import doubts
+from mixjax.fitting.doubts import Doubt
 from mixjax.fitting.summary import scores_to_dict
 from mixjax.text import to_json, write_whole
 
@@ -22,11 +23,7 @@ if TYPE_CHECKING:
 
     from mixjax.data.runs import Runs
     from mixjax.fitting.record import Fit
-    from mixjax.mixture.optimum import Mixture
     from mixjax.report.pipeline import Outcome
-
-_FEW = 0.1  # share of agreeing starts below which the optimum may be missed
-_OUTSIDE = 0.005  # a weight this far beyond those of the runs is worth a word
 
 
 def write_report(
@@ -80,7 +77,7 @@ def report_text(outcome: Outcome, title: str, note: str = "", figures: Sequence[
         *_data(outcome),
         "## Fit",
         _fit_rows(outcome.fit),
-        *_doubts(outcome.fit),
+        _listed([*doubts.of_search(outcome.fit), *doubts.of_fit(outcome.fit)]) or "No warnings.",
         "## Errors",
         *_errors(outcome),
     ]
@@ -147,30 +144,10 @@ def _fit_rows(fitted: Fit) -> str:
     return markdown(["target", "rows", "objective", "search", "starts agreeing"], rows)
 
 
-def doubts(fitted: Fit) -> list[str]:
-    """What a reader should know before trusting the fit, one sentence each."""
-    found = []
-    for target, search in fitted.search.items():
-        if search.status is not Status.CONVERGED:
-            found.append(
-                f"{target}: the search ended as '{search.status}'; fit again with more hops."
-            )
-        if search.starts and search.agreeing < max(2, _FEW * search.starts):
-            found.append(
-                f"{target}: only {search.agreeing} of {search.starts} starts reached the "
-                f"best objective; more starts may find a better one."
-            )
-        if search.at_limit:
-            found.append(
-                f"{target}: the data do not determine {', '.join(search.at_limit)}; do not "
-                f"read these as numbers."
-            )
-    return found
-
-
-def _doubts(fitted: Fit) -> list[str]:
-    found = doubts(fitted)
-    return ["Warnings:", "\n".join(f"- {line}" for line in found)] if found else ["No warnings."]
+def _listed(warnings: Iterable[Doubt]) -> str:
+    """A list of sentences; empty where there is nothing to doubt."""
+    lines = dict.fromkeys(f"- {doubt.where}: {doubt.what}; {doubt.remedy}" for doubt in warnings)
+    return "\n".join(["Warnings:", "", *lines]) if lines else ""
 
 
 def _errors(outcome: Outcome) -> list[str]:
@@ -227,36 +204,28 @@ def _mixture_parts(outcome: Outcome) -> list[str]:
         ["optimality gap", *(f"{c['gap']:.1e}" for c in contents)],
     ]
     tables = markdown(["domain", *heads], weights), markdown(["target", *heads], losses + gaps)
-    cautions = [
-        f"- {head}: {line}"
-        for head, mixture in zip(heads, outcome.mixtures, strict=True)
-        for line in mixture_doubts(mixture, outcome.runs)
-    ]
-    parts = [
+    return [
         "Domain weights that minimise the weighted sum of the predicted losses:",
         tables[0],
         "Predicted losses:",
         tables[1],
+        _listed(_mixture_doubts(outcome)),
     ]
-    return parts + (["Warnings:", "\n".join(cautions)] if cautions else [])
 
 
-def mixture_doubts(mixture: Mixture, runs: Runs) -> list[str]:
-    """What a reader should know before trusting a mixture, one sentence each."""
-    found = []
-    for domain, weight in mixture.weights.items():
-        fitted = runs.h[:, runs.domains.index(domain)]
-        if not fitted.min() - _OUTSIDE <= weight <= fitted.max() + _OUTSIDE:
-            found.append(
-                f"weight {weight:.4f} of {domain} is outside the {fitted.min():.4f} to "
-                f"{fitted.max():.4f} of the runs, where the law was not tried."
-            )
-    if not mixture.convex and mixture.agreeing < 2:
-        found.append(
-            f"only {mixture.agreeing} of {mixture.starts} starts reached the best "
-            f"objective; other mixtures may do as well."
+def _mixture_doubts(outcome: Outcome) -> list[Doubt]:
+    """What to know before trusting the mixtures, told of each by its name."""
+    return [
+        doubt._replace(where=head)
+        for head, mixture in zip(_heads(outcome), outcome.mixtures, strict=True)
+        for doubt in (
+            *doubts.of_scale(outcome.fit, mixture.N, mixture.D),
+            *doubts.of_shares(outcome.fit, mixture.weights),
+            *doubts.of_minimum(
+                mixture.gap, mixture.objective, mixture.convex, mixture.agreeing, mixture.starts
+            ),
         )
-    return found
+    ]
 
 
 def _heads(outcome: Outcome) -> list[str]:
