@@ -53,11 +53,11 @@ from mixjax.plan.next_runs import next_runs as next_runs
 from mixjax.report import export_mixture as export_mixture
 from mixjax.trust import best_mixture as best_mixture
 from mixjax.trust import choose_law as choose_law
+from mixjax.trust import compare as compare
 from mixjax.trust import cross_validate as cross_validate
 from mixjax.trust import enough_runs as enough_runs
+from mixjax.trust import extrapolate as extrapolate
 from mixjax.trust import uncertainty as uncertainty
-from mixjax.trust.compare import compare as compare
-from mixjax.trust.extrapolate import extrapolate as extrapolate
 from mixjax.trust.identify import identify as identify
 from mixjax.trust.refit import refit as refit
 

@@ -4,6 +4,7 @@ found without the eval rows."""
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,17 @@ from mixjax.data.runs import Runs
 from mixjax.errors import UserError
 from mixjax.fitting.loss import Huber
 from mixjax.fitting.simulate import random_truth, simulate_runs
-from mixjax.trust.choice import Choice, Option, _behind, _ranked, choose_law
-from mixjax.trust.criterion import effective_rows, log_likelihood, schwarz
+from mixjax.law import find_law
+from mixjax.trust.candidates import (
+    Candidate,
+    Choice,
+    effective_rows,
+    log_likelihood,
+    ranked,
+    schwarz,
+    standard_errors_behind,
+)
+from mixjax.trust.choose import choose_law
 
 FEW: dict[str, Any] = {"starts": 6}
 TARGETS = ("d0", "d1")
@@ -59,20 +69,23 @@ def test_the_density_integrates_to_one_and_the_scale_is_the_likeliest(delta):
     for s in mean * np.geomspace(0.8, 3, 120):
         z = np.trapezoid(np.exp(-Huber(delta).value(x) / s), x)
         best = max(best, -len(r) * (math.log(z) + mean / s))
-    assert log_likelihood(r, delta) == pytest.approx(best, rel=1e-4)
+    assert log_likelihood(r, Huber(delta)) == pytest.approx(best, rel=1e-4)
 
 
 def test_its_ends_are_the_normal_and_laplaces():
     r = np.random.default_rng(0).standard_normal(500)
     normal = -500 / 2 * (math.log(2 * math.pi * np.mean(r**2)) + 1)
     laplace = -500 * (math.log(2 * np.mean(np.abs(r))) + 1)
-    assert log_likelihood(r, 1e3) == pytest.approx(normal, rel=1e-9)
-    assert log_likelihood(r, 1e-6) == pytest.approx(laplace, rel=1e-5)
+    assert log_likelihood(r, Huber(1e3)) == pytest.approx(normal, rel=1e-9)
+    assert log_likelihood(r, Huber(1e-6)) == pytest.approx(laplace, rel=1e-5)
 
 
 def test_the_unit_of_the_loss_decides_nothing():
     r = np.random.default_rng(0).standard_normal(100)
-    one, other = (log_likelihood(100.0 * r, 100.0 * d) - log_likelihood(r, d) for d in (1e-2, 1.0))
+    one, other = (
+        log_likelihood(100.0 * r, Huber(100.0 * d)) - log_likelihood(r, Huber(d))
+        for d in (1e-2, 1.0)
+    )
     assert one == pytest.approx(other, rel=1e-6)
     assert one == pytest.approx(-100 * math.log(100.0), rel=1e-6)
 
@@ -81,10 +94,12 @@ def test_rows_of_one_run_count_as_much_as_they_are_independent():
     rng = np.random.default_rng(0)
     run = np.repeat(np.arange(400), 5)
     alone, common = rng.standard_normal(2000), rng.standard_normal(400)[run]
-    assert effective_rows(common, 10.0, run) == pytest.approx(400)
-    assert effective_rows(alone, 10.0, run) == pytest.approx(2000, rel=0.15)
-    assert effective_rows(alone + common, 10.0, run) == pytest.approx(2000 / (1 + 4 * 0.5), rel=0.1)
-    assert effective_rows(alone, 10.0, np.arange(2000)) == 2000
+    assert effective_rows(common, Huber(10.0), run) == pytest.approx(400)
+    assert effective_rows(alone, Huber(10.0), run) == pytest.approx(2000, rel=0.15)
+    assert effective_rows(alone + common, Huber(10.0), run) == pytest.approx(
+        2000 / (1 + 4 * 0.5), rel=0.1
+    )
+    assert effective_rows(alone, Huber(10.0), np.arange(2000)) == 2000
     assert schwarz(-100.0, 50, 50.0, 4) == pytest.approx(200 + 5 * math.log(50))
 
 
@@ -93,7 +108,7 @@ def test_rows_of_one_run_count_as_much_as_they_are_independent():
 
 def test_the_law_behind_the_table_is_chosen(found, runs):
     assert found.law == found.fit.law == "additive"
-    first, second = found.options
+    first, second = found.candidates
     assert list(first.errors) == ["N", "D", "mixture"]
     assert first.error is not None
     assert first.error < 0.5 * second.error  # type: ignore[operator]
@@ -108,7 +123,7 @@ def test_the_law_behind_the_table_is_chosen(found, runs):
 def test_errors_are_those_of_a_validation(runs, found):
     validation = mj.cross_validate(runs, "additive", "N", starts=8, hops=0)
     for t, score in validation.scores.items():
-        assert found.options[0].errors["N"][t] == pytest.approx(score.mre, rel=0.1)
+        assert found.candidates[0].errors["N"][t] == pytest.approx(score.mre, rel=0.1)
 
 
 def test_options_of_the_fit_are_chosen_too(runs):
@@ -121,11 +136,11 @@ def test_options_of_the_fit_are_chosen_too(runs):
         targets=["d0"],
         **FEW,
     )
-    assert len(found.options) == 4
-    first = found.options[0]
+    assert len(found.candidates) == 4
+    first = found.candidates[0]
     assert found.fit.huber == first.huber
     assert found.fit.targets == ("d0",)
-    bic = [o.total for o in found.options]
+    bic = [c.total for c in found.candidates]
     assert max(bic) - min(bic) < 0.2 * abs(min(bic))  # likelihoods of losses, whatever the residual
 
 
@@ -143,40 +158,42 @@ def test_a_table_that_cannot_be_split_is_chosen_for_by_the_criterion():
         noise=0.001,
     )
     found = choose_law(mj.read_runs(table), ["chinchilla"], starts=4)
-    assert found.options[0].error is None
+    assert found.candidates[0].error is None
     assert "decides alone" in found.reason
     assert found.to_dict()["options"][0]["error"] is None
     assert "chinchilla" in str(found)
 
 
-def option(law: str, error: float, bic: float, behind: float) -> Option:
-    return Option(law, Huber(), 5, {"N": {"t": error}}, {"t": bic}, behind)
+def candidate(law: str, error: float, bic: float, behind: float) -> Candidate:
+    record = replace(find_law("joint"), name=law)
+    return Candidate(record, Huber(), 5, {"N": {"t": error}}, {"t": bic}, behind)
 
 
 @pytest.mark.parametrize(
-    ("options", "chosen", "words"),
+    ("candidates", "chosen", "words"),
     [
         (
-            [option("a", 1.0, 50, 0), option("b", 2.0, 10, 3)],
+            [candidate("a", 1.0, 50, 0), candidate("b", 2.0, 10, 3)],
             "a",
             "predicts rows left out best, 1.000 percent, before b",
         ),
         (
-            [option("a", 1.0, 50, 0), option("b", 1.1, 10, 0.5)],
+            [candidate("a", 1.0, 50, 0), candidate("b", 1.1, 10, 0.5)],
             "b",
             "within one standard error of the lowest, 1.000 of a",
         ),
         (
-            [option("a", 1.1, 50, 0.5), option("b", 1.0, 10, 0)],
+            [candidate("a", 1.1, 50, 0.5), candidate("b", 1.0, 10, 0)],
             "b",
             "its information criterion is the lowest",
         ),
-        ([option("a", 1.0, 50, 0)], "a", "best, 1.000 percent."),
+        ([candidate("a", 1.0, 50, 0)], "a", "best, 1.000 percent."),
     ],
 )
-def test_the_rule(options, chosen, words):
-    order, reason = _ranked(options)
-    assert options[order[0]].law == chosen
+def test_the_rule(candidates, chosen, words):
+    order, reason = ranked(candidates)
+    assert order[0].law.name == chosen
+    assert {id(c) for c in order} == {id(c) for c in candidates}
     assert words in reason
 
 
@@ -185,7 +202,9 @@ def test_standard_errors_are_paired_over_mixtures():
     common = rng.uniform(0.01, 0.02, (1, 120))
     cluster = np.repeat(np.arange(40), 3)
     extra = rng.normal(0.001, 0.004, 40)[cluster][None]
-    behind = _behind({"N": common + extra}, {"N": common}, cluster, 100 * float(extra.mean()))
+    behind = standard_errors_behind(
+        {"N": common + extra}, {"N": common}, cluster, 100 * float(extra.mean())
+    )
     each = extra[0, ::3]
     assert behind == pytest.approx(each.mean() / (each.std(ddof=1) / math.sqrt(40)), rel=1e-6)
 
@@ -209,7 +228,9 @@ def test_content(found):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"laws": []}, "no candidate"),
+        ({"laws": []}, "none given"),
+        ({"laws": ["joint", "joint"]}, "'joint' is given twice"),
+        ({"deltas": ()}, "no candidate"),
         ({"laws": ["jiont"]}, "did you mean 'joint'"),
         ({"deltas": (0.0,)}, "delta"),
         ({"residuals": ("square",)}, "no residual 'square'"),

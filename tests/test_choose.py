@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -16,8 +17,8 @@ from mixjax.fitting.loss import Huber
 from mixjax.fitting.record import Status
 from mixjax.fitting.simulate import random_truth, simulate_runs
 from mixjax.law import Coefficients, Law, Parameter, laws
-from mixjax.trust import compare as choose
-from mixjax.trust.compare import Comparison, compare
+from mixjax.trust import choose
+from mixjax.trust.choose import LawComparison, compare
 
 QUICK = {"starts": 4, "hops": 1}
 
@@ -37,7 +38,7 @@ def table(sizes=(1e8, 4e8, 1e9), noise=0.002):
 
 
 @cache
-def compared() -> Comparison:
+def compared() -> LawComparison:
     return compare(table(), ["chinchilla", "simple"], table(sizes=(3e9,)), **QUICK)
 
 
@@ -146,7 +147,9 @@ def test_a_law_of_ones_own():
 
 def test_infinite_errors_are_null_in_json():
     errors = {"ge24": {"a": np.inf, "b": 1.0}}
-    content = Comparison(errors, None, {"ge24": compared().fits["simple"]}, {"ge24": 5}).to_dict()
+    content = LawComparison(
+        errors, None, {"ge24": compared().fits["simple"]}, {"ge24": 5}
+    ).to_dict()
     assert content == {"laws": {"ge24": {"train": {"a": None, "b": 1.0, "mean": None}}}}
 
 
@@ -218,11 +221,8 @@ def test_an_interruption_after_the_first_minima_stops_the_comparison(monkeypatch
 
     def interrupted(runs, law, **options):
         begun.append(law.name)
-        search = {
-            t: s.__class__(**(s.__dict__ | {"status": Status.INTERRUPTED}))
-            for t, s in fitted.search.items()
-        }
-        return fitted.__class__(**(fitted.__dict__ | {"search": search}))
+        search = {t: replace(s, status=Status.INTERRUPTED) for t, s in fitted.search.items()}
+        return replace(fitted, search=search)
 
     monkeypatch.setattr(choose, "fit", interrupted)
     with pytest.raises(KeyboardInterrupt):

@@ -13,11 +13,11 @@ import mixjax as mj
 from mixjax.cli import main
 from mixjax.data.design import design_mixtures
 from mixjax.data.runs import Runs
+from mixjax.data.splits import make_backtests
 from mixjax.errors import UserError
 from mixjax.fitting.simulate import known_fit, random_truth, simulate_runs
 from mixjax.law import find_law, lagged
 from mixjax.law.base import row_loss
-from mixjax.trust.extrapolate import make_backtests
 from tests import reference
 
 LAG = 2e9
@@ -81,7 +81,8 @@ def test_the_rule_finds_the_law_and_the_lag(found, runs):
     assert found.fit.law == found.law
     assert "chosen: additive@2e9" in str(found)
     best, plain = (
-        next(c for c in found.candidates if c.law == law) for law in ("additive@2e9", "additive")
+        next(c for c in found.candidates if c.law.name == law)
+        for law in ("additive@2e9", "additive")
     )
     assert best.error < 0.5 * plain.error
 
@@ -97,7 +98,7 @@ def test_what_is_chosen_predicts_larger_scales_better(found, runs):
 def test_a_lagged_fit_is_saved_and_refuses_too_few_tokens(found, tmp_path):
     found.fit.save(tmp_path / "fit.json")
     again = mj.load_fit(tmp_path / "fit.json")
-    assert again.predict(1e9, 1e10, [0.5, 0.5]) == found.predict(1e9, 1e10, [0.5, 0.5])
+    assert again.predict(1e9, 1e10, [0.5, 0.5]) == found.fit.predict(1e9, 1e10, [0.5, 0.5])
     with pytest.raises(UserError, match="not beyond the 2e\\+09 tokens"):
         again.predict(1e9, 1e9, [0.5, 0.5])
     best = mj.optimal_mixture(again, N=1e9, D=1e11)
@@ -138,6 +139,20 @@ def test_backtests_hold_out_the_largest_scales(runs):
     np.testing.assert_array_equal(tests["two N"].fold.held_out, runs.N >= 8e8)
     np.testing.assert_array_equal(tests["D"].scored, runs.D > 1.6e10)
     np.testing.assert_array_equal(tests["N and D"].scored, (runs.N == 1.6e9) & (runs.D > 1.6e10))
+
+
+def test_backtests_score_what_they_hold_out_alone(runs):
+    """With three sizes two of them cannot be left out; scored all the same, every candidate's error
+    was infinite and the first law named was chosen."""
+    few = runs.select(runs.N < 1.6e9)
+    tests = make_backtests(few, 9)
+    assert [t.name for t in tests] == ["N", "D", "N and D"]
+    for test in (*tests, *make_backtests(runs, 9)):
+        assert test.fold.held_out[test.scored].all()
+        assert test.scored.any()
+    found = mj.extrapolate(few, laws=("chinchilla", "additive"), lags=(LAG,), starts=8, hops=0)
+    assert found.law == "additive@2e9"
+    assert all(np.isfinite(c.error) for c in found.candidates)
 
 
 @pytest.mark.parametrize(

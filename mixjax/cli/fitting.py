@@ -13,8 +13,8 @@ from mixjax.errors import UserError
 
 if TYPE_CHECKING:
     from mixjax.data.runs import Runs
-    from mixjax.trust.choice import Choice
-    from mixjax.trust.compare import Comparison
+    from mixjax.trust.candidates import Choice
+    from mixjax.trust.choose import LawComparison
 
 BY = ("N", "D", "mixture", "run")
 
@@ -134,7 +134,7 @@ def compare(
     """
     from mixjax.cli import files
     from mixjax.cli.runtime import use_cache
-    from mixjax.trust.compare import compare as compare_laws
+    from mixjax.trust.choose import compare as compare_laws
 
     table = given["table"]
     wanted = _choosing(given, files.inputs(table), search)
@@ -201,12 +201,12 @@ def _check_apart(runs: Runs, held_out: Runs | None) -> None:
 def _choose(
     runs: Runs,
     records: Sequence[Any],
-    found: Comparison,
+    found: LawComparison,
     wanted: Mapping[str, Any],
     search: Mapping[str, Any],
     progress: bool | None,
 ) -> Choice:
-    from mixjax.trust.choice import choose_law
+    from mixjax.trust.choose import choose_law
 
     kept = {
         name: search[name]

@@ -161,8 +161,8 @@ def extrapolate(
     """
     from mixjax.cli import files
     from mixjax.cli.runtime import use_cache
-    from mixjax.trust.extrapolate import LAWS
-    from mixjax.trust.extrapolate import extrapolate as choose
+    from mixjax.trust.choose import LAWS
+    from mixjax.trust.choose import extrapolate as choose
 
     files.check_output(output, files.inputs(table))
     records = [files.read_law(law) for law in laws or LAWS]

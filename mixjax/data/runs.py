@@ -175,6 +175,11 @@ def read_runs(
     return runs
 
 
+def as_runs(source: Runs | Any) -> Runs:
+    """`Runs` as they are, anything else as `read_runs` reads it."""
+    return source if isinstance(source, Runs) else read_runs(source)
+
+
 def to_frame(runs: Runs) -> pd.DataFrame:
     """Runs as a DataFrame in the common schema."""
     columns: dict[str, Any] = {} if runs.run is None else {"run": runs.run}

@@ -22,6 +22,8 @@ Ints = NDArray[np.intp]
 By = Literal["N", "D", "mixture", "run"]
 BY = ("N", "D", "mixture", "run")
 FOLDS, SHARE = 5, 0.2
+# Of a backtest: sizes without which the largest cannot be left out, fitted rows per parameter.
+_FEWEST_SIZES, _ROWS_PER_PARAMETER = 3, 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +103,62 @@ def _largest(runs: Runs, by: str, share: float) -> Fold:
     first = min(int(few[0]) if len(few) else len(values) - 1, len(values) - 1)
     first = max(first, 1)
     return Fold(f"{by} >= {values[first]:.4g}", counts >= values[first])
+
+
+@dataclass(frozen=True, eq=False)
+class Backtest:
+    """One split in scale: `fold.held_out` rows are not fitted, those of `scored` among them are
+    predicted and scored."""
+
+    fold: Fold
+    scored: NDArray[np.bool_]
+
+    @property
+    def name(self) -> str:
+        """What is held out."""
+        return self.fold.name
+
+
+def make_backtests(runs: Runs, parameters: int) -> tuple[Backtest, ...]:
+    """Splits that leave the largest scales out, as far beyond the rest as a table allows:
+
+        N          without the largest size               -> the largest size
+        two N      without the two largest sizes          -> the largest size
+        D          without the upper octave of D          -> the upper octave
+        N and D    without both                           -> the largest size in the upper octave
+
+    Of these, those that leave at least two sizes and two rows for each of so many parameters.
+
+    Raises:
+        UserError: there is none.
+    """
+    rows = len(runs)
+    nowhere = np.zeros(rows, dtype=bool)
+    sizes = np.zeros(0) if runs.N is None else np.unique(runs.N)
+    late = nowhere if runs.D is None else runs.D.max() / 2 < runs.D
+    top = two = nowhere
+    if runs.N is not None and len(sizes) >= _FEWEST_SIZES:
+        top = sizes[-1] == runs.N
+        two = sizes[-2] <= runs.N if len(sizes) > _FEWEST_SIZES else nowhere
+    splits = (
+        ("N", top, top),
+        ("two N", two, top),
+        ("D", late, late),
+        ("N and D", top | late, top & late),
+    )
+    fewest = max(_ROWS_PER_PARAMETER * parameters, 1)
+    tests = tuple(
+        Backtest(Fold(name, held_out), scored)
+        for name, held_out, scored in splits
+        if (scored & held_out).any() and (~held_out).sum() >= fewest
+    )
+    if not tests:
+        what = (
+            f"has too few scales to leave the largest out and fit {parameters} parameters to the "
+            f"rest"
+        )
+        raise UserError(runs.name, what, "give more sizes, or name smaller laws")
+    return tests
 
 
 def clusters(runs: Runs, by: str) -> Ints:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mixjax.fitting.score import Score
     from mixjax.law import Law
     from mixjax.mixture.optimum import Mixture
-    from mixjax.trust.compare import Comparison
+    from mixjax.trust.choose import LawComparison
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Outcome:
     train: Mapping[str, Score]
     eval: Mapping[str, Score] | None = None
     mixtures: tuple[Mixture, ...] = ()
-    comparison: Comparison | None = None
+    comparison: LawComparison | None = None
     stopped: bool = False
 
     @property
@@ -95,7 +95,7 @@ def run_pipeline(
         UserError: what the steps refuse. What can be known before the fit is refused before it.
     """
     from mixjax.mixture.optimum import optimal_mixture
-    from mixjax.trust.compare import compare
+    from mixjax.trust.choose import compare
 
     huber, _ = read_options(options)
     _check(runs, eval_runs, law, mixes, targets, huber)

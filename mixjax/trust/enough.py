@@ -10,22 +10,22 @@ is judged on all mixtures that it leaves out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixjax.data.runs import Runs, read_runs
+from mixjax.data.runs import Runs, as_runs
 from mixjax.data.splits import clusters
-from mixjax.engine.batch import Found
 from mixjax.errors import UserError
+from mixjax.fitting.fit import Watch
 from mixjax.fitting.loss import FitOptions, Settings, read_options
-from mixjax.fitting.problem import Problem, grouped, losses_at, make_problem
-from mixjax.fitting.search import draw_starts, minimise
-from mixjax.law import Law, find_law
-from mixjax.text import plain, table
+from mixjax.fitting.problem import Problem, make_problem
+from mixjax.law import Law
+from mixjax.text import Record, plain, table
+from mixjax.trust.held_out import as_laws, fit_splits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +50,7 @@ WITHIN = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class Enough:
+class Enough(Record):
     """Errors of laws fitted to few of the mixtures.
 
     Attributes:
@@ -142,7 +142,7 @@ def enough_runs(
     *,
     eval_runs: Runs | pd.DataFrame | str | None = None,
     targets: Sequence[str] | None = None,
-    watch: Callable[[float, Mapping[str, float]], None] | None = None,
+    watch: Watch | None = None,
     **options: Unpack[FitOptions],
 ) -> Enough:
     """The error of laws that are fitted to q random mixtures of a table, for growing q.
@@ -170,46 +170,39 @@ def enough_runs(
         more mixtures take away none of these. Choices are random; a designed set of as many
         mixtures may do better.
     """
-    whole = runs if isinstance(runs, Runs) else read_runs(runs)
-    held = eval_runs if eval_runs is None or isinstance(eval_runs, Runs) else read_runs(eval_runs)
-    held = None if held is None else held.reordered(whole.domains)
-    of = clusters(whole, "mixture")
-    mixtures = int(of.max()) + 1
-    numbers = _counts(counts, mixtures, len(whole.domains), whole.name, held is None)
+    whole = as_runs(runs)
+    held_out = None if eval_runs is None else as_runs(eval_runs).reordered(whole.domains)
+    mixture = clusters(whole, "mixture")
+    mixtures = int(mixture.max()) + 1
+    numbers = _counts(counts, mixtures, len(whole.domains), whole.name, held_out is None)
     if not isinstance(repeats, int | np.integer) or repeats < 2:
-        raise UserError(
-            "repeats",
-            f"{repeats} is not a whole number of at least 2",
-            "give such a number, e.g. 10",
-        )
+        what = f"{repeats} is not a whole number of at least 2"
+        raise UserError("repeats", what, "give such a number, e.g. 10")
     huber, settings = read_options(options, SETTINGS)
-    records = list(
-        dict.fromkeys(find_law(law) for law in ([laws] if isinstance(laws, str | Law) else laws))
-    )
-    if not records:
-        raise UserError("laws", "none given", "name at least one, e.g. additive,joint")
     orders = [
         np.random.default_rng((settings.seed, r)).permutation(mixtures) for r in range(repeats)
     ]
-    place = np.argsort(orders, axis=1)[:, of]  # of each row's mixture in the order
+    place = np.argsort(orders, axis=1)[:, mixture]  # of each row's mixture in the order
     fitted = place[None] < np.asarray(numbers)[:, None, None]  # (counts, repeats, rows)
-    problems = [make_problem(whole, law, targets, huber) for law in records]
-    _check_losses(whole, problems, fitted, held)
-    scored = np.broadcast_to(
-        place >= numbers[-1] if held is None else np.ones((1, len(held)), bool),
-        (repeats, len(whole if held is None else held)),
-    )
-    errors = {
-        p.law.name: _errors(
-            p, whole, whole if held is None else held, fitted, scored, settings, watch
-        )
-        for p in problems
-    }
-    what = (
-        f"the {mixtures - numbers[-1]} mixtures that no choice of a repeat has"
-        if held is None
-        else f"{len(held)} rows that no fit sees"
-    )
+    problems = [make_problem(whole, law, targets, huber) for law in as_laws(laws)]
+    _check_losses(whole, problems, fitted, held_out)
+    if held_out is None:
+        scored = place >= numbers[-1]
+        what = f"the {mixtures - numbers[-1]} mixtures that no choice of a repeat has"
+    else:
+        scored = np.ones((repeats, len(held_out)), dtype=bool)
+        what = f"{len(held_out)} rows that no fit sees"
+    weights = fitted.reshape(-1, len(whole)).astype(np.float64)
+    rows = whole if held_out is None else held_out
+    errors = {}
+    for problem in problems:
+        fits = fit_splits(problem, weights, settings, polish=False, watch=watch)
+        errors[problem.law.name] = {
+            t: _mean_relative(
+                fits.losses(t, rows).reshape(*fitted.shape[:2], -1), rows.loss(t), scored
+            )
+            for t in problem.targets
+        }
     return Enough(numbers, mixtures, what, errors)
 
 
@@ -264,48 +257,6 @@ def _quantiles(errors: Floats, at: Sequence[float]) -> Floats:
     infinite."""
     found = np.quantile(np.minimum(errors, _LARGEST), at, axis=1)
     return np.where(found > 1e-3 * _LARGEST, np.inf, found)
-
-
-def _errors(
-    problem: Problem,
-    runs: Runs,
-    held: Runs,
-    fitted: Mask,
-    scored: Mask,
-    settings: Settings,
-    watch: Callable[..., None] | None,
-) -> dict[str, Floats]:
-    """{target: mean relative error, percent (counts, repeats)} of one law; fitted (counts, repeats,
-    rows), scored (repeats, held rows)."""
-    weights = fitted.reshape(-1, fitted.shape[-1]).astype(np.float64)
-    choices = len(weights)
-    starts = draw_starts(problem, settings, copies=choices)
-
-    def report(found: Found) -> None:
-        if watch:
-            best = found.f[::choices].min(axis=1)
-            watch(
-                float(np.mean(found.finished)),
-                dict(zip(problem.targets, best.tolist(), strict=True)),
-            )
-
-    found = minimise(
-        problem.objective,
-        grouped(problem, weights),
-        starts,
-        "search",
-        settings.hops,
-        report,
-    )
-    if not found.finished.all():
-        raise KeyboardInterrupt
-    out = {}
-    for g, target in enumerate(problem.targets):
-        at = slice(g * choices, (g + 1) * choices)
-        lowest = found.z[np.arange(len(found.z)), found.f.argmin(axis=1)][at].astype(np.float64)
-        predicted = losses_at(problem, g, lowest, held).reshape(*fitted.shape[:2], len(held))
-        out[target] = _mean_relative(predicted, held.loss(target), scored)
-    return out
 
 
 def _mean_relative(predicted: Floats, measured: Floats, scored: Mask) -> Floats:

@@ -1,32 +1,32 @@
-"""Runs + law -> folds -> SCORES on rows that no fit has seen: all folds of all targets are groups
-of one batch."""
+"""Runs + law + splits -> FITS of all splits, one batch (every split of every target is a group of
+it), and scores on the rows that no fit has seen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixjax.data.runs import Runs, read_runs
+from mixjax.data.runs import Runs, as_runs
 from mixjax.data.splits import By, Fold, make_folds
+from mixjax.engine.batch import Found
 from mixjax.errors import UserError
+from mixjax.fitting.fit import Watch
 from mixjax.fitting.loss import FitOptions, Settings, read_options
-from mixjax.fitting.problem import Problem, grouped, make_problem
+from mixjax.fitting.problem import Problem, grouped, losses_at, make_problem
 from mixjax.fitting.score import ChoiceScore, choice_score, score
-from mixjax.fitting.search import draw_starts, search
+from mixjax.fitting.search import draw_starts, minimise, search
 from mixjax.law import Law, find_law
-from mixjax.law.evaluate import predict
-from mixjax.text import plain, table
+from mixjax.text import Record, plain, table
 from mixjax.trust.refit import first_finite
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Floats = NDArray[np.float64]
-
 # Fewer than a fit takes: there are as many fits as folds.
 SETTINGS = Settings(starts=64, hops=1)
 _SHOWN = {
@@ -40,8 +40,103 @@ _SHOWN = {
 }
 
 
+def as_laws(laws: str | Law | Sequence[str | Law]) -> list[Law]:
+    """Laws by name or as they are.
+
+    Raises:
+        UserError: none, an unknown name, or one that is given twice.
+    """
+    records = [find_law(law) for law in ([laws] if isinstance(laws, str | Law) else laws)]
+    if not records:
+        raise UserError("laws", "none given", "name at least one, e.g. additive,joint")
+    names = [law.name for law in records]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise UserError("laws", f"{twice!r} is given twice", "name every law once")
+    return records
+
+
 @dataclass(frozen=True, eq=False)
-class Validation:
+class SplitFits:
+    """The law of a problem fitted to each of many splits of its table.
+
+    Attributes:
+        problem: of the whole table.
+        z: the minimum of every split, in the coordinates of the search (targets, splits, q).
+        objective: its objective (targets, splits); infinite where there is no minimum to use.
+    """
+
+    problem: Problem
+    z: Floats
+    objective: Floats
+
+    def losses(self, target: str, runs: Runs) -> Floats:
+        """Losses of a target predicted by every split's fit (splits, rows); infinite where the law
+        has no value or the split no fit. runs: any rows of the problem's domains."""
+        group = self.problem.targets.index(target)
+        losses = losses_at(self.problem, group, self.z[group], runs)
+        return np.where(np.isfinite(self.objective[group])[:, None], losses, np.inf)
+
+
+def fit_splits(
+    problem: Problem,
+    row_weights: Floats,
+    settings: Settings,
+    *,
+    polish: bool,
+    watch: Watch | None = None,
+) -> SplitFits:
+    """Fit the law of a problem under each of many row weights, all of them one batch.
+
+    Args:
+        problem: of the whole table.
+        row_weights: (splits, rows), 1 where a fit may look and 0 where it may not.
+        settings: of every fit.
+        polish: whether starts are sifted and the best minima polished, as `fit` does, and the
+            lowest is taken whose parameters are numbers in the law's own form; without, all starts
+            are minimised alike and less far, which is enough to compare laws, and the lowest is
+            taken whether or not parameters ran off.
+        watch: called with the share done and {target: best objective of its first split so far}.
+
+    Raises:
+        KeyboardInterrupt: the fits of some splits are none.
+    """
+    splits = len(row_weights)
+    starts = draw_starts(problem, settings, copies=splits)
+    data, objective, hops = grouped(problem, row_weights), problem.objective, settings.hops
+
+    def report(share: float, best: Floats) -> None:
+        if watch:
+            watch(share, dict(zip(problem.targets, best[::splits].tolist(), strict=True)))
+
+    def report_found(found: Found) -> None:
+        report(float(np.mean(found.finished)), found.f.min(axis=1))
+
+    if polish:
+        searched = search(objective, data, starts, hops, report)
+        found, finished = searched.best, searched.finished
+    else:
+        found = minimise(objective, data, starts, "search", hops, report_found)
+        finished = found.finished.all()
+    if not finished:
+        raise KeyboardInterrupt
+    shape = (len(problem.targets), splits)
+    f = found.f.astype(np.float64).reshape(*shape, -1)
+    z = found.z.astype(np.float64).reshape(*f.shape, -1)
+    best = f.argmin(axis=-1)
+    if polish:
+        for g, split in np.ndindex(shape):
+            order = np.argsort(f[g, split], kind="stable")
+            params, place = first_finite(problem, g, z[g, split, order])
+            best[g, split] = order[place]
+            f[g, split, order] = np.inf if params is None else f[g, split, order]
+    chosen = best[..., None]
+    objective = np.take_along_axis(f, chosen, axis=-1)[..., 0]
+    return SplitFits(problem, np.take_along_axis(z, chosen[..., None], axis=2)[:, :, 0], objective)
+
+
+@dataclass(frozen=True, eq=False)
+class Validation(Record):
     """How a law predicts rows that its fits have not seen.
 
     Attributes:
@@ -65,23 +160,13 @@ class Validation:
             [t, s.n, f"{self.train[t]:.3f}", *(_text(getattr(s, name)) for name in _SHOWN)]
             for t, s in self.scores.items()
         ]
-        mean = [
-            "mean",
-            "",
-            *(
-                _text(v)
-                for v in (
-                    _mean(list(self.train.values())),
-                    *(_mean([getattr(s, n) for s in self.scores.values()]) for n in _SHOWN),
-                )
-            ),
-        ]
-        held = (
-            self.folds[0].name if len(self.folds) == 1 else f"{len(self.folds)} folds by {self.by}"
-        )
-        return f"law {self.law}, held out: {held}\n" + table(
-            ["target", "n", "train mre %", *_SHOWN.values()], [*rows, mean]
-        )
+        means = [_mean([getattr(s, name) for s in self.scores.values()]) for name in _SHOWN]
+        train = _mean(list(self.train.values()))
+        rows.append(["mean", "", *(_text(v) for v in (train, *means))])
+        several = f"{len(self.folds)} folds by {self.by}"
+        held_out = self.folds[0].name if len(self.folds) == 1 else several
+        head = ["target", "n", "train mre %", *_SHOWN.values()]
+        return f"law {self.law}, held out: {held_out}\n{table(head, rows)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain content for JSON."""
@@ -101,7 +186,7 @@ def cross_validate(
     *,
     folds: int | None = None,
     targets: Sequence[str] | None = None,
-    watch: Callable[[float, Mapping[str, float]], None] | None = None,
+    watch: Watch | None = None,
     **options: Unpack[FitOptions],
 ) -> Validation:
     """Fit a law without some rows and score what it predicts there.
@@ -120,66 +205,33 @@ def cross_validate(
         UserError: a table that cannot be split so, or fitted; an option out of range.
         KeyboardInterrupt: half a validation is none.
     """
-    whole = runs if isinstance(runs, Runs) else read_runs(runs)
+    whole = as_runs(runs)
     huber, settings = read_options(options, SETTINGS)
     splits = make_folds(whole, by, folds, settings.seed)
-    weights = np.stack([f.weights for f in splits])
     problem = make_problem(whole, find_law(law), targets, huber)
-    starts = draw_starts(problem, settings, copies=len(splits))
-
-    def report(share: float, best: Floats) -> None:
-        if watch:
-            watch(share, dict(zip(problem.targets, best[:: len(splits)].tolist(), strict=True)))
-
-    found = search(
-        problem.objective,
-        grouped(problem, weights),
-        starts,
-        settings.hops,
-        report,
-    )
-    if not found.finished:
-        raise KeyboardInterrupt
-    predicted, train = {}, {}
-    for g, target in enumerate(problem.targets):
-        at = slice(g * len(splits), (g + 1) * len(splits))
-        predicted[target], train[target] = held_out_losses(
-            problem, g, whole, splits, found.best.z[at], found.best.f[at]
-        )
-    of = _scales(whole)
-    scores = {
-        t: choice_score(p, np.where(np.isnan(p), np.nan, whole.loss(t)), of)
-        for t, p in predicted.items()
-    }
-    return Validation(
-        problem.law.name,
-        by,
-        splits,
-        {t: s for t, s in scores.items() if s is not None},
-        train,
-        predicted,
-    )
+    weights = np.stack([fold.weights for fold in splits])
+    fits = fit_splits(problem, weights, settings, polish=True, watch=watch)
+    predicted, train, scores, scale = {}, {}, {}, _scales(whole)
+    for g, t in enumerate(problem.targets):
+        for fold, value in zip(splits, fits.objective[g], strict=True):
+            if not np.isfinite(value):
+                what = f"no fit of target {t!r} without {fold.name} has parameters that are numbers"
+                raise UserError("validate", what, "take a law with fewer parameters")
+        losses, measured = fits.losses(t, whole), whole.loss(t)
+        predicted[t], train[t] = _held_out(losses, measured, splits)
+        scored = choice_score(predicted[t], measured, scale)
+        if scored is not None:
+            scores[t] = scored
+    return Validation(problem.law.name, by, splits, scores, train, predicted)
 
 
-def held_out_losses(
-    problem: Problem, group: int, runs: Runs, folds: Sequence[Fold], z: Floats, f: Floats
-) -> tuple[Floats, float]:
-    """Held-out predictions (rows,) of one target, and the mean error of the fitted rows; z (folds,
-    minima, q), f (folds, minima)."""
-    target, predicted, train = problem.targets[group], np.full(len(runs), np.nan), []
-    ones = np.ones(len(runs))
-    n, d = (ones if x is None else x for x in (runs.N, runs.D))
-    for fold, minima, values in zip(folds, z, f, strict=True):
-        params, _ = first_finite(problem, group, minima[np.argsort(values, kind="stable")])
-        if params is None or not np.isfinite(values).any():
-            raise UserError(
-                "validate",
-                f"no fit of target {target!r} without {fold.name} has parameters that are numbers",
-                "take a law with fewer parameters",
-            )
-        losses = predict(problem.law, runs.domains, {target: params}, n, d, runs.h)[target]
-        predicted[fold.held_out] = losses[fold.held_out]
-        fitted = score(losses[~fold.held_out], runs.loss(target)[~fold.held_out])
+def _held_out(losses: Floats, measured: Floats, folds: Sequence[Fold]) -> tuple[Floats, float]:
+    """Held-out predictions (rows,) of losses (folds, rows) predicted by each fold's fit, and the
+    mean relative error of the fitted rows, percent."""
+    predicted, train = np.full(len(measured), np.nan), []
+    for fold, own in zip(folds, losses, strict=True):
+        predicted[fold.held_out] = own[fold.held_out]
+        fitted = score(own[~fold.held_out], measured[~fold.held_out])
         train += [] if fitted is None else [fitted.mre]
     return predicted, float(np.mean(train)) if train else float("nan")
 
@@ -191,8 +243,8 @@ def _scales(runs: Runs) -> NDArray[np.intp]:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    given = [v for v in values if v is not None and np.isfinite(v)]
-    return float(np.mean(given)) if given else None
+    numbers = [v for v in values if v is not None and np.isfinite(v)]
+    return float(np.mean(numbers)) if numbers else None
 
 
 def _text(value: float | None) -> str | None:

@@ -1,0 +1,350 @@
+"""CANDIDATES of a choice of a law: their errors on rows left out, their information criterion, and
+what was chosen of them.
+
+The criterion. A fit that minimises the sum of Huber_delta(r) is the maximum-likelihood fit under
+residuals of density
+
+    p(r) = exp(-Huber_delta(r) / s) / Z,   Z = sqrt(2 pi s) erf(delta / sqrt(2 s)) + (2 s / delta)
+    exp(-delta^2 / (2 s)),
+
+normal within delta of 0 and Laplace's beyond it (with delta = 1e-3 and residuals of 1e-2, Laplace's
+almost everywhere). The scale s is fitted too. As a density of measured losses it can be compared
+between deltas, and between residuals of the loss and of its logarithm (whose density is divided by
+the loss).
+
+Rows of one run are not independent. With rho the correlation within runs of the scores, the
+residuals clipped at +-delta, which is what parameters are pulled by, a run of m rows counts as m /
+(1 + (m - 1) rho). The criterion is Schwarz's (1978) for n_eff = sum of these:
+
+    BIC = -2 (n_eff / n) log likelihood + (parameters + 1) log n_eff
+
+All parameters count, also those that the rows do not pin down.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixjax.data.runs import Runs
+from mixjax.data.splits import Fold, clusters
+from mixjax.fitting.loss import Huber
+from mixjax.fitting.record import Fit
+from mixjax.law import Law
+from mixjax.numerics import correlation_within
+from mixjax.text import Record, plain, table
+
+Floats = NDArray[np.float64]
+Errors = Mapping[str, Mapping[str, float]]  # {split: {target: mean relative error, percent}}
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A law with the loss that it is fitted by, and how it did.
+
+    Attributes:
+        law: with its lag, if any.
+        huber: delta and kind of residual.
+        parameters: of one target.
+        errors: {split: {target: mean relative error of the rows left out, percent}}.
+        criterion: {target: information criterion of the fitted rows}; lower is better, only
+            differences mean anything. Empty where none was asked for.
+        behind: standard errors between its error and the lowest; 0 of the best.
+    """
+
+    law: Law
+    huber: Huber
+    parameters: int
+    errors: Errors = field(default_factory=dict)
+    criterion: Mapping[str, float] = field(default_factory=dict)
+    behind: float = 0.0
+
+    @property
+    def error(self) -> float | None:
+        """Mean over splits and targets, percent; infinite where a prediction is not a number, None
+        without splits."""
+        values = [e for errors in self.errors.values() for e in errors.values()]
+        if not values:
+            return None
+        return float(np.mean(values)) if np.isfinite(values).all() else math.inf
+
+    @property
+    def total(self) -> float:
+        """The criterion, summed over targets."""
+        return float(np.sum(list(self.criterion.values())))
+
+    def split_means(self) -> list[str]:
+        """The error of every split, mean over targets, as text."""
+        return [f"{np.mean(list(errors.values())):.3f}" for errors in self.errors.values()]
+
+    def __str__(self) -> str:
+        """As it is named in sentences."""
+        kind = "log loss" if self.huber.residual == "log" else "loss"
+        return f"{self.law.name} (delta {self.huber.delta:g}, residual of the {kind})"
+
+
+@dataclass(frozen=True, eq=False)
+class Choice(Record):
+    """What `choose_law` chose, why, and everything it was chosen from.
+
+    Attributes:
+        fit: of the chosen law and loss to the whole table.
+        candidates: all of them, the chosen one first, then by error.
+        reason: one sentence.
+        effective: {target: how many independent rows the fitted rows were taken for}.
+    """
+
+    fit: Fit
+    candidates: tuple[Candidate, ...]
+    reason: str
+    effective: Mapping[str, float]
+
+    @property
+    def law(self) -> str:
+        """Name of the law chosen."""
+        return self.candidates[0].law.name
+
+    def __str__(self) -> str:
+        """The candidates with their errors, and the reason."""
+        least = min(c.total for c in self.candidates)
+        splits = [f"{name} left out" for name in self.candidates[0].errors]
+        behind = ["mean", "std. errors behind", "BIC above lowest"]
+        rows = []
+        for c in self.candidates:
+            mean = [None, None] if c.error is None else [f"{c.error:.3f}", f"{c.behind:.1f}"]
+            named = [c.law.name, f"{c.huber.delta:g}", c.huber.residual, c.parameters]
+            rows.append([*named, *c.split_means(), *mean, f"{c.total - least:.0f}"])
+        text = table(["law", "delta", "residual", "parameters", *splits, *behind], rows)
+        return f"mean relative error of rows left out, percent\n{text}\n{self.reason}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain content for JSON."""
+        options = [
+            {
+                "law": c.law.name,
+                **asdict(c.huber),
+                "parameters": c.parameters,
+                "errors": c.errors,
+                "criterion": c.criterion,
+                "behind": c.behind,
+                "error": c.error,
+                "bic": c.total,
+            }
+            for c in self.candidates
+        ]
+        return plain(
+            {
+                "law": self.law,
+                **asdict(self.candidates[0].huber),
+                "reason": self.reason,
+                "options": options,
+                "effective_rows": self.effective,
+            }
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Extrapolation(Record):
+    """What `extrapolate` chose, and why.
+
+    Attributes:
+        fit: the chosen law with its lag, fitted to the whole table: to predict with, to save, for
+            `optimal_mixture`.
+        candidates: all of them, the best first.
+    """
+
+    fit: Fit
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def law(self) -> str:
+        """The law chosen, with its lag."""
+        return self.candidates[0].law.name
+
+    def __str__(self) -> str:
+        """The table of the backtest: mean relative errors at held-out scales, best candidate
+        first."""
+        rows = [[c.law.name, *c.split_means(), f"{c.error:.3f}"] for c in self.candidates]
+        head = (
+            f"chosen: {self.law}\nmean relative error at held-out scales, percent, mean over "
+            f"{len(self.fit.targets)} targets"
+        )
+        return head + "\n" + table(["law", *self.candidates[0].errors, "mean"], rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain content for JSON."""
+        candidates = [
+            {"law": c.law.name, "error": c.error, "errors": c.errors} for c in self.candidates
+        ]
+        return plain({"law": self.law, "candidates": candidates})
+
+
+def judge(
+    candidates: Sequence[Candidate],
+    predicted: Sequence[Mapping[str, Floats]],
+    runs: Runs,
+    folds: Mapping[str, Sequence[Fold]],
+) -> tuple[list[Candidate], dict[str, float]]:
+    """The candidates with errors and criteria, and the effective rows of each target.
+
+    Args:
+        predicted: of each candidate {target: losses (1 + folds, rows)}, by the fit of all rows and
+            then by those without each fold, in the order of `folds`.
+        folds: {split: its folds}.
+    """
+    cluster = clusters(runs, "mixture" if runs.domains else "run")
+    off = [relative_errors(runs, p, folds) for p in predicted]
+    criteria, effective = _criteria(runs, candidates, predicted)
+    scored = []
+    for candidate, relative, criterion in zip(candidates, off, criteria, strict=True):
+        errors = {
+            split: {t: 100 * float(np.nanmean(x)) for t, x in zip(predicted[0], each, strict=True)}
+            for split, each in relative.items()
+        }
+        scored.append(replace(candidate, errors=errors, criterion=criterion))
+    if folds:
+        totals = [math.inf if c.error is None else c.error for c in scored]
+        best = int(np.argmin(totals))
+        for i in set(range(len(scored))) - {best}:
+            behind = standard_errors_behind(off[i], off[best], cluster, totals[i] - totals[best])
+            scored[i] = replace(scored[i], behind=behind)
+    return scored, effective
+
+
+def relative_errors(
+    runs: Runs, predicted: Mapping[str, Floats], folds: Mapping[str, Sequence[Fold]]
+) -> dict[str, Floats]:
+    """{split: relative errors (targets, rows)}, NaN where a row is not left out or not measured."""
+    out, number = {}, 1
+    for split, of_split in folds.items():
+        off = np.full((len(predicted), len(runs)), np.nan)
+        for fold in of_split:
+            for g, (t, losses) in enumerate(predicted.items()):
+                relative = np.abs(losses[number] / runs.loss(t) - 1)
+                off[g, fold.held_out] = relative[fold.held_out]
+            number += 1
+        out[split] = off
+    return out
+
+
+def standard_errors_behind(
+    errors: Mapping[str, Floats],
+    best: Mapping[str, Floats],
+    cluster: NDArray[np.intp],
+    difference: float,
+) -> float:
+    """The difference of two errors, percent, in standard errors: paired over clusters within each
+    split, averaged over splits."""
+    deviations = []
+    for name, off in errors.items():
+        seen = np.isfinite(off) & np.isfinite(best[name])
+        count = np.maximum(seen.sum(axis=1, keepdims=True), 1)
+        # So that the sum over rows is the difference of the means over targets.
+        each = np.where(seen, off - best[name], 0.0) / count / len(off)
+        total = np.bincount(cluster, each.sum(axis=0))
+        share = np.bincount(cluster, (seen / count / len(off)).sum(axis=0))
+        rest = (total - share * total.sum())[share > 0]
+        deviations.append(np.sqrt(np.sum(rest**2) * len(rest) / max(len(rest) - 1, 1)))
+    error = 100 * float(np.mean(deviations))
+    if error > 0 and np.isfinite(difference):
+        return difference / error
+    return math.inf if difference > 0 else 0.0
+
+
+def _criteria(
+    runs: Runs, candidates: Sequence[Candidate], predicted: Sequence[Mapping[str, Floats]]
+) -> tuple[list[dict[str, float]], dict[str, float]]:
+    """[{target: criterion}] of the candidates; effective rows are those of the likeliest candidate,
+    whose residuals have least misfit in them."""
+    criteria: list[dict[str, float]] = [{} for _ in candidates]
+    effective, run = {}, clusters(runs, "run")
+    for t in predicted[0]:
+        measured = runs.loss(t)
+        # A law of a target's own domain has no value where that has no share; such rows say nothing
+        # about any candidate.
+        seen = np.isfinite(measured) & np.all([np.isfinite(p[t][0]) for p in predicted], axis=0)
+        off = [
+            c.huber.residuals(p[t][0][seen], measured[seen])
+            for p, c in zip(predicted, candidates, strict=True)
+        ]
+        logs = float(np.sum(np.log(measured[seen])))
+        likelihoods = [
+            log_likelihood(r, c.huber) - (logs if c.huber.residual == "log" else 0.0)
+            for r, c in zip(off, candidates, strict=True)
+        ]
+        likeliest = int(np.argmax(likelihoods))
+        effective[t] = effective_rows(off[likeliest], candidates[likeliest].huber, run[seen])
+        for c, likelihood, criterion in zip(candidates, likelihoods, criteria, strict=True):
+            criterion[t] = schwarz(likelihood, int(seen.sum()), effective[t], c.parameters)
+    return criteria, effective
+
+
+def log_likelihood(residuals: Floats, huber: Huber) -> float:
+    """Largest log-likelihood over s of residuals (rows,) with a density proportional to
+    exp(-Huber_delta(r) / s)."""
+    from scipy.optimize import minimize_scalar
+
+    mean = float(np.mean(huber.value(residuals)))
+    if not mean > 0:
+        return math.inf
+    # s lies between the mean Huber loss (Laplace) and twice that (normal); the likelihood has one
+    # peak in log s.
+    lowest = minimize_scalar(
+        lambda log_s: -_mean_log_density(mean, math.exp(log_s), huber.delta),
+        bounds=(math.log(0.5 * mean), math.log(4.0 * mean)),
+        method="bounded",
+        options={"xatol": 1e-9},
+    )
+    return -len(residuals) * float(lowest.fun)
+
+
+def _mean_log_density(mean: float, s: float, delta: float) -> float:
+    """Mean over rows of log p(r), for their mean Huber loss."""
+    inside = math.sqrt(2 * math.pi * s) * math.erf(delta / math.sqrt(2 * s))
+    beyond = 2 * s / delta * math.exp(-(delta**2) / (2 * s))
+    return -math.log(inside + beyond) - mean / s
+
+
+def effective_rows(residuals: Floats, huber: Huber, run: NDArray[np.intp]) -> float:
+    """How many independent rows the residuals (rows,) are worth; run (rows,): number of the run of
+    each."""
+    rows = np.unique(run, return_counts=True)[1]
+    rho = min(max(correlation_within(huber.clip(residuals), run), 0.0), 1.0)
+    return float(np.sum(rows / (1 + (rows - 1) * rho)))
+
+
+def schwarz(likelihood: float, rows: int, effective: float, parameters: int) -> float:
+    """BIC of one target; lower is better."""
+    return -2 * effective / rows * likelihood + (parameters + 1) * math.log(max(effective, 1.0))
+
+
+def ranked(candidates: Sequence[Candidate]) -> tuple[list[Candidate], str]:
+    """The candidates in order, the chosen one first, and why it is."""
+    by_criterion = sorted(candidates, key=lambda c: c.total)
+    if candidates[0].error is None:
+        why = "nothing can be left out of this table, so the information criterion decides alone"
+        return by_criterion, f"chosen: {by_criterion[0]}; {why}."
+    by_error = sorted(candidates, key=lambda c: (c.error or 0.0, c.total))
+    near = [c for c in by_error if c.behind <= 1.0]
+    best, chosen = by_error[0], min(near, key=lambda c: c.total)
+    if chosen is best:
+        why = f"it predicts rows left out best, {best.error:.3f} percent"
+        if len(by_error) > 1:
+            why += f", before {by_error[1]} with {by_error[1].error:.3f}"
+        if len(near) > 1:
+            why += (
+                ", and of the candidates within one standard error its information criterion "
+                "is the lowest"
+            )
+    else:
+        why = (
+            f"its {chosen.error:.3f} percent on rows left out is within one standard error of the "
+            f"lowest, {best.error:.3f} of {best}, and its information criterion is the lowest of "
+            f"those that are"
+        )
+    return [chosen, *(c for c in by_error if c is not chosen)], f"chosen: {chosen}; {why}."

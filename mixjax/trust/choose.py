@@ -1,0 +1,385 @@
+"""Runs + laws -> which LAW: three rules over held-out rows.
+
+    use            when                                        what is left out
+    compare        the laws are given, and rows to score       rows of eval_runs; nothing is chosen
+                   them on are kept apart
+    choose_law     one law (and loss) for mixtures and         the largest N, the largest D, and
+                   scales like those of the table              whole mixtures in 5 folds
+    extrapolate    one law and lag for scales far beyond       the largest N and D, one and two
+                   the table                                   steps at a time
+
+How far a law that is chosen already can be trusted: `held_out.cross_validate`.
+
+The rule of `choose_law`. Every candidate, a law with a delta and a kind of residual, is fitted to
+parts of the table and predicts the rest:
+
+    N          the largest sizes           (where there are three or more)
+    D          the largest D               (likewise)
+    mixture    whole mixtures, in 5 folds
+
+Its error is the mean over these splits of the mean over targets of the mean relative error.
+Candidates whose error is within one standard error of the lowest cannot be told apart by it: of
+these the lowest information criterion on the fitted rows wins (`candidates`). The standard error is
+that of the difference to the best, paired over mixtures; those of the splits are averaged, as if
+they were wholly correlated. Where nothing can be left out the criterion decides alone.
+
+The rule of `extrapolate`. Candidates are laws times lags (tokens of warm-up that do not count,
+`law.lagged`). Each is fitted to parts of the table and predicts scales beyond them, see
+`splits.make_backtests`. The candidate with the lowest mean over these splits and over targets of
+the mean relative error is fitted to the whole table. One choice for all targets: errors beyond a
+table are of one sign within a target, so that a target alone is few data to choose by.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixjax.data.runs import Runs, as_runs
+from mixjax.data.splits import By, Fold, make_backtests, make_folds
+from mixjax.errors import UserError
+from mixjax.fitting.fit import Watch, fit
+from mixjax.fitting.loss import FitOptions, Huber, SearchOptions, Settings, read_options
+from mixjax.fitting.problem import make_problem
+from mixjax.fitting.record import Fit
+from mixjax.fitting.score import score
+from mixjax.law import Law, lagged
+from mixjax.text import Record, plain, table
+from mixjax.trust.candidates import Candidate, Choice, Errors, Extrapolation, judge, ranked
+from mixjax.trust.held_out import as_laws, fit_splits
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = NDArray[np.float64]
+
+BY: tuple[By, ...] = ("N", "D", "mixture")
+# On SlimPajama (joint, full) these give the errors of polished fits from 32 starts to 2 percent, in
+# half the time.
+SETTINGS = Settings(starts=24, hops=0)
+_FEWEST = 3  # sizes or D, of which the largest can be left out
+
+LAWS = ("additive", "joint", "full", "powers")
+# Lags tried, as shares of the smallest D of the table: half of it is right where the table begins
+# at the end of a linear warm-up.
+LAGS = (0.0, 0.25, 0.5, 0.75)
+# Starts of a backtest's fit, of which there are many.
+_STARTS = 32
+
+
+# --- Laws that are given --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LawComparison(Record):
+    """Several laws fitted to one table, in the order they were named. Nothing is chosen here.
+
+    Attributes:
+        train: {law: {target: mean relative error on the fitted rows, percent}}.
+        eval: the same on the eval rows, which no fit has seen; None without such rows.
+        fits: {law: Fit}, with parameters, objective and how the searches ended.
+        parameters: {law: number of parameters of one target}.
+    """
+
+    train: Errors
+    eval: Errors | None
+    fits: Mapping[str, Fit]
+    parameters: Mapping[str, int]
+
+    @property
+    def laws(self) -> tuple[str, ...]:
+        """Names of the laws."""
+        return tuple(self.fits)
+
+    @property
+    def objective(self) -> dict[str, Mapping[str, float]]:
+        """{law: {target: mean Huber loss of the fitted rows}}."""
+        return {law: f.objective for law, f in self.fits.items()}
+
+    @property
+    def parts(self) -> dict[str, Errors]:
+        """{"train" or "eval": errors}."""
+        return {"train": self.train} | ({} if self.eval is None else {"eval": self.eval})
+
+    def to_dict(self) -> dict[str, Any]:
+        """{"laws": {law: {"train": {target: mre, "mean": x}, "eval": {...}}}}, percent; None where
+        a law has no finite value."""
+        laws = {
+            law: {
+                part: {**errors[law], "mean": _mean(errors[law])}
+                for part, errors in self.parts.items()
+            }
+            for law in self.laws
+        }
+        return plain({"laws": laws})
+
+    def __str__(self) -> str:
+        """One line a law: parameters, mean errors, and the error of every target on the rows
+        farthest from the fit."""
+        part, last = list(self.parts.items())[-1]
+        targets = list(dict.fromkeys(t for errors in last.values() for t in errors))
+        rows = [
+            [
+                law,
+                self.parameters[law],
+                *(f"{_mean(errors[law]):.3f}" for errors in self.parts.values()),
+                *(f"{last[law][t]:.3f}" if t in last[law] else None for t in targets),
+            ]
+            for law in self.laws
+        ]
+        means = [f"{name} mean" for name in self.parts]
+        head = ["law", "parameters", *means, *(f"{part} {t}" for t in targets)]
+        return "mean relative error, percent\n" + table(head, rows)
+
+
+def compare(
+    runs: Runs | pd.DataFrame | str,
+    laws: Sequence[str | Law],
+    eval_runs: Runs | pd.DataFrame | str | None = None,
+    *,
+    targets: Sequence[str] | None = None,
+    weights: ArrayLike | None = None,
+    watch: Watch | None = None,
+    **options: Unpack[FitOptions],
+) -> LawComparison:
+    """Fit several laws to the same runs and score each on these and on held-out rows.
+
+    Every law is fitted to `runs` alone; the eval rows are read after the fits and decide nothing.
+
+    Args:
+        runs: what the laws are fitted to.
+        laws: names or `Law`s.
+        eval_runs: rows that no fit sees, e.g. of a larger model. Targets may be fewer.
+        targets, weights, watch, options: of `fit`.
+
+    Raises:
+        UserError: no law, a law twice, or a law that cannot be fitted to this table (it is named).
+        KeyboardInterrupt: during a fit; an interrupted fit is not compared.
+
+    Notes: laws of a target's own domain are fitted to the targets that are domains, so their means
+    are over fewer targets.
+    """
+    whole = as_runs(runs)
+    held_out = None if eval_runs is None else as_runs(eval_runs)
+    records = as_laws(laws)
+    _check_targets(whole, held_out, targets)
+    huber, _ = read_options(options)
+    for law in records:
+        _check_fits(whole, law, targets, huber, weights)
+    fits = {}
+    for law in records:
+        fits[law.name] = fit(whole, law, targets=targets, weights=weights, watch=watch, **options)
+        if fits[law.name].interrupted:
+            raise KeyboardInterrupt
+    train, held = (
+        None
+        if rows is None
+        else {name: {t: s.mre for t, s in f.score(rows).items()} for name, f in fits.items()}
+        for rows in (whole, held_out)
+    )
+    counts = {law.name: law.count(law.k(whole.domains)) for law in records}
+    return LawComparison(train or {}, held, fits, counts)
+
+
+def _check_targets(whole: Runs, held_out: Runs | None, targets: Sequence[str] | None) -> None:
+    """What would only come to light after minutes of fitting."""
+    names = targets or whole.targets
+    if "mean" in names:
+        what = "a target is called 'mean', which is the mean over targets here"
+        raise UserError(whole.name, what, "rename its column")
+    if held_out is None:
+        return
+    held_out.reordered(whole.domains)
+    if not any(t in held_out.targets for t in names):
+        what = f"none of the targets {', '.join(names)} has a loss column"
+        raise UserError(held_out.name, what, "give eval rows with these targets")
+
+
+def _check_fits(
+    whole: Runs, law: Law, targets: Sequence[str] | None, huber: Huber, weights: ArrayLike | None
+) -> None:
+    """Whether the law can be fitted to the table at all, before any law is."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the fit itself warns
+            make_problem(whole, law, targets, huber, weights)
+    except UserError as error:
+        raise UserError(f"law {law.name!r} on {error.where}", error.what, error.remedy) from None
+
+
+def _mean(errors: Mapping[str, float]) -> float:
+    """Mean over targets; not a number where there is none."""
+    return float(np.mean(list(errors.values()))) if errors else float("nan")
+
+
+# --- A law for the table --------------------------------------------------------------------------
+
+
+def choose_law(
+    runs: Runs | pd.DataFrame | str,
+    laws: Sequence[str | Law] = ("simple", "additive", "joint", "full"),
+    *,
+    by: Sequence[By] | None = None,
+    deltas: Sequence[float] = (Huber.delta,),
+    residuals: Sequence[str] = (Huber.residual,),
+    targets: Sequence[str] | None = None,
+    fits: Sequence[Fit] = (),
+    watch: Watch | None = None,
+    **options: Unpack[SearchOptions],
+) -> Choice:
+    """Choose a law, and the loss that it is fitted by, for all targets of a table.
+
+    Args:
+        runs: `Runs`, or what `read_runs` reads. Nothing else is looked at: leave out rows that are
+            for evaluation.
+        laws: names or `Law`s.
+        by: what to leave out, of N, D, mixture and run; by default those of N, D and mixture that
+            the table has.
+        deltas, residuals: of the Huber loss, see `fit`; every combination is a candidate.
+        targets: names; all by default. Those that every law can have are judged.
+        fits: that are there already; the chosen one is taken from these where it is among them.
+        watch: called with the share done of a candidate's batch and its best objectives so far.
+        options: of the fits that candidates are judged by, see `fit`: by default 24 starts and no
+            hops.
+
+    Raises:
+        UserError: no candidate, a table that cannot be split as asked, a law that cannot be fitted.
+        KeyboardInterrupt: half a choice is none.
+    """
+    whole = as_runs(runs)
+    candidates = [
+        Candidate(law, Huber(float(delta), residual), law.count(law.k(whole.domains)))
+        for residual, law, delta in product(
+            dict.fromkeys(residuals), as_laws(laws), dict.fromkeys(deltas)
+        )
+    ]
+    if not candidates:
+        raise UserError("laws", "no candidate", "name at least one delta and one residual")
+    _, settings = read_options(options, SETTINGS)
+    folds = _folds(whole, by, settings.seed)
+    problems = [make_problem(whole, c.law, targets, c.huber) for c in candidates]
+    judged = [t for t in problems[0].targets if all(t in p.targets for p in problems)]
+    if not judged:
+        what = "there is no target that all of them can have"
+        raise UserError("laws", what, "choose among laws of the same targets")
+    each = [fold.weights for of_split in folds.values() for fold in of_split]
+    weights = np.stack([np.ones(len(whole)), *each])
+    predicted = []
+    for problem in problems:
+        fitted = fit_splits(problem, weights, settings, polish=False, watch=watch)
+        predicted.append({t: fitted.losses(t, whole) for t in judged})
+    scored, effective = judge(candidates, predicted, whole, folds)
+    order, reason = ranked(scored)
+    law, huber = order[0].law, order[0].huber
+    chosen = next((f for f in fits if (f.law, f.huber) == (law.name, huber)), None)
+    if chosen is None:
+        seed = settings.seed
+        chosen = fit(whole, law, targets=targets, seed=seed, watch=watch, **asdict(huber))
+    return Choice(chosen, tuple(order), reason, effective)
+
+
+def _folds(runs: Runs, by: Sequence[By] | None, seed: int) -> dict[str, tuple[Fold, ...]]:
+    """{split: folds}; without a wish those that the table has enough of."""
+    distinct: dict[By, int] = {
+        "N": 0 if runs.N is None else len(np.unique(runs.N)),
+        "D": 0 if runs.D is None else len(np.unique(runs.D)),
+        "mixture": len(np.unique(runs.h, axis=0)) if runs.domains else 0,
+    }
+    if by is None:
+        by = [name for name in BY if distinct[name] >= _FEWEST]
+    return {name: make_folds(runs, name, None, seed) for name in dict.fromkeys(by)}
+
+
+# --- A law for larger scales ----------------------------------------------------------------------
+
+
+def extrapolate(
+    runs: Runs | pd.DataFrame | str,
+    *,
+    laws: Sequence[str | Law] = LAWS,
+    lags: Sequence[float] | None = None,
+    targets: Sequence[str] | None = None,
+    watch: Watch | None = None,
+    **options: Unpack[FitOptions],
+) -> Extrapolation:
+    """Fit the law and the lag that predict held-out scales of the table best.
+
+    Args:
+        runs: `Runs`, or what `read_runs` reads: the rows to fit. Nothing else is looked at.
+        laws: names or `Law`s to choose from.
+        lags: tokens of warm-up to choose from; by default 0, 1/4, 1/2 and 3/4 of the smallest D.
+        targets: names; all by default. The choice is one for all of them.
+        watch: called with the share done and nothing else.
+        options: of the fits, see `fit`; those of parts of the table take 32 starts at most.
+
+    Raises:
+        UserError: the table has too few scales to leave any out, or cannot be fitted; no law; a lag
+            that is not below the smallest D.
+        KeyboardInterrupt: half a choice is none.
+    """
+    whole = as_runs(runs)
+    records = as_laws(laws)
+    huber, settings = read_options(options)
+    quick = replace(settings, starts=min(settings.starts, _STARTS), hops=0)
+    tried = list(product(records, _lags(whole, lags)))
+    tests = make_backtests(whole, max(law.count(len(whole.domains)) for law in records))
+    weights = np.stack([test.fold.weights for test in tests])
+    candidates: list[Candidate] = []
+    for number, (law, lag) in enumerate(tried):
+        report = _part(watch, number, len(tried) + 1)
+        report(0.0, {})
+        # The lag is taken off the table, not given to the law, so that the program of a law is
+        # compiled once for all lags.
+        shifted = whole if whole.D is None else replace(whole, D=whole.D - lag)
+        problem = make_problem(shifted, law, targets, huber)
+        fits = fit_splits(problem, weights, quick, polish=True, watch=report)
+        errors: dict[str, dict[str, float]] = {test.name: {} for test in tests}
+        for t in problem.targets:
+            for test, losses in zip(tests, fits.losses(t, shifted), strict=True):
+                scored = score(losses[test.scored], whole.loss(t)[test.scored])
+                if scored is not None:
+                    errors[test.name][t] = scored.mre
+        count = law.count(law.k(whole.domains))
+        candidates.append(Candidate(lagged(law, lag), huber, count, errors))
+    candidates.sort(key=lambda c: np.inf if c.error is None else c.error)
+    if candidates[0].error == np.inf:
+        what = "no law predicts a finite loss for every row of the largest scales"
+        raise UserError(whole.name, what, "name laws with fewer parameters")
+    fitted = fit(
+        whole,
+        candidates[0].law,
+        targets=targets,
+        watch=_part(watch, len(tried), len(tried) + 1),
+        **options,
+    )
+    if fitted.interrupted:
+        raise KeyboardInterrupt
+    if watch:
+        watch(1.0, {})
+    return Extrapolation(fitted, tuple(candidates))
+
+
+def _part(watch: Watch | None, number: int, parts: int) -> Watch:
+    """Tells `watch` the share done of one of several equal parts as a share of all, and nothing
+    else."""
+    return lambda share, _: watch((number + share) / parts, {}) if watch else None
+
+
+def _lags(runs: Runs, lags: Sequence[float] | None) -> tuple[float, ...]:
+    """The lags to try, each below the smallest D."""
+    if runs.D is None:
+        return (0.0,)
+    smallest = float(runs.D.min())
+    if lags is None:
+        return tuple(float(f"{share * smallest:.3g}") for share in LAGS)
+    for lag in lags:
+        if not (np.isfinite(lag) and 0 <= lag < smallest):
+            what = f"{lag} is not a number of tokens below the smallest D, {smallest:.4g}"
+            raise UserError("lags", what, "give numbers of at least 0, e.g. 0,1e9")
+    return tuple(dict.fromkeys(float(lag) for lag in lags)) or (0.0,)
