@@ -379,7 +379,7 @@ def test_other_layouts_and_joined_files(table, run, tmp_path, monkeypatch):
         "--on",
         "id",
         "--columns",
-        "h=weight_{},loss={}_ce,N=size,D=tokens",
+        "h=weight_{},loss={}_ce,N=size,D=tokens*1",
         "--where",
         "split == 'train'",
     ]

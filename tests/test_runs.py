@@ -208,6 +208,36 @@ def test_released_layout_of_the_paper(write):
     )
 
 
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"N": "size*1e6", "h": "pct_{}*0.01"},
+        {"N": "size * 1e6", "h": {"a": "pct_a*1e-2", "b": "pct_b * 0.01"}},
+        {"N": {"column": "size", "times": 1e6}, "h": "pct_{}*.01"},
+    ],
+)
+def test_a_column_times_a_factor(write, columns):
+    path = write("pct_a,pct_b,size,D,loss_x", "25,75,100,2,3.1", "50,50,200,4,2.9")
+    runs = read_runs(path, columns=columns, where="N == 1e8 and h_a < 0.3")
+    np.testing.assert_array_equal(runs.N, [1e8])
+    np.testing.assert_allclose(runs.h, [[0.25, 0.75]], rtol=1e-15)
+    doubled = read_runs(path, columns=columns | {"loss": "loss_{}*2"})
+    np.testing.assert_array_equal(doubled.loss("x"), [6.2, 5.8])
+
+
+def test_a_column_that_has_a_star_in_its_name():
+    table = pd.DataFrame({"N*2": [5.0], "h_a*2": 1.0, "loss_x": 3.0})
+    runs = read_runs(table, columns={"N": "N*2", "h": "h_{}"})
+    assert (runs.N, runs.domains) == ([5.0], ("a*2",))
+    np.testing.assert_array_equal(read_runs(table, columns={"N": "N*2*10"}).N, [50.0])
+
+
+def test_a_faulty_cell_of_a_scaled_column_is_told_as_it_stands(write):
+    path = write("size,loss_x", "100,3.1", "-7,2.9")
+    with pytest.raises(UserError, match="column 'size', line 3: -7 is not a positive count"):
+        read_runs(path, columns={"N": "size*1e6"})
+
+
 def test_two_files_joined_on_a_key(write):
     weights = write(
         "index,train_a,train_b", "1,0.25,0.75", "2,0.5,0.5", "3,1,0", name="weights.csv"
@@ -518,6 +548,14 @@ def test_a_column_that_occurs_twice_in_a_frame():
             r"column 'D', line 2: 2000000000\.0 is not a positive count",
         ),
         ({"D": {"column": "D"}}, '"times": factor'),
+        ({"D": "D*many"}, r"columns: D is 'D\*many'; write column\*factor with a positive number"),
+        ({"D": "D*-1"}, r"D is 'D\*-1'"),
+        ({"D": "*3"}, r"D is '\*3'"),
+        ({"D": "D*inf"}, r"D is 'D\*inf'"),
+        ({"h": "h_{}*zero"}, r"h is 'h_\{\}\*zero'"),
+        ({"h": "w_{}*0.01"}, r"no column of the form 'w_\{\}\*0.01'"),
+        ({"N": "n*1e6"}, "no column 'n'"),
+        ({"run": "run*2"}, r"run is 'run\*2'"),
         ({"loss": 3}, "pattern"),
         ({"h": {"a": "h_a", "b": "h_a"}}, "'h_a' is named twice"),
         ({"loss": "h_{}"}, "'h_a' is named twice"),

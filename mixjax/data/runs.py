@@ -4,18 +4,16 @@ trusted."""
 from __future__ import annotations
 
 import hashlib
-import numbers
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mixjax.data.table import Origins, Source, read_table
+from mixjax.data.columns import KEYS, Column, Layout
+from mixjax.data.table import Source, read_table
 from mixjax.data.where import select
 from mixjax.errors import UserError, nearest, warn
 
@@ -24,11 +22,6 @@ Floats = NDArray[np.float64]
 # Weights of a row sum to 1: silently to rounding, with a warning to the rounding of published
 # tables.
 SUM_SILENT, SUM_WARNED = 1e-6, 1e-3
-# Text that is a number; Python alone would also take 1_000 and digits of other scripts.
-_NUMERAL = re.compile(
-    r"\s*[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?\s*|\s*[+-]?inf(inity)?\s*", re.ASCII | re.IGNORECASE
-)
-_DEFAULT = {"N": "N", "D": "D", "h": "h_{}", "loss": "loss_{}", "run": "run"}
 
 
 @dataclass(frozen=True)
@@ -141,7 +134,8 @@ def read_runs(
         where: which rows, e.g. "split == 'train' and N < 1e9"; the others are not even checked.
         columns: other names than N, D, h_<domain>, loss_<target>, run. "h" and "loss" are a pattern
             with one {} for the name, or {name: column}; "N" and "D" are a column, a number for the
-            whole table, or {"column": name, "times": factor}.
+            whole table, or {"column": name, "times": factor}. "params_M*1e6" is the column params_M
+            times 1e6, wherever a column or a pattern is named.
         targets: which targets to keep; all by default.
         require_losses: whether the table must have losses (points to predict have none).
 
@@ -155,11 +149,9 @@ def read_runs(
             )
         return source
     if columns is not None and not isinstance(columns, Mapping):
-        raise UserError(
-            "columns", f"{columns!r} is not a mapping", f"keys are {', '.join(_DEFAULT)}"
-        )
+        raise UserError("columns", f"{columns!r} is not a mapping", f"keys are {', '.join(KEYS)}")
     name, table, origins = read_table(source, on)
-    layout = _Layout(name, table, columns or {}, origins)
+    layout = Layout(name, table, columns or {}, origins)
     if where is not None:
         keep = select(layout.with_canonical_names(), where)
         if not keep.any():
@@ -190,122 +182,7 @@ def to_frame(runs: Runs) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Where a table has what: the user's `columns` over the default names."""
-
-    name: str
-    table: pd.DataFrame
-    columns: Mapping[str, Any]
-    origins: Origins = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for key in self.columns:
-            if key not in _DEFAULT:
-                raise UserError(
-                    "columns",
-                    f"no key {key!r}",
-                    f"{nearest(str(key), _DEFAULT)}keys are {', '.join(_DEFAULT)}",
-                )
-
-    def many(self, key: str) -> dict[str, str]:
-        """{name: column} of the domains ("h") or the targets ("loss")."""
-        spec = self.columns.get(key, _DEFAULT[key])
-        if isinstance(spec, Mapping):
-            return {
-                str(name): self.existing(str(column), f"columns, {key}")
-                for name, column in spec.items()
-            }
-        if not isinstance(spec, str) or spec.count("{}") != 1:
-            raise UserError(
-                "columns",
-                f"{key} is {spec!r}",
-                (
-                    "give a pattern with one {} for the name, e.g. weight_{}, or a mapping "
-                    "name: column"
-                ),
-            )
-        head, tail = spec.split("{}")
-        found = {
-            c[len(head) : len(c) - len(tail)]: c
-            for c in self.table.columns
-            if c.startswith(head) and c.endswith(tail) and len(c) > len(head) + len(tail)
-        }
-        if not found and key in self.columns:
-            raise UserError(
-                self.name,
-                f"no column of the form {spec!r}",
-                f"columns are {', '.join(self.table.columns)}",
-            )
-        return found
-
-    def one(self, key: str) -> tuple[str | None, float]:
-        """The column of N, D or run and what to multiply it with; (None, number) for a constant,
-        (None, nan) for none."""
-        spec = self.columns.get(key, _DEFAULT[key])
-        if isinstance(spec, (int, float)) and not isinstance(spec, bool):
-            return None, _factor(key, spec)
-        if isinstance(spec, Mapping) and set(spec) == {"column", "times"}:
-            return self.existing(str(spec["column"]), f"columns, {key}"), _factor(
-                key, spec["times"]
-            )
-        if not isinstance(spec, str):
-            raise UserError(
-                "columns",
-                f"{key} is {spec!r}",
-                'give a column, a number, or {"column": name, "times": factor}',
-            )
-        if spec not in self.table.columns and key not in self.columns:
-            return None, float("nan")
-        return self.existing(spec, f"columns, {key}"), 1.0
-
-    def line(self, column: str, at: int) -> tuple[str, int]:
-        """The file a column came from and the line there of row number `at`."""
-        first = int(self.table.index[at])
-        name, lines = self.origins.get(column, (self.name, {}))
-        return name, lines.get(first, first)
-
-    def existing(self, column: str, place: str) -> str:
-        """The column, which must be there."""
-        if column not in self.table.columns:
-            raise UserError(
-                self.name,
-                f"no column {column!r} ({place})",
-                (
-                    f"{nearest(column, self.table.columns)}columns are "
-                    f"{', '.join(self.table.columns)}"
-                ),
-            )
-        return column
-
-    def with_canonical_names(self) -> pd.DataFrame:
-        """The table under its own names, and under ours where these are free."""
-        renamed = {f"h_{n}": c for n, c in self.many("h").items()} | {
-            f"loss_{n}": c for n, c in self.many("loss").items()
-        }
-        extra = {
-            ours: self.table[theirs]
-            for ours, theirs in renamed.items()
-            if ours not in self.table.columns
-        }
-        for key in ("N", "D", "run"):
-            column, times = self.one(key)
-            if column is not None and key not in self.table.columns:
-                extra[key] = (
-                    self.table[column]
-                    if key == "run"
-                    else pd.Series(times * _as_floats(self.table[column]), index=self.table.index)
-                )
-            elif column is None and np.isfinite(times) and key not in self.table.columns:
-                extra[key] = pd.Series(times, index=self.table.index)
-        return (
-            pd.concat([self.table, pd.DataFrame(extra, index=self.table.index)], axis=1)
-            if extra
-            else self.table
-        )
-
-
-def _checked(layout: _Layout, targets: Sequence[str] | None, require_losses: bool) -> Runs:
+def _checked(layout: Layout, targets: Sequence[str] | None, require_losses: bool) -> Runs:
     """Every cell that will be used, checked."""
     domains, losses = layout.many("h"), layout.many("loss")
     if require_losses and not losses:
@@ -321,7 +198,7 @@ def _checked(layout: _Layout, targets: Sequence[str] | None, require_losses: boo
                 f"no target {target!r}",
                 f"{nearest(target, losses)}targets are {', '.join(losses)}",
             )
-    named = [*domains.values(), *(losses.values() if require_losses else ())]
+    named = [c.name for c in (*domains.values(), *(losses.values() if require_losses else ()))]
     if len(set(named)) < len(named):
         raise UserError(
             layout.name,
@@ -329,7 +206,7 @@ def _checked(layout: _Layout, targets: Sequence[str] | None, require_losses: boo
             "name each column once under columns",
         )
     kept = {t: losses[t] for t in (targets or losses)} if require_losses else {}
-    columns = {t: _numbers(layout, c, _loss_fault, missing=True) for t, c in kept.items()}
+    columns = {t: layout.numbers(c, _loss_fault, missing=True) for t, c in kept.items()}
     empty = [t for t, column in columns.items() if np.isnan(column).all()]
     if empty and (targets or len(empty) == len(columns)):
         raise UserError(
@@ -344,8 +221,8 @@ def _checked(layout: _Layout, targets: Sequence[str] | None, require_losses: boo
             "they are left out",
         )
     columns = {t: column for t, column in columns.items() if t not in empty}
-    run, _ = layout.one("run")
-    if run is None and "run" in layout.columns:
+    run = layout.one("run")
+    if run is not None and (not isinstance(run, Column) or run.times != 1):
         raise UserError(
             "columns", f"run is {layout.columns['run']!r}", "name the column of run ids"
         )
@@ -360,45 +237,35 @@ def _checked(layout: _Layout, targets: Sequence[str] | None, require_losses: boo
         losses=np.stack(list(columns.values()), axis=1) if columns else np.zeros((rows, 0)),
         run=None
         if run is None
-        else layout.table[run].astype("string").fillna("").to_numpy(dtype=object),
+        else layout.table[run.name].astype("string").fillna("").to_numpy(dtype=object),
         rows=layout.table.index.to_numpy(np.int64),
     )
 
 
-def _counts(layout: _Layout, key: str) -> Floats | None:
+def _counts(layout: Layout, key: str) -> Floats | None:
     """N or D as counts (rows,), None where the table has none."""
-    column, times = layout.one(key)
-    if column is None and np.isnan(times):
-        return None
-    return (
-        np.full(len(layout.table), times)
-        if column is None
-        else _numbers(layout, column, _count_fault, times=times)
-    )
+    column = layout.one(key)
+    if isinstance(column, Column):
+        return layout.numbers(column, _count_fault)
+    return None if column is None else np.full(len(layout.table), column)
 
 
-def _factor(key: str, value: Any) -> float:
-    """A number of `columns` that N or D is, or is multiplied with."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < np.inf:
-        return float(value)
-    raise UserError("columns", f"{key} is {value!r}", "give a positive number")
-
-
-def _weights(layout: _Layout, domains: Mapping[str, str]) -> Floats:
+def _weights(layout: Layout, domains: Mapping[str, Column]) -> Floats:
     """Domain weights (rows, k), summing to 1."""
     if not domains:
         return np.zeros((len(layout.table), 0))
-    h = np.stack([_numbers(layout, column, _weight_fault) for column in domains.values()], axis=1)
+    h = np.stack([layout.numbers(column, _weight_fault) for column in domains.values()], axis=1)
     with np.errstate(over="ignore"):
         total = h.sum(axis=1)
     off = np.abs(total - 1.0)
     worst = int(np.argmax(off > SUM_WARNED))
     if off[worst] > SUM_WARNED:
-        name, line = layout.line(next(iter(domains.values())), worst)
-        place = f"{name}, columns {', '.join(domains.values())}, line {line}"
+        names = [column.name for column in domains.values()]
+        name, line = layout.line(names[0], worst)
+        place = f"{name}, columns {', '.join(names)}, line {line}"
         percents = np.abs(total / 100.0 - 1.0).max() <= 0.01
         remedy = (
-            "they look like percents: divide them by 100"
+            "they look like percents: divide them by 100, or name them as h_{}*0.01 in columns"
             if percents
             else "give shares that sum to 1"
         )
@@ -415,67 +282,6 @@ def _weights(layout: _Layout, domains: Mapping[str, str]) -> Floats:
         )
     # What sums to 1 but for the rounding of the sum stays as it is: reading is idempotent.
     return np.where((off > len(domains) * np.finfo(float).eps)[:, None], h / total[:, None], h)
-
-
-def _numbers(
-    layout: _Layout,
-    column: str,
-    fault: Callable[[Floats], tuple[NDArray[np.bool_], str, str]],
-    missing: bool = False,
-    times: float = 1.0,
-) -> Floats:
-    """A column as float64 (rows,), times a factor, every cell passed by `fault`; missing cells are
-    refused unless allowed."""
-    raw = layout.table[column]
-    with np.errstate(over="ignore"):
-        values = times * _as_floats(raw)
-    empty = raw.isna().to_numpy(dtype=bool)
-    unread = np.isnan(values) & ~empty
-    faulty, what, remedy = fault(values)
-    bad = unread | (faulty & ~empty) | (empty & (not missing))
-    if bad.any():
-        at = int(np.argmax(bad))
-        cell = raw.iloc[at]
-        shown = repr(cell.item() if hasattr(cell, "item") else cell)
-        shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-        if empty[at]:
-            shown, what, remedy = (
-                "an empty cell",
-                "where a number is needed",
-                "fill it in, or leave the row out with where",
-            )
-        elif unread[at]:
-            what, remedy = "is not a number", "give numbers without units or thousands separators"
-        name, line = layout.line(column, at)
-        raise UserError(f"{name}, column {column!r}, line {line}", f"{shown} {what}", remedy)
-    return values
-
-
-def _as_floats(column: Any) -> Floats:
-    """Numbers (rows,), NaN where a cell is none: other text, a date, a truth value."""
-    kinds = pd.api.types
-    if (
-        not kinds.is_numeric_dtype(column.dtype)
-        or kinds.is_bool_dtype(column.dtype)
-        or kinds.is_complex_dtype(column.dtype)
-    ):
-        return np.array([_as_float(cell) for cell in column], dtype=np.float64)
-    return column.to_numpy(dtype=np.float64, na_value=np.nan)
-
-
-def _as_float(cell: Any) -> float:
-    """One cell as a number. Python reads text exactly; pandas before 3 is off by a unit in the last
-    place in every seventh number."""
-    if (
-        isinstance(cell, bool)
-        or not isinstance(cell, (str, numbers.Real, Decimal))
-        or (isinstance(cell, str) and not _NUMERAL.fullmatch(cell))
-    ):
-        return np.nan
-    try:
-        return float(cell)
-    except (OverflowError, ValueError):  # a whole number beyond float64, a signalling NaN
-        return np.nan
 
 
 def _count_fault(x: Floats) -> tuple[NDArray[np.bool_], str, str]:

@@ -89,11 +89,11 @@ def _unquote(expression: str) -> tuple[str, dict[str, str]]:
         raise UserError("where", f"not an expression of 1 to {_LONGEST} characters", _GRAMMAR)
     quoted: dict[str, str] = {}
 
-    def plain(found: re.Match[str]) -> str:
-        if found[1] is None:
-            return found[0]
+    def plain(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return match[0]
         name = f"quoted_column_{len(quoted)}_"
-        quoted[name] = found[1]
+        quoted[name] = match[1]
         return name
 
     return _BACKTICKED.sub(plain, expression), quoted
@@ -182,10 +182,10 @@ def _apply(compare: Callable[[Any, Any], Any], a: Any, b: Any, rows: int) -> NDA
             f"{_label(text)} is text and {_label(number)} is a number",
             "compare text with text, numbers with numbers",
         )
-    found = _present(a, rows) & _present(b, rows)
-    result = compare(*(x[found] if isinstance(x, pd.Series) else x for x in (a, b)))
-    found[found] = result.to_numpy(dtype=bool) if isinstance(result, pd.Series) else bool(result)
-    return found
+    both = _present(a, rows) & _present(b, rows)
+    truth = compare(*(x[both] if isinstance(x, pd.Series) else x for x in (a, b)))
+    both[both] = truth.to_numpy(dtype=bool) if isinstance(truth, pd.Series) else bool(truth)
+    return both
 
 
 def _plain(column: Any) -> Any:
