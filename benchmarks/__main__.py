@@ -20,6 +20,7 @@ PARTS = (
     "time_to_target",
     "long_run",
     "mixtures",
+    "nonconvex",
     "paper_tables",
     "extrapolation",
     "uncertainty",

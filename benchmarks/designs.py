@@ -28,6 +28,7 @@ from mixjax.fitting.loss import Settings
 from mixjax.fitting.problem import from_paper, make_problem, to_paper
 from mixjax.fitting.search import draw_starts, search
 from mixjax.fitting.simulate import demo_truth, known_fit
+from mixjax.mixture.optimum import best_of
 
 Floats = NDArray[np.float64]
 
@@ -86,13 +87,13 @@ def drawn(law: mj.Fit, rows: tuple[Floats, Floats, Floats], draws: int, seed: in
     return mj.read_runs(pd.DataFrame(columns))
 
 
-def goals(fit: mj.Fit, draws: int) -> list[mj.Goal]:
+def goals(fit: mj.Fit, draws: int) -> list[mj.Question]:
     """The goal of every draw: the sum of its own targets."""
     out, floors = [], dict.fromkeys(fit.domains, MINIMUM)
     for r in range(draws):
         names = tuple(f"{t}_{r}" for t in TARGETS)
         out.append(
-            mj.Goal(
+            mj.Question(
                 replace(fit, targets=names, params={t: fit.params[t] for t in names}),
                 *GOAL,
                 floors=floors,
@@ -137,8 +138,8 @@ def away(mixtures: Floats, rng: np.random.Generator) -> Floats:
     return have[len(mixtures) :]
 
 
-def designs(goal: mj.Goal, runs: Runs, mixtures: Floats, seed: int) -> dict[str, Floats]:
-    """Mixtures (N_NEXT, k) by design."""
+def designs(goal: mj.Question, runs: Runs, mixtures: Floats, seed: int) -> dict[str, Floats]:
+    """Optima (N_NEXT, k) by design."""
     rng, names = np.random.default_rng(seed), [f"h_{d}" for d in goal.fit.domains]
     informed = {
         aim: mj.next_runs(goal, runs, N_NEXT, aim=aim, scales=[NEXT]).frame()[names].to_numpy()
@@ -156,9 +157,9 @@ def measured(law: mj.Fit, rows: tuple[Floats, Floats, Floats], seed: int) -> tup
     """Squared error of the shares of the best mixture, and its regret under the truth (DRAWS,), of
     fits to new draws of these rows."""
     fit = fitted(law, drawn(law, rows, DRAWS, seed), seed)
-    true = mj.Goal(law, *GOAL, floors=dict.fromkeys(law.domains, MINIMUM))
-    best = true.array(true.best().weights)
-    found = np.stack([g.array(g.best().weights) for g in goals(fit, DRAWS)])
+    true = mj.Question(law, *GOAL, floors=dict.fromkeys(law.domains, MINIMUM))
+    best = true.array(best_of(true).weights)
+    found = np.stack([g.array(best_of(g).weights) for g in goals(fit, DRAWS)])
     return np.sum((found - best) ** 2, axis=1), true.value(found) - float(true.value(best))
 
 

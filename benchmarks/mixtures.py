@@ -53,7 +53,7 @@ def make_problems(fit: Fit, count: int, seed: int) -> dict[str, Any]:
     }
 
 
-def ours(fit: Fit, problems: dict[str, Any]) -> mj.Mixtures:
+def ours(fit: Fit, problems: dict[str, Any]) -> mj.Optima:
     """All problems in one call."""
     weights, caps = (
         dict(zip(names, problems[what].T, strict=True))
@@ -73,17 +73,17 @@ def start_worker(fit_file: str, cpus: Any) -> None:
         os.sched_setaffinity(0, {cpus.get()})
     import jax
 
-    from mixjax.mixture.optimum import Problem, WeightedLoss, make_problem
+    from mixjax.mixture.losses import Case, WeightedLoss
 
     jax.config.update("jax_enable_x64", True)
     fit = mj.load_fit(fit_file)
     objective = WeightedLoss(fit.scaling_law)
-    base = make_problem(fit, fit.scaling_law, np.ones(len(fit.targets)), (1e9, 1e10))
-    params, own = jax.device_put(base.params), jax.device_put(base.own)
+    question = mj.Question(fit, 1e9, 1e10)
+    params, own = jax.device_put(question.stacked()), jax.device_put(question.own())
 
     @jax.jit
     def value_and_grad(h: Any, weights: Any, N: Any, D: Any) -> Any:
-        return jax.value_and_grad(lambda h: objective(h, Problem(params, weights, N, D, own)))(h)
+        return jax.value_and_grad(lambda h: objective(h, Case(params, weights, N, D, own)))(h)
 
     k = len(fit.domains)
     jax.block_until_ready(value_and_grad(np.full(k, 1.0 / k), np.ones(len(fit.targets)), 1e9, 1e10))

@@ -136,7 +136,7 @@ def simulated(tables: int, best: int) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             true = mj.optimal_mixture(truths[i], *LARGER)
-            interval = best_mixture(u, *LARGER)
+            interval = best_mixture(u, mj.Question(u.fit, *LARGER))
         at = truths[i].predict(*LARGER, np.array(list(interval.best.weights.values())))["t"]
         hits.append(interval.objective[0] <= true.objective <= interval.objective[1])
         regrets.append(float(at) - true.objective <= interval.regret)

@@ -23,10 +23,10 @@ from mixjax.law import Law as Law
 from mixjax.law import Parameter as Parameter
 from mixjax.law import Units as Units
 from mixjax.law import laws as laws
-from mixjax.mixture import Goal as Goal
-from mixjax.mixture import Mixture as Mixture
-from mixjax.mixture import Mixtures as Mixtures
+from mixjax.mixture import Optima as Optima
+from mixjax.mixture import Optimum as Optimum
 from mixjax.mixture import Pull as Pull
+from mixjax.mixture import Question as Question
 from mixjax.mixture import Start as Start
 from mixjax.mixture import at_most_domains as at_most_domains
 from mixjax.mixture import budget_path as budget_path

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from mixjax.errors import UserError
 from mixjax.fitting.simulate import known_fit
 from mixjax.mixture.balance import limited_mixture, worst_target
-from mixjax.mixture.question import Goal
+from mixjax.mixture.optimum import best_of
+from mixjax.mixture.question import Question
 from tests.test_decision import AT, DOMAINS, additive, joint
 
 BOUNDS = [(1e-9, 1.0)] * 4
@@ -21,7 +22,7 @@ LIMITED = {"caps": {"a": 0.5}, "floors": {"d": 0.05}}
 
 
 def goal(seed=0, **changes):
-    return Goal(additive(seed), **(AT | changes))
+    return Question(additive(seed), **(AT | changes))
 
 
 def losses(at, h, targets):
@@ -39,7 +40,7 @@ def losses(at, h, targets):
 
 def least_worst_by_scipy(at, references, bounds=BOUNDS):
     """min s with w_t (L_t / reference_t - 1) <= s, by SLSQP over (h, s) from several starts."""
-    targets, weights = list(references), np.array([at.shares[t] for t in references])
+    targets, weights = list(references), np.array([at.weighed[t] for t in references])
     level = np.array(list(references.values()))
 
     def room(x):
@@ -88,18 +89,18 @@ def test_the_worst_target_is_as_good_as_scipy_makes_it(seed, changes):
     at = goal(seed, **changes)
     found = worst_target(at)
     for t, reference in found.references.items():
-        assert reference == pytest.approx(at.best(weights={t: 1.0}).losses[t], rel=1e-12)
+        assert reference == pytest.approx(best_of(at.but(weights={t: 1.0})).losses[t], rel=1e-12)
     low, high = (
         np.array([(changes.get(side) or {}).get(d, default) for d in DOMAINS])
         for side, default in (("floors", 1e-9), ("caps", 1.0))
     )
     other = least_worst_by_scipy(at, found.references, list(zip(low, high, strict=True)))
-    assert found.objective == pytest.approx(other, abs=1e-8)
-    assert 0 <= found.gap < 1e-10
-    assert found.convex
-    h = at.array(found.weights)
+    assert found.largest == pytest.approx(other, abs=1e-8)
+    assert 0 <= found.mixture.gap < 1e-10
+    assert found.mixture.convex
+    h = at.array(found.mixture.weights)
     assert np.all((h >= low - 1e-9) & (h <= high + 1e-9))
-    assert found.bound.keys() <= {"a", "d"}
+    assert found.mixture.bound.keys() <= {"a", "d"}
 
 
 def test_multipliers_certify_the_worst_target():
@@ -109,12 +110,12 @@ def test_multipliers_certify_the_worst_target():
     found = worst_target(at)
     assert sum(found.pressing.values()) == pytest.approx(1)
     level = found.references
-    least = at.best(weights={t: q / level[t] for t, q in found.pressing.items()}).objective - sum(
-        found.pressing.values()
-    )
-    assert found.objective == pytest.approx(least, abs=1e-9)
+    least = best_of(
+        at.but(weights={t: q / level[t] for t, q in found.pressing.items()})
+    ).objective - sum(found.pressing.values())
+    assert found.largest == pytest.approx(least, abs=1e-9)
     for t, q in found.pressing.items():  # complementary slackness
-        assert q < 1e-6 or found.excess[t] == pytest.approx(found.objective, abs=1e-9)
+        assert q < 1e-6 or found.excess[t] == pytest.approx(found.largest, abs=1e-9)
 
 
 def test_alike_targets_end_level():
@@ -131,14 +132,14 @@ def test_alike_targets_end_level():
             "B": 2000.0,
             "beta": 0.37,
         }
-    found = worst_target(Goal(known_fit("additive", DOMAINS, params), **AT))
-    shares = np.array(list(found.weights.values()))
+    found = worst_target(Question(known_fit("additive", DOMAINS, params), **AT))
+    shares = np.array(list(found.mixture.weights.values()))
     np.testing.assert_allclose(shares[:3], shares[0], atol=1e-7)
     # sum_i sqrt(h_i) C_i with C = (4, 1, 1, 1): stationary where (4 + 1 + 1) / 3 / sqrt(h) = 1 /
     # sqrt(h_d)
     np.testing.assert_allclose(shares[3], 1 / 13, rtol=1e-6)
     np.testing.assert_allclose(list(found.pressing.values()), 1 / 3, atol=1e-6)
-    np.testing.assert_allclose(list(found.excess.values()), found.objective, rtol=1e-8)
+    np.testing.assert_allclose(list(found.excess.values()), found.largest, rtol=1e-8)
 
 
 def test_relative_to_a_mixture_all_targets_gain_alike():
@@ -147,27 +148,27 @@ def test_relative_to_a_mixture_all_targets_gain_alike():
     before = {t: float(x) for t, x in at.losses(base).items()}
     found = worst_target(at, before)
     assert found.references == before
-    assert found.objective < -1e-3
-    assert max(found.losses[t] / before[t] - 1 for t in before) == pytest.approx(
-        found.objective, abs=1e-12
+    assert found.largest < -1e-3
+    assert max(found.mixture.losses[t] / before[t] - 1 for t in before) == pytest.approx(
+        found.largest, abs=1e-12
     )
-    assert found.objective == pytest.approx(least_worst_by_scipy(at, before), abs=1e-8)
+    assert found.largest == pytest.approx(least_worst_by_scipy(at, before), abs=1e-8)
 
 
 def test_the_worst_target_of_a_law_that_is_not_convex():
     """No better mixture among many, nor near the one found."""
-    at = Goal(joint(3), **AT)
+    at = Question(joint(3), **AT)
     found = worst_target(at)
-    assert not found.convex
-    h = at.array(found.weights)
+    assert not found.mixture.convex
+    h = at.array(found.mixture.weights)
     rng = np.random.default_rng(0)
     near = h * np.exp(0.02 * rng.standard_normal((300, 4)))
     others = np.vstack(
         [rng.dirichlet(np.full(4, 0.7), 2000), near / near.sum(axis=1, keepdims=True)]
     )
     each = np.stack([at.losses(others)[t] / r - 1 for t, r in found.references.items()])
-    assert found.objective <= each.max(axis=0).min() + 1e-9
-    assert found.gap < 1e-9
+    assert found.largest <= each.max(axis=0).min() + 1e-9
+    assert found.mixture.gap < 1e-9
 
 
 # --- Limits on losses ----------------------------------------------------------------------------
@@ -175,7 +176,7 @@ def test_the_worst_target_of_a_law_that_is_not_convex():
 
 def limited_by_scipy(at, limits, start):
     """min sum_t w_t L_t with L_t <= limit_t, by SLSQP; from the mixture found and from others."""
-    minimised, weights, named = list(at.shares), np.array(list(at.shares.values())), list(limits)
+    minimised, weights, named = list(at.weighed), np.array(list(at.weighed.values())), list(limits)
     level = np.array(list(limits.values()))
     rules = [
         {"type": "eq", "fun": lambda h: h.sum() - 1, "jac": lambda h: np.ones(4)},
@@ -215,14 +216,14 @@ def test_limits_cost_what_they_cost_scipy(seed, weights, above):
     found = limited_mixture(at, above)
     for t, x in above.items():
         assert found.limits[t] == pytest.approx(
-            (1 + x) * at.best(weights={t: 1.0}).losses[t], rel=1e-12
+            (1 + x) * best_of(at.but(weights={t: 1.0})).losses[t], rel=1e-12
         )
-        assert found.losses[t] <= found.limits[t] * (1 + 1e-9)
-    other = limited_by_scipy(at, found.limits, at.array(found.weights))
-    assert found.objective == pytest.approx(other, rel=1e-8)
-    assert 0 <= found.gap < 1e-8
-    assert found.convex
-    assert found.objective >= found.free.objective
+        assert found.mixture.losses[t] <= found.limits[t] * (1 + 1e-9)
+    other = limited_by_scipy(at, found.limits, at.array(found.mixture.weights))
+    assert found.mixture.objective == pytest.approx(other, rel=1e-8)
+    assert 0 <= found.mixture.gap < 1e-8
+    assert found.mixture.convex
+    assert found.mixture.objective >= found.free.objective
 
 
 def test_prices_are_what_loosening_brings():
@@ -233,7 +234,7 @@ def test_prices_are_what_loosening_brings():
         looser, tighter = (
             limited_mixture(
                 at, at_most=found.limits | {t: found.limits[t] * (1 + sign * step)}
-            ).objective
+            ).mixture.objective
             for sign in (1, -1)
         )
         np.testing.assert_allclose(
@@ -245,7 +246,7 @@ def test_prices_are_what_loosening_brings():
 def test_limits_that_do_not_bind_change_nothing():
     at = goal(0)
     found = limited_mixture(at, {"a": 0.5}, {"b": 3.0})
-    assert found.weights == found.free.weights
+    assert found.mixture.weights == found.free.weights
     assert found.prices == {"a": 0.0, "b": 0.0}
     assert found.limits["b"] == 3.0
 
@@ -256,8 +257,8 @@ def test_limits_relative_to_a_mixture():
     before = {t: float(x) for t, x in at.losses(base).items()}
     found = limited_mixture(at, {"b": 0.0, "t": 0.0}, references=before)
     assert found.limits == {t: before[t] for t in ("b", "t")}
-    assert found.losses["a"] < before["a"]
-    assert all(found.losses[t] <= before[t] * (1 + 1e-9) for t in ("b", "t"))
+    assert found.mixture.losses["a"] < before["a"]
+    assert all(found.mixture.losses[t] <= before[t] * (1 + 1e-9) for t in ("b", "t"))
 
 
 @settings(max_examples=8, deadline=None)
@@ -270,15 +271,17 @@ def test_a_looser_limit_never_costs_more(tight, more):
 
 
 def test_limits_of_a_law_that_is_not_convex():
-    at = Goal(joint(3), **AT, weights={"a": 1.0}, **LIMITED)
+    at = Question(joint(3), **AT, weights={"a": 1.0}, **LIMITED)
     found = limited_mixture(at, {"b": 0.03})
-    assert not found.convex
-    assert found.losses["b"] <= found.limits["b"] * (1 + 1e-9)
+    assert not found.mixture.convex
+    assert found.mixture.losses["b"] <= found.limits["b"] * (1 + 1e-9)
     others = np.random.default_rng(0).dirichlet(np.full(4, 0.7), 4000)
     others = others[(others[:, 0] <= 0.5) & (others[:, 3] >= 0.05)]
     at_others = at.losses(others)
-    assert found.objective <= at_others["a"][at_others["b"] <= found.limits["b"]].min() + 1e-9
-    assert found.gap < 1e-7
+    assert (
+        found.mixture.objective <= at_others["a"][at_others["b"] <= found.limits["b"]].min() + 1e-9
+    )
+    assert found.mixture.gap < 1e-7
 
 
 def test_limits_that_contradict_each_other_are_told_with_how_far():

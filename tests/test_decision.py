@@ -16,13 +16,11 @@ from mixjax.mixture.budget import compute_optimal
 from mixjax.mixture.flat import flat_region
 from mixjax.mixture.judge import compare_mixtures, equivalent
 from mixjax.mixture.margin import marginal_values, price_limits
-from mixjax.mixture.move import Start, trust_path
+from mixjax.mixture.move import Start, smallest_move, trust_path
+from mixjax.mixture.optimum import best_of
 from mixjax.mixture.paths import budget_path, growth_laws
-from mixjax.mixture.prior import kl
-from mixjax.mixture.question import Goal
-from mixjax.mixture.reach import smallest_move
+from mixjax.mixture.question import Question, kl
 from mixjax.mixture.robust import members, regrets, robust_mixture, tail_mean
-from mixjax.mixture.roots import Bracket, find_roots
 from mixjax.mixture.targets import corners, jensen_shannon, simplex_grid, target_map
 
 AT = {"N": 7e9, "D": 150e9}
@@ -55,7 +53,7 @@ def joint(seed=0):
 
 
 def goal(**changes):
-    return Goal(additive(), **(AT | changes))
+    return Question(additive(), **(AT | changes))
 
 
 def constrained(minimised, start, *limits, bounds=None):
@@ -79,45 +77,15 @@ def value(at):
     return lambda h: float(at.value(np.maximum(h, 0) / np.maximum(h, 0).sum()))
 
 
-# --- Roots --------------------------------------------------------------------------------------
-
-
-@given(
-    st.lists(
-        st.tuples(st.floats(-5, 5), st.floats(0.01, 3), st.integers(1, 5)), min_size=1, max_size=8
-    )
-)
-def test_roots_of_many_functions_at_once(cases):
-    root, scale, power = (np.array(x) for x in zip(*cases, strict=True))
-
-    def f(x, which):
-        away = x - root[which]
-        return scale[which] * np.sign(away) * np.abs(away) ** power[which]
-
-    low, high = np.full(len(cases), -6.0), np.full(len(cases), 7.0)
-    every = np.arange(len(cases))
-    found = find_roots(f, Bracket(low, high, f(low, every), f(high, every)), 1e-7)
-    np.testing.assert_allclose(found, root, atol=1e-6)
-
-
-def test_roots_beside_an_infinite_end():
-    found = find_roots(
-        lambda x, _: np.where(x > 2, np.inf, x - 1.25),
-        Bracket(*(np.array([v]) for v in (0.0, 3.0, -1.25, np.inf))),
-        1e-9,
-    )
-    np.testing.assert_allclose(found, 1.25, atol=1e-8)
-
-
 # --- Own mixtures --------------------------------------------------------------------------------
 
 
 def test_token_equivalents_have_the_closed_form():
     """E + 1 / sum C h^gamma differ by d: B / D'^beta = B / D^beta - d."""
     fit = additive(targets=("a",))
-    at = Goal(fit, **AT)
+    at = Question(fit, **AT)
     p = fit.params["a"]
-    best, base = at.array(at.best().weights), at.array({"a": 0.8, "b": 0.1, "c": 0.05, "d": 0.05})
+    best, base = at.array(best_of(at).weights), at.array({"a": 0.8, "b": 0.1, "c": 0.05, "d": 0.05})
     diff = float(at.value(base) - at.value(best))
     left = p["B"] / AT["D"] ** p["beta"] - diff
     expected = math.inf if left <= 0 else (p["B"] / left) ** (1 / p["beta"]) / AT["D"]
@@ -156,7 +124,7 @@ def test_a_loss_out_of_reach_is_told():
 
 def test_laws_that_read_no_scale_have_no_equivalents():
     fit = random_truth("ye_m4", 3, ("t",))
-    assert compare_mixtures(Goal(fit), {}).mixtures["uniform"].tokens is None
+    assert compare_mixtures(Question(fit), {}).mixtures["uniform"].tokens is None
 
 
 # --- Flat region ---------------------------------------------------------------------------------
@@ -164,10 +132,10 @@ def test_laws_that_read_no_scale_have_no_equivalents():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_flat_region_is_that_of_scipy(seed):
-    at = Goal(additive(seed), **AT, caps={"a": 0.6})
+    at = Question(additive(seed), **AT, caps={"a": 0.6})
     eps = 2e-3
     region = flat_region(at, eps)
-    best = at.array(at.best().weights)
+    best = at.array(best_of(at).weights)
     ceiling = (1 + eps) * float(at.value(best))
     bounds = [(1e-9, 0.6), *[(1e-9, 1)] * 3]
     for i, (d, interval) in enumerate(region.intervals.items()):
@@ -207,14 +175,14 @@ def test_compute_optimal_size_has_the_closed_form():
     N = (p["alpha"] * p["A"] / (p["beta"] * p["B"])) ** (1 / total) * (1e22 / 6) ** (
         p["beta"] / total
     )
-    found = compute_optimal(Goal(fit), 1e22)
+    found = compute_optimal(Question(fit), 1e22)
     np.testing.assert_allclose([found.mixture.N, found.mixture.D], [N, 1e22 / 6 / N], rtol=1e-4)
     assert not found.at_edge
     assert min(point.objective for point in found.curve) >= found.mixture.objective
 
 
 def test_compute_optimal_heeds_supply():
-    at = Goal(joint())
+    at = Question(joint())
     tokens = dict.fromkeys(DOMAINS, 1e10)
     free, short = compute_optimal(at, 1e22), compute_optimal(at, 1e22, tokens, epochs=2)
     assert short.mixture.D <= 8e10 * (1 + 1e-9)
@@ -229,7 +197,7 @@ def test_compute_optimal_heeds_supply():
 
 @pytest.mark.parametrize("fit", [additive(), joint(1)], ids=["additive", "joint"])
 def test_marginal_values_are_finite_differences(fit):
-    at = Goal(fit, **AT, weights={"a": 1, "t": 2})
+    at = Question(fit, **AT, weights={"a": 1, "t": 2})
     h = np.array([0.4, 0.3, 0.2, 0.1])
     found = marginal_values(at, at.named(h))
     for i, d in enumerate(DOMAINS):
@@ -250,7 +218,7 @@ def test_marginal_values_are_finite_differences(fit):
         )
     np.testing.assert_allclose(sum(found.swapped.values()), 0, atol=1e-12)
     np.testing.assert_allclose(
-        sum(w * found.targets[t]["a"] for t, w in at.shares.items()), found.added["a"], rtol=1e-12
+        sum(w * found.targets[t]["a"] for t, w in at.weighed.items()), found.added["a"], rtol=1e-12
     )
 
 
@@ -261,18 +229,18 @@ def test_at_the_optimum_nothing_is_worth_swapping():
 
 
 def test_prices_are_what_a_limit_costs():
-    free = goal().best().weights
+    free = best_of(goal()).weights
     most, least = max(free, key=free.get), min(free, key=free.get)
     at = goal(caps={most: 0.5 * free[most]}, floors={least: free[least] + 0.1})
     found = price_limits(at)
     assert set(found.prices) == {most, least}
     assert found.cost > 0
     step = 1e-4
-    looser = at.best(caps={most: 0.5 * free[most] + step}).objective
+    looser = best_of(at.but(caps={most: 0.5 * free[most] + step})).objective
     np.testing.assert_allclose(
         found.prices[most], (found.feasible.objective - looser) / step, rtol=1e-2
     )
-    looser = at.best(floors={least: free[least] + 0.1 - step}).objective
+    looser = best_of(at.but(floors={least: free[least] + 0.1 - step})).objective
     np.testing.assert_allclose(
         found.prices[least], (found.feasible.objective - looser) / step, rtol=1e-2
     )
@@ -283,7 +251,7 @@ def test_prices_are_what_a_limit_costs():
 
 
 def test_growth_ends_where_it_tends_to():
-    paths = growth_laws(Goal(joint(2), N=1e9, D=2e10), times=1e12, points=4)
+    paths = growth_laws(Question(joint(2), N=1e9, D=2e10), times=1e12, points=4)
     for name in ("N alone", "D alone", "D ~ N"):
         np.testing.assert_allclose(
             paths[name].shares[-1], list(paths[name].end.values()), atol=5e-3, err_msg=name
@@ -323,7 +291,7 @@ def test_corners_want_their_own_domain():
             "B": 2000.0,
             "beta": 0.37,
         }
-    found = corners(Goal(known_fit("additive", DOMAINS, params), **AT))
+    found = corners(Question(known_fit("additive", DOMAINS, params), **AT))
     assert list(found) == ["a", "b"]
     assert all(found[t].weights[t] > 0.95 for t in "ab")
 
@@ -345,12 +313,12 @@ def symmetric():
 
 
 def test_fixed_points_of_a_symmetric_map():
-    at = Goal(symmetric(), **AT)
+    at = Question(symmetric(), **AT)
     found = target_map(at, divisions=8)
     assert len(found.w) == len(simplex_grid(3, 8)) == math.comb(10, 2)
     assert np.min(np.abs(found.fixed - 1 / 3).max(axis=1)) < 1e-6
     for point in found.fixed:
-        best = at.best(weights=dict(zip("abc", point, strict=True)))
+        best = best_of(at.but(weights=dict(zip("abc", point, strict=True))))
         np.testing.assert_allclose(list(best.weights.values()), point, atol=1e-4)
     centre = found.distance[np.argmin(np.abs(found.w - [0.375, 0.375, 0.25]).max(axis=1))]
     assert centre < found.distance.max()
@@ -362,7 +330,7 @@ def test_fixed_points_of_a_symmetric_map():
 def test_a_trust_path_is_that_of_scipy():
     at = goal()
     path = trust_path(at, Start(BASE, tokens={"d": 1e9}, trained=np.eye(4)), steps=5)
-    base, best = at.array(BASE), at.array(at.best().weights)
+    base, best = at.array(BASE), at.array(best_of(at).weights)
     assert path.steps[0].weights == at.named(base)
     np.testing.assert_allclose(list(path.steps[-1].weights.values()), best, atol=1e-9)
     gains = [s.gain for s in path.steps]
@@ -385,7 +353,7 @@ def test_a_trust_path_is_that_of_scipy():
 def test_a_path_by_share_moved_is_that_of_scipy(limits):
     at = goal(**limits)
     path = trust_path(at, Start(BASE), steps=4, region="l1")
-    base, best = at.array(BASE), at.array(at.best().weights)
+    base, best = at.array(BASE), at.array(best_of(at).weights)
     far = 0.5 * np.abs(best - base).sum()
     np.testing.assert_allclose(
         [s.moved for s in path.steps], far * np.linspace(0, 1, 5), rtol=1e-4, atol=1e-6
@@ -433,7 +401,7 @@ def test_the_smallest_move_is_that_of_scipy(asked):
     """Asked for as much as a mixture somewhere between the base and the best of these targets
     has."""
     at = goal()
-    base, best = at.array(BASE), at.array(at.best(weights=dict.fromkeys(asked, 1)).weights)
+    base, best = at.array(BASE), at.array(best_of(at.but(weights=dict.fromkeys(asked, 1))).weights)
     before, there = at.losses(base), at.losses(0.6 * base + 0.4 * best)
     improve = {t: 1 - float(there[t]) / float(before[t]) - 1e-4 for t in asked}
     found = smallest_move(at, Start(BASE), improve)
@@ -474,7 +442,9 @@ def test_moves_that_cannot_be(improve, said):
 def test_improvements_that_exclude_each_other():
     at = goal()
     base = at.array(BASE)
-    alone = {t: 1 - at.best(weights={t: 1}).losses[t] / float(at.losses(base)[t]) for t in "ab"}
+    alone = {
+        t: 1 - best_of(at.but(weights={t: 1})).losses[t] / float(at.losses(base)[t]) for t in "ab"
+    }
     with pytest.raises(UserError, match="together"):
         smallest_move(at, Start(BASE), {t: 0.99 * x for t, x in alone.items()})
 
@@ -496,14 +466,16 @@ def test_tail_mean_lies_between_mean_and_worst(values, level):
 @pytest.mark.parametrize("level", [0.0, 0.5, 0.9])
 def test_the_robust_mixture_has_the_least_tail(level):
     fits = [additive(seed) for seed in range(4)]
-    at = Goal(fits[0], **AT)
+    at = Question(fits[0], **AT)
     found = robust_mixture(at, fits, level)
     best = found.mixtures["robust"]
     others = np.random.default_rng(0).dirichlet(np.full(4, 1.0), 300)
     near = 0.97 * at.array(best.weights) + 0.03 * others
     each = np.stack(
         [
-            Goal(f, **AT).value(np.vstack([others, near])) / Goal(f, **AT).best().objective - 1
+            Question(f, **AT).value(np.vstack([others, near]))
+            / best_of(Question(f, **AT)).objective
+            - 1
             for f in fits
         ]
     )
@@ -515,27 +487,29 @@ def test_the_robust_mixture_has_the_least_tail(level):
 
 def test_least_mean_is_the_optimum_of_the_mean():
     fits = [additive(0), additive(1)]
-    found = robust_mixture(Goal(fits[0], **AT), fits, 0.0)
-    scales = [Goal(f, **AT).best().objective for f in fits]
+    found = robust_mixture(Question(fits[0], **AT), fits, 0.0)
+    scales = [best_of(Question(f, **AT)).objective for f in fits]
     merged = known_fit(
         "additive", DOMAINS, {f"{t}{i}": f.params[t] for i, f in enumerate(fits) for t in f.targets}
     )
-    best = Goal(
-        merged,
-        **AT,
-        weights={
-            f"{t}{i}": 1 / s
-            for i, (f, s) in enumerate(zip(fits, scales, strict=True))
-            for t in f.targets
-        },
-    ).best()
+    best = best_of(
+        Question(
+            merged,
+            **AT,
+            weights={
+                f"{t}{i}": 1 / s
+                for i, (f, s) in enumerate(zip(fits, scales, strict=True))
+                for t in f.targets
+            },
+        )
+    )
     np.testing.assert_allclose(
         list(found.mixtures["robust"].weights.values()), list(best.weights.values()), atol=1e-5
     )
 
 
 def test_fits_of_different_laws_and_one_fit_twice():
-    at = Goal(additive(), **AT)
+    at = Question(additive(), **AT)
     mixed = robust_mixture(at, [joint(3), additive(), joint(4)], 0.9)
     assert len(mixed.mixtures["robust"].each) == 3
     assert (
@@ -568,7 +542,7 @@ def test_parameter_arrays_are_fits():
 def test_laws_that_are_not_convex_or_end_at_corners(law):
     """Moves gain, regions hold the optimum, and every optimum on the way is stationary."""
     fit = random_truth(law, 3, ("d0", "d1", "d2"), seed=1)
-    at = Goal(fit, **AT)
+    at = Question(fit, **AT)
     for interval in flat_region(at).intervals.values():
         assert interval.low <= interval.best <= interval.high
     for region in ("kl", "l1"):
@@ -589,13 +563,13 @@ def test_laws_that_are_not_convex_or_end_at_corners(law):
     [
         (lambda: goal(weights={"x": 1}), "no target 'x'"),
         (lambda: goal(caps={"x": 1}), "no domain 'x'"),
-        (lambda: goal(N=None).best(), "N is missing"),
+        (lambda: best_of(goal(N=None)), "N is missing"),
         (lambda: compare_mixtures(goal(), {"mine": {"x": 1}}), "no domain 'x'"),
         (lambda: compare_mixtures(goal(), {"mine": {"a": -1, "b": 2}}), "not those of a mixture"),
         (lambda: flat_region(goal(), 0.0), "not above 0"),
         (lambda: compute_optimal(goal(), 1.0), "is below"),
         (
-            lambda: compute_optimal(Goal(random_truth("ye_m4", 3, ("t",))), 1e22),
+            lambda: compute_optimal(Question(random_truth("ye_m4", 3, ("t",))), 1e22),
             "does not read both",
         ),
         (lambda: compute_optimal(goal(), 1e22, {"x": 1e9}), "no domain 'x'"),

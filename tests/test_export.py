@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixjax.errors import UserError
-from mixjax.mixture.supply import caps_from_tokens, epochs_of
+from mixjax.mixture.limits import caps_from_tokens, epochs_of
 from mixjax.report.export import FORMS, allocate, export_mixture, rounded
 
 MIX = {"web": 0.6251234567, "code": 0.25, "books": 0.1248765433, "wiki": 0.0}

@@ -12,6 +12,7 @@ import pytest
 import mixjax as mj
 from mixjax.cli import main
 from mixjax.fitting.simulate import demo_truth
+from mixjax.mixture.optimum import best_of
 
 TRUTH = demo_truth()
 AT = {"N": 7e9, "D": 1.5e11}
@@ -118,7 +119,7 @@ def test_many_mixtures_at_once_are_silent():
         FIT, share_ranges=dict.fromkeys(FIT.domains, (0.0, 0.01)), ranges={"N": (1.0, 2.0)}
     )
     mj.optimal_mixtures(narrow, N=np.array([1e9, 7e9]), D=1.5e11)
-    mj.Goal(narrow, **AT).best()
+    best_of(mj.Question(narrow, **AT))
 
 
 def test_fit_keeps_the_ranges_of_shares_and_tells_of_a_domain_that_none_uses():

@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from mixjax.cli.exploring import PARTS, Request
 from mixjax.drawing.style import COLOURS, line_of
 from mixjax.fitting.simulate import known_fit, random_truth
-from mixjax.mixture.question import Goal
+from mixjax.mixture.question import Question
 from mixjax.mixture.robust import robust_mixture
 from mixjax.mixture.targets import target_map
 from mixjax.report.figures import map_figure, robust_figure
@@ -26,7 +26,7 @@ def fit(law):
 
 @pytest.fixture(scope="module")
 def request_of_all():
-    goal = Goal(fit("joint"), N=7e9, D=150e9)
+    goal = Question(fit("joint"), N=7e9, D=150e9)
     return Request(
         goal,
         goal,

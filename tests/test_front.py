@@ -17,16 +17,16 @@ from mixjax.fitting.simulate import known_fit
 from mixjax.mixture import few as support
 from mixjax.mixture.few import at_most_domains
 from mixjax.mixture.front import _unbeaten, pareto_front
-from mixjax.mixture.prior import LEAST_SHARE, kl
-from mixjax.mixture.question import Goal
-from mixjax.report.front_figure import front_figure
+from mixjax.mixture.optimum import best_of
+from mixjax.mixture.question import LEAST_SHARE, Question, kl
+from mixjax.report.figures import front_figure
 from tests.test_decision import AT, BASE, DOMAINS, additive, joint
 
 TWO = {"one": ["a"], "two": ["b", "t"]}
 
 
 def goal(seed=0, **changes):
-    return Goal(additive(seed), **(AT | changes))
+    return Question(additive(seed), **(AT | changes))
 
 
 def group_losses(at, front, h):
@@ -95,7 +95,7 @@ def test_three_groups_and_own_mixtures():
 
 
 def test_fronts_of_laws_that_are_not_convex_keep_what_nothing_beats():
-    front = pareto_front(Goal(joint(1), **AT), TWO)
+    front = pareto_front(Question(joint(1), **AT), TWO)
     assert not front.convex
     assert "bend inwards" in str(front)
     assert np.all(np.diff(front.losses[:, 1]) < 0)
@@ -144,7 +144,7 @@ def by_force(at, most):
     for some in itertools.combinations(at.fit.domains, most):
         caps = {**(at.caps or {}), **{d: 0.0 for d in at.fit.domains if d not in some}}
         if sum(caps.get(d, 1.0) for d in at.fit.domains) >= 1:
-            found.append(at.best(caps=caps).objective)
+            found.append(best_of(at.but(caps=caps)).objective)
     return min(found)
 
 
@@ -179,7 +179,7 @@ def wide(k=9, seed=5):
 
 
 def test_searched_sets_are_said_to_be_and_are_good(monkeypatch):
-    at = Goal(wide(), **AT)
+    at = Question(wide(), **AT)
     exact = {m: at_most_domains(at, m) for m in (2, 4)}
     monkeypatch.setattr(support, "MOST_SETS", 0)
     for m, best in exact.items():
@@ -194,7 +194,7 @@ def test_searched_sets_are_said_to_be_and_are_good(monkeypatch):
             <= found.mixture.objective
             <= best.mixture.objective * 1.002
         )
-    assert exact[2].mixture.objective > exact[4].mixture.objective > at.best().objective
+    assert exact[2].mixture.objective > exact[4].mixture.objective > best_of(at).objective
 
 
 def test_floors_are_in_every_set():
@@ -232,7 +232,9 @@ def test_as_many_domains_as_there_are():
 @pytest.mark.parametrize("strength", [1e-3, 0.1, 3.0])
 def test_a_pulled_mixture_is_that_of_scipy(strength):
     at = goal()
-    best = mj.optimal_mixture(at.fit, **AT, pull=mj.Pull(BASE, strength), caps={"a": 0.6})
+    best = mj.optimal_mixture(
+        mj.Question(at.fit, **AT, pull=mj.Pull(BASE, strength), caps={"a": 0.6})
+    )
     prior = at.array(BASE)
 
     def value(h):
@@ -260,11 +262,18 @@ def test_a_pull_moves_from_the_optimum_to_the_prior():
     at = goal()
     prior = at.array(BASE)
     away = [
-        float(kl(at.array(mj.optimal_mixture(at.fit, **AT, pull=mj.Pull(BASE, s)).weights), prior))
+        float(
+            kl(
+                at.array(
+                    mj.optimal_mixture(mj.Question(at.fit, **AT, pull=mj.Pull(BASE, s))).weights
+                ),
+                prior,
+            )
+        )
         for s in (0.0, 0.01, 1.0, 1e4)
     ]
     assert away == sorted(away, reverse=True)
-    assert away[0] == pytest.approx(float(kl(at.array(at.best().weights), prior)), rel=1e-6)
+    assert away[0] == pytest.approx(float(kl(at.array(best_of(at).weights), prior)), rel=1e-6)
     assert away[-1] < 1e-8
 
 
@@ -274,7 +283,7 @@ def test_many_pulled_mixtures_are_those_of_one():
     strengths = np.array([0.0, 1e-3, 0.1, 10.0])
     many = mj.optimal_mixtures(at.fit, **AT, pull=mj.Pull(base, strengths))
     for i, strength in enumerate(strengths.tolist()):
-        one = mj.optimal_mixture(at.fit, **AT, pull=mj.Pull(base, strength))
+        one = mj.optimal_mixture(mj.Question(at.fit, **AT, pull=mj.Pull(base, strength)))
         np.testing.assert_allclose(
             many.objective[i] + many.pull[i], one.objective + one.pull, rtol=1e-10
         )
@@ -295,4 +304,4 @@ def test_many_pulled_mixtures_are_those_of_one():
 )
 def test_pulls_that_are_none(prior, strength, said):
     with pytest.raises(UserError, match=said):
-        mj.optimal_mixture(goal().fit, **AT, pull=mj.Pull(prior, strength))
+        mj.optimal_mixture(mj.Question(goal().fit, **AT, pull=mj.Pull(prior, strength)))

@@ -87,7 +87,7 @@ def with_signs(
 
 
 def with_zeros(h: np.ndarray, seed: int) -> np.ndarray:
-    """Mixtures on the boundary: half of the entries zero, never all of them, the rest summing to
+    """Optima on the boundary: half of the entries zero, never all of them, the rest summing to
     1."""
     rng = np.random.default_rng(seed)
     k = h.shape[1]

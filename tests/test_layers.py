@@ -24,8 +24,7 @@ STRANGERS = {"data", "law", "engine"}
 DOORS = {
     "engine/batch.py",
     "fitting/search.py",
-    "mixture/mirror.py",
-    "mixture/solve.py",
+    "mixture/lanes.py",
     "law/evaluate.py",
 }
 BATCHING = {
@@ -34,9 +33,8 @@ BATCHING = {
         "fitting/objective",
         "fitting/curvature",
         "fitting/fit",
-        "mixture/optimum",
-        "mixture/optima",
         "mixture/losses",
+        "mixture/mirror",
     )
 }
 

@@ -14,7 +14,7 @@ import mixjax as mj
 from mixjax.fitting.record import Fit, Search, Status
 from mixjax.fitting.simulate import random_truth
 from mixjax.law import Coefficients, Law, Parameter
-from mixjax.mixture import mirror
+from mixjax.mixture import lanes
 
 AT = {"N": 7e9, "D": 150e9}
 
@@ -292,11 +292,11 @@ def test_the_nearest_name_is_offered():
 def test_scales_weights_and_boxes_compile_once():
     fit = additive(0)
     mj.optimal_mixture(fit, **AT)
-    before = mirror._run._cache_size()
+    before = lanes._block._cache_size()
     mj.optimal_mixture(
         additive(1), N=1e9, D=2e10, weights={"t1": 2}, caps={"d0": 0.3}, floors={"d1": 0.1}
     )
-    assert mirror._run._cache_size() == before
+    assert lanes._block._cache_size() == before
 
 
 def test_a_law_without_mixture_is_refused():
@@ -328,7 +328,9 @@ def test_a_pull_goes_with_the_weights():
     fit, prior = additive(3), {"d0": 0.5, "d1": 0.5}
     pulled = [
         mj.optimal_mixture(
-            fit, **AT, weights=dict.fromkeys(fit.targets, w), pull=mj.Pull(prior, 0.1 * w)
+            mj.Question(
+                fit, **AT, weights=dict.fromkeys(fit.targets, w), pull=mj.Pull(prior, 0.1 * w)
+            )
         )
         for w in (1.0, 1e-11)
     ]

@@ -10,7 +10,9 @@ import pytest
 
 import mixjax as mj
 from mixjax.fitting.simulate import random_truth
-from mixjax.mixture import solve as many
+from mixjax.mixture import lanes
+from mixjax.mixture.many import parameter_sets
+from mixjax.mixture.optimum import Vary, optima
 from tests.test_mixture import additive
 
 AT = {"N": 7e9, "D": 150e9}
@@ -103,7 +105,7 @@ def test_numbers_are_broadcast():
             rtol=1e-10,
         )
     assert budgets.weights(1) == dict(zip(fit.domains, budgets.h[1].tolist(), strict=True))
-    assert "3 problems" in str(budgets)
+    assert "3 questions" in str(budgets)
     assert len(mj.optimal_mixtures(fit, **AT)) == 1
 
 
@@ -119,7 +121,12 @@ def test_parameter_sets_of_fits_and_of_an_ensemble():
     }
     ensemble = mj.optimal_mixtures(SimpleNamespace(fit=fits[0], params=params), **AT)
     np.testing.assert_array_equal(ensemble.h, found.h)
-    crossed = mj.optimal_mixtures(fits, N=[1e9, 1e9, 7e9, 7e9], D=150e9, member=[2, 0, 2, 0])
+    vary = Vary(
+        N=np.array([1e9, 1e9, 7e9, 7e9]),
+        params=parameter_sets(fits)[1],
+        member=np.array([2, 0, 2, 0]),
+    )
+    crossed = optima(mj.Question(fits[0], **AT), vary)
     np.testing.assert_allclose(crossed.objective[2:], [alone[2], alone[0]], rtol=1e-10)
 
 
@@ -158,10 +165,10 @@ def test_a_domain_capped_at_zero():
 def test_numbers_of_problems_and_their_contents_compile_nothing():
     fit = random_truth("joint", 4, ("a", "b"), seed=4)
     mj.optimal_mixtures(fit, **AT)
-    sizes = [f._cache_size() for f in (many._init, many._block, many._trimmed, many._mapped)]
+    sizes = [f._cache_size() for f in (lanes._init, lanes._block, lanes._trimmed, lanes._mapped)]
     mj.optimal_mixtures(random_truth("joint", 4, ("a", "b"), seed=5), **many_problems(fit, 300))
     assert [
-        f._cache_size() for f in (many._init, many._block, many._trimmed, many._mapped)
+        f._cache_size() for f in (lanes._init, lanes._block, lanes._trimmed, lanes._mapped)
     ] == sizes
 
 
@@ -169,21 +176,20 @@ def test_numbers_of_problems_and_their_contents_compile_nothing():
     ("options", "said"),
     [
         ({"N": None}, "N is missing"),
-        ({"N": [1e9, 0.0]}, "problem 1, N: 0 is not a positive number"),
+        ({"N": [1e9, 0.0]}, "question 1, N: 0 is not a positive number"),
         ({"D": [1e9, np.nan]}, "D: number 1 is not finite"),
         ({"N": [1e9, 1e9], "D": [1e9, 1e9, 1e9]}, "N: has 2 numbers"),
         ({"N": [[1e9]]}, "has shape (1, 1)"),
-        ({"weights": {"t0": [1.0, -1.0]}}, "problem 1, weights: -1 is negative"),
-        ({"weights": {"t0": [1.0, 0.0]}}, "problem 1, weights: all are 0"),
+        ({"weights": {"t0": [1.0, -1.0]}}, "question 1, weights: -1 is negative"),
+        ({"weights": {"t0": [1.0, 0.0]}}, "question 1, weights: all are 0"),
         ({"weights": {"t": 1.0}}, "no target 't'; did you mean"),
         ({"caps": {"x": 1.0}}, "no domain 'x'"),
         ({"caps": {"d0": [0.1, 0.2], "d1": [0.1, 0.2, 0.3]}}, "caps: lengths differ: 1, 2, 3"),
         (
             {"caps": {"d0": [1.0, 0.1]}, "floors": {"d0": 0.2}},
-            "problem 1, cap of 'd0': 0.1 is below its floor 0.2",
+            "question 1, cap of 'd0': 0.1 is below its floor 0.2",
         ),
-        ({"floors": {"d0": 0.6, "d1": [0.1, 0.6]}}, "problem 1, floors: they sum to 1.2"),
-        ({"member": [0, 1]}, "problem 1, member: there is no set 1"),
+        ({"floors": {"d0": 0.6, "d1": [0.1, 0.6]}}, "question 1, floors: they sum to 1.2"),
         ({"caps": {"d0": "much"}}, "caps, 'd0'"),
     ],
 )
@@ -199,7 +205,7 @@ def test_fits_that_do_not_go_together():
         mj.optimal_mixtures([additive(0), additive(0, targets=2)], **AT)
     with pytest.raises(mj.UserError, match="there are none"):
         mj.optimal_mixtures([], **AT)
-    with pytest.raises(mj.UserError, match="problem 1: the ge24 law predicts no finite loss"):
+    with pytest.raises(mj.UserError, match="question 1: the ge24 law predicts no finite loss"):
         mj.optimal_mixtures(
             random_truth("ge24", 3, ("d0", "d1", "d2"), seed=2), **AT, caps={"d2": [1.0, 0.0]}
         )

@@ -16,7 +16,7 @@ import mixjax as mj
 from mixjax.data.runs import Runs
 from mixjax.fitting.problem import to_paper
 from mixjax.fitting.simulate import known_fit, random_truth, simulate_runs
-from mixjax.mixture.losses import box_of
+from mixjax.mixture.optimum import best_of
 from mixjax.plan.information import (
     LogDet,
     Trace,
@@ -122,10 +122,10 @@ LIMITS = {
 def test_slopes_of_the_best_mixture_against_optima_of_moved_parameters(law, limits):
     """With every limit that binds kept: a capped group's sum moves no more than a capped share."""
     fit, (limited, directions) = truth(law=law), LIMITS[limits]
-    goal = mj.Goal(fit, 1e9, 2e10, weights={"t": 1.0, "u": 2.0}, **limited)
-    about = tangent(fit, experiment(fit), list(goal.shares))
-    h = goal.array(goal.best().weights)
-    basis = trades(h, box_of(goal))
+    goal = mj.Question(fit, 1e9, 2e10, weights={"t": 1.0, "u": 2.0}, **limited)
+    about = tangent(fit, experiment(fit), list(goal.weighed))
+    h = goal.array(best_of(goal).weights)
+    basis = trades(h, goal.box)
     assert basis.shape == (3, directions)
     np.testing.assert_allclose(basis.T @ basis, np.eye(directions), atol=1e-12)
     found = best_slopes(about, h, basis, np.array([1.0, 2.0]), goal.N, goal.D)
@@ -146,7 +146,7 @@ def test_slopes_of_the_best_mixture_against_optima_of_moved_parameters(law, limi
                         t: to_paper(about.problem, g, about.z[g] + sign * step * direction),
                     },
                 )
-                return goal.but(fit=moved), goal.array(goal.but(fit=moved).best().weights)
+                return goal.but(fit=moved), goal.array(best_of(goal.but(fit=moved)).weights)
 
             (_, low), (there, high) = best(-1), best(1)
             np.testing.assert_allclose(
@@ -267,7 +267,7 @@ def test_values_after_each_run_fall():
 @pytest.fixture(scope="module")
 def case():
     fit = truth()
-    return mj.Goal(fit, 1e9, 2e10), experiment(fit)
+    return mj.Question(fit, 1e9, 2e10), experiment(fit)
 
 
 @pytest.mark.parametrize("aim", ["best mixture", "regret", "d-optimal"])
@@ -358,17 +358,16 @@ def test_laws_of_h_alone_need_no_scale():
     fit = random_truth("additive_fixed_nd", 3, ["d0"], seed=1)
     h = np.random.default_rng(0).dirichlet(np.ones(3), 20)
     table = simulate_runs(fit, h, noise=0.003)
-    found = mj.next_runs(mj.Goal(fit), mj.read_runs(table), 2)
+    found = mj.next_runs(mj.Question(fit), mj.read_runs(table), 2)
     assert [(r.N, r.D, r.flops) for r in found.runs] == [(None, None, None)] * 2
     assert found.flops is None
     assert list(found.frame()) == ["h_d0", "h_d1", "h_d2"]
     with pytest.raises(mj.UserError, match="per_flop: N or D"):
-        mj.next_runs(mj.Goal(fit), mj.read_runs(table), 2, per_flop=True)
+        mj.next_runs(mj.Question(fit), mj.read_runs(table), 2, per_flop=True)
 
 
 def test_mistakes_are_told_in_one_line(case):
     goal, runs = case
-    chinchilla = random_truth("chinchilla", 0, ["t"])
     other = random_truth("additive", 3, ["t"])
     no_counts = replace(runs, N=None, D=None)
     for options, message in [
@@ -378,10 +377,12 @@ def test_mistakes_are_told_in_one_line(case):
         ({"n": 4, "among": points(np.full((3, 3), 1 / 3))}, "4 runs of 2 candidates"),
         ({"scales": []}, "are not counts"),
         ({"scales": [(1e9, -1.0)]}, "are not counts"),
-        ({"goal": mj.Goal(chinchilla, 1e9, 2e10)}, "it has no domains"),
-        ({"goal": mj.Goal(other, 1e9, 2e10)}, "no weights of domain 'd0'"),
-        ({"goal": goal.but(N=None)}, "N is missing"),
-        ({"goal": goal.but(caps={"a": 0.0, "b": 0.0})}, "no two domains of the best one can trade"),
+        ({"question": mj.Question(other, 1e9, 2e10)}, "no weights of domain 'd0'"),
+        ({"question": goal.but(N=None)}, "N is missing"),
+        (
+            {"question": goal.but(caps={"a": 0.0, "b": 0.0})},
+            "no two domains of the best one can trade",
+        ),
         ({"runs": no_counts}, "N of the candidates is not known"),
     ]:
         if "among" in options:
@@ -390,7 +391,7 @@ def test_mistakes_are_told_in_one_line(case):
                 "among": points(np.array([[0.2, 0.3, 0.5], [0.5, 0.3, 0.2]])),
             }
         with pytest.raises(mj.UserError) as caught:
-            mj.next_runs(**({"goal": goal, "runs": runs} | options))
+            mj.next_runs(**({"question": goal, "runs": runs} | options))
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)
 
@@ -406,8 +407,8 @@ def test_a_best_mixture_of_one_domain_is_told_what_to_do():
         "beta": 0.36,
     }
     fit = known_fit("additive", ["a", "b", "c"], {"t": params})
-    goal, runs = mj.Goal(fit, 1e9, 2e10), experiment(fit)
-    assert goal.best().weights["a"] > 0.999
+    goal, runs = mj.Question(fit, 1e9, 2e10), experiment(fit)
+    assert best_of(goal).weights["a"] > 0.999
     with pytest.raises(
         mj.UserError,
         match=(
@@ -440,8 +441,8 @@ def test_chosen_runs_pin_down_the_best_mixture_better_than_space_filling_and_ran
         "B": 1500.0,
     }
     known = known_fit("additive", names, {"t": params | {"beta": 0.36}})
-    goal = mj.Goal(known, 1e9, 2e10, floors=dict.fromkeys(names, 0.02))
-    best = goal.array(goal.best().weights)
+    goal = mj.Question(known, 1e9, 2e10, floors=dict.fromkeys(names, 0.02))
+    best = goal.array(best_of(goal).weights)
 
     def spread(first: Runs, h: np.ndarray) -> float:
         """Median squared error of the best mixture once runs of h are trained too."""
@@ -457,7 +458,7 @@ def test_chosen_runs_pin_down_the_best_mixture_better_than_space_filling_and_ran
         one = [
             goal.but(fit=replace(fit, targets=(t,), params={t: fit.params[t]})) for t in fit.targets
         ]
-        return float(np.median([np.sum((goal.array(g.best().weights) - best) ** 2) for g in one]))
+        return float(np.median([np.sum((goal.array(best_of(g).weights) - best) ** 2) for g in one]))
 
     found: dict[str, list[float]] = {}
     for seed in range(3):

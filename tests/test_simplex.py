@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixjax.errors import UserError
-from mixjax.mixture import mirror
+from mixjax.mixture import lanes, mirror
 from mixjax.mixture.box import Box, check_box, lowest_vertex, project
+from mixjax.mixture.solve import solve_one
 
 
 @st.composite
@@ -118,21 +119,21 @@ def starts(k):
 @pytest.mark.parametrize("k", [2, 7, 40])
 def test_known_minima(k):
     w = np.random.default_rng(k).dirichlet(np.ones(k))
-    found = mirror.run(F("cross_entropy"), w, starts(k), everywhere(k))
+    found = solve_one(F("cross_entropy"), w, everywhere(k))
     np.testing.assert_allclose(found.h, w, atol=1e-6)
     assert 0 <= found.gap < 1e-8
     roots = np.sqrt(w) / np.sqrt(w).sum()
-    found = mirror.run(F("reciprocal"), w, starts(k), everywhere(k))
+    found = solve_one(F("reciprocal"), w, everywhere(k))
     np.testing.assert_allclose(found.h, roots, atol=1e-6)
 
 
 @pytest.mark.parametrize("k", [2, 7, 40])
 def test_a_corner_is_reached_exactly(k):
     slopes = np.random.default_rng(k).normal(size=k)
-    found = mirror.run(F("linear"), slopes, starts(k), everywhere(k))
+    found = solve_one(F("linear"), slopes, everywhere(k))
     np.testing.assert_array_equal(found.h, np.eye(k)[np.argmin(slopes)])
     assert found.gap < 1e-10
-    assert found.agreeing == k + 1
+    assert found.agreeing == found.starts
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -142,7 +143,7 @@ def test_quadratics_in_a_box_against_scipy(seed):
     data = rng.uniform(0.1, 1.0, k)
     inside = rng.dirichlet(np.ones(k))
     box = Box(0.3 * inside, np.minimum(1.0, inside + rng.uniform(0, 0.3, k)))
-    found = mirror.run(F("quadratic"), data, starts(k), box)
+    found = solve_one(F("quadratic"), data, box)
     constraint = {"type": "eq", "fun": lambda h: h.sum() - 1}
     theirs = scipy.optimize.minimize(
         lambda h: np.sum(data * (h - np.roll(data, 1)) ** 2),
@@ -162,12 +163,10 @@ def test_quadratics_in_a_box_against_scipy(seed):
 
 def test_one_compilation_for_all_data_and_boxes():
     k = 5
-    mirror.run(F("reciprocal"), np.ones(k), starts(k), everywhere(k))
-    before = mirror._run._cache_size()
-    mirror.run(
-        F("reciprocal"), np.arange(1.0, k + 1), starts(k), Box(np.full(k, 0.05), np.full(k, 0.6))
-    )
-    assert mirror._run._cache_size() == before
+    solve_one(F("reciprocal"), np.ones(k), everywhere(k))
+    before = lanes._block._cache_size()
+    solve_one(F("reciprocal"), np.arange(1.0, k + 1), Box(np.full(k, 0.05), np.full(k, 0.6)))
+    assert lanes._block._cache_size() == before
 
 
 def test_a_step_never_raises_a_convex_function():
@@ -219,16 +218,12 @@ def test_projection_against_bisection(spread):
 
 
 def test_a_cap_of_zero_is_zero_and_no_obstacle():
-    found = mirror.run(
-        F("quadratic"), np.ones(4), starts(4), Box(np.zeros(4), np.array([0.0, 1.0, 1.0, 1.0]))
-    )
+    found = solve_one(F("quadratic"), np.ones(4), Box(np.zeros(4), np.array([0.0, 1.0, 1.0, 1.0])))
     assert found.h[0] == 0.0
     np.testing.assert_allclose(found.h[1:], 1 / 3, atol=1e-9)
     assert found.gap < 1e-10
 
 
 def test_a_function_that_is_nowhere_finite_has_an_infinite_minimum():
-    found = mirror.run(
-        F("reciprocal"), np.ones(3), starts(3), Box(np.zeros(3), np.array([0.0, 1.0, 1.0]))
-    )
+    found = solve_one(F("reciprocal"), np.ones(3), Box(np.zeros(3), np.array([0.0, 1.0, 1.0])))
     assert found.value == np.inf

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from mixjax.fitting.record import Fit
-    from mixjax.mixture.question import Goal
+    from mixjax.mixture.question import Question
 
 _fit_argument = click.argument("fit_file", metavar="FIT.json")
 
@@ -24,18 +24,18 @@ def ask(
     how: Mapping[str, Any],
     goal: Mapping[str, Any],
     scale: Mapping[str, float] | None = None,
-) -> Goal:
+) -> Question:
     """The goal that the options of a command describe; the figure's file is checked before any
     work, doubts about the fit and the scale are told."""
     from mixjax.cli import files
     from mixjax.cli.runtime import use_cache
     from mixjax.fitting.doubts import warn_scale
-    from mixjax.mixture.question import Goal
+    from mixjax.mixture.question import Question
 
     check_figure(how.get("figure"), fit_file)
     fitted = files.read_fit(fit_file, how.get("law_file"))
-    asked = Goal(fitted, **options.problem(fitted, scale or {}, goal))
-    warn_scale(fitted, asked.N, asked.D, asked.shares)
+    asked = Question(fitted, **options.problem(fitted, scale or {}, goal))
+    warn_scale(fitted, asked.N, asked.D, asked.weighed)
     use_cache(how["cache"])
     return asked
 
@@ -218,7 +218,7 @@ def budget(fit_file: str, flops: float, goal: Mapping[str, Any], how: Mapping[st
             "say how many tokens there are, e.g. --tokens wikipedia=4e9",
         )
     asked = ask(fit_file, how, {name: x for name, x in goal.items() if name not in supply})
-    found = compute_optimal(asked, flops, **supply)
+    found = compute_optimal(asked.but(**supply), flops)
     warn_scale(asked.fit, found.mixture.N, found.mixture.D, {})
     show(found, how, budget_figure, asked.fit, found.mixture.weights)
 
@@ -273,8 +273,7 @@ def move(
       mixjax move fit.json -N 7e9 -D 150e9 --base base.yaml --improve code=0.02,web=0
     """
     from mixjax.cli.mixtures import check_mixtures, read_mixture
-    from mixjax.mixture.move import Start, trust_path
-    from mixjax.mixture.reach import smallest_move
+    from mixjax.mixture.move import Start, smallest_move, trust_path
     from mixjax.report.figures import moves_figure
 
     weights = read_mixture(base)
@@ -293,7 +292,7 @@ def move(
     )
 
 
-def trained(path: str, goal: Goal) -> Any:
+def trained(path: str, goal: Question) -> Any:
     """The distinct mixtures (runs, k) of a table, in the order of the fit's domains."""
     import numpy as np
 

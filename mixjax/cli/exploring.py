@@ -16,7 +16,7 @@ from mixjax.errors import UserError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from mixjax.mixture.question import Goal
+    from mixjax.mixture.question import Question
 
 # Budgets of the paths: this far to both sides of the goal's scale, so many points.
 _AROUND, _POINTS = 30.0, 13
@@ -37,9 +37,9 @@ class Request:
         supply: tokens and epochs.
     """
 
-    goal: Goal
-    any_scale: Goal
-    other: Goal | None
+    goal: Question
+    any_scale: Question
+    other: Question | None
     base: Mapping[str, float] | None
     domains: tuple[str, ...] | None
     runs: str | None
@@ -286,7 +286,7 @@ def _request(
     beside = (
         None
         if other is None
-        else everywhere.but(fit=files.read_fit(other, how.get("law_file")), weights=asked.shares)
+        else everywhere.but(fit=files.read_fit(other, how.get("law_file")), weights=asked.weighed)
     )
     weights = None if base is None else asked.named(asked.array(mixture_for(asked.fit, base)))
     supply = {name: goal[name] for name in ("tokens", "epochs") if name in goal}

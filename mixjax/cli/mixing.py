@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mixjax.fitting.record import Fit
     from mixjax.mixture.balance import Balanced, Limited
     from mixjax.mixture.few import Fewer
-    from mixjax.mixture.question import Goal
+    from mixjax.mixture.question import Question
 
 _fit_argument = click.argument("fit_file", metavar="FIT.json")
 _PERCENT = "%"
@@ -70,11 +70,10 @@ def mix(
     from mixjax.cli import files
     from mixjax.cli.runtime import use_cache
     from mixjax.fitting.doubts import warn_scale, warn_shares
-    from mixjax.mixture.limits import check_groups
+    from mixjax.mixture.limits import check_groups, epochs_of
     from mixjax.mixture.margin import price_limits
-    from mixjax.mixture.optimum import find_optimum, optimal_mixture
-    from mixjax.mixture.question import Goal
-    from mixjax.mixture.supply import epochs_of
+    from mixjax.mixture.optimum import optimal_mixture
+    from mixjax.mixture.question import Question
     from mixjax.report.export import NEED_PATHS, export_mixture
     from mixjax.text import write_whole
 
@@ -108,21 +107,15 @@ def mix(
             f"write for example --cap {idle}=0.5",
         )
     use_cache(cache)
-    held: dict[str, Any] = {
-        side: {**(problem[side] or {}), **(fix or {})} for side in ("caps", "floors")
-    }
-    asked = Goal(fitted, **(problem | held), groups=named)
+    asked = Question(fitted, **problem, groups=named, fixed=fix, pull=_pull(fitted, kind))
     if {"worst", "limit", "most_domains"} & kind.keys():
-        find_optimum(
-            fitted, **problem, groups=named, fixed=fix
-        )  # complains about a fixed share by that name
         best = _of_kind(asked, kind)
         content, text = best.to_dict(), str(best)
         weights = content["weights"]
-        warn_scale(fitted, asked.N, asked.D, asked.shares)
+        warn_scale(fitted, asked.N, asked.D, asked.weighed)
         warn_shares(fitted, weights)
     else:
-        best = optimal_mixture(fitted, **problem, groups=named, fixed=fix, pull=_pull(fitted, kind))
+        best = optimal_mixture(asked)
         content, text, weights = best.to_dict(), str(best), best.weights
         if best.bound and "prior" not in kind:
             limits = price_limits(asked)
@@ -263,7 +256,7 @@ def _check_export(export: Mapping[str, Any], fit_file: str) -> None:
     files.check_output(export.get("output"), (fit_file,))
 
 
-def _of_kind(goal: Goal, kind: Mapping[str, Any]) -> Balanced | Limited | Fewer:
+def _of_kind(goal: Question, kind: Mapping[str, Any]) -> Balanced | Limited | Fewer:
     from mixjax.mixture.balance import limited_mixture, worst_target
     from mixjax.mixture.few import at_most_domains
 
@@ -276,7 +269,7 @@ def _of_kind(goal: Goal, kind: Mapping[str, Any]) -> Balanced | Limited | Fewer:
     return limited_mixture(goal, above, at_most, references)
 
 
-def _references(goal: Goal, kind: Mapping[str, Any]) -> dict[str, float] | None:
+def _references(goal: Question, kind: Mapping[str, Any]) -> dict[str, float] | None:
     """Losses of the mixture that --relative-to names."""
     from mixjax.cli.mixtures import mixture_for
 
@@ -290,7 +283,7 @@ def _references(goal: Goal, kind: Mapping[str, Any]) -> dict[str, float] | None:
 
 def _pull(fitted: Fit, kind: Mapping[str, Any]) -> Any:
     from mixjax.cli.mixtures import mixture_for
-    from mixjax.mixture.prior import Pull
+    from mixjax.mixture.question import Pull
 
     return Pull(mixture_for(fitted, kind["prior"]), kind["pull"]) if "prior" in kind else None
 

@@ -395,7 +395,7 @@ def problem(
 ) -> dict[str, Any]:
     """Scale and goal as the keyword arguments of `optimal_mixture`: N, D, weights, caps, floors;
     groups: names that limits may be on too."""
-    from mixjax.mixture.supply import caps_from_tokens
+    from mixjax.mixture.limits import caps_from_tokens
 
     check_known(goal, fitted, groups)
 

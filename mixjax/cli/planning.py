@@ -155,13 +155,13 @@ def next_(
     from mixjax.cli import files
     from mixjax.cli.runtime import use_cache
     from mixjax.cli.trusting import fitted_rows
-    from mixjax.mixture.question import Goal
+    from mixjax.mixture.question import Question
     from mixjax.plan.next_runs import next_runs
 
     table: Mapping[str, Any] = given["table"]
     files.check_output(output, (*files.inputs(table), fit_file, *([points] if points else [])))
     fitted = files.read_fit(fit_file, law_file)
-    goal = Goal(fitted, **options.problem(fitted, given["scale"], given["goal"]))
+    goal = Question(fitted, **options.problem(fitted, given["scale"], given["goal"]))
     runs = fitted_rows(fitted, table)
     among = None if points is None else files.read_points(points, table.get("columns"))[1]
     use_cache(cache)

@@ -300,12 +300,14 @@ def _trust(fitted: Fit, runs: Runs, N: Any, D: Any, given: Mapping[str, Any]) ->
 def _best(fitted: Fit, runs: Runs, given: Mapping[str, Any], as_json: bool) -> None:
     from mixjax.cli import files
     from mixjax.mixture.optimum import optimal_mixture
+    from mixjax.mixture.question import Question
     from mixjax.trust.best import best_mixture
 
     wanted = {"weights": given["weights"], "caps": given["cap"], "floors": given["floor"]}
-    optimal_mixture(fitted, given["N"], given["D"], **wanted)  # complains before the refits
+    question = Question(fitted, given["N"], given["D"], **wanted)
+    optimal_mixture(question)  # complains before the refits
     trust = _trust(fitted, runs, given["N"], given["D"], given)
-    found = best_mixture(trust, given["N"], given["D"], level=given["level"], **wanted)
+    found = best_mixture(trust, question, given["level"])
     if as_json:
         files.print_json(found.to_dict())
     else:

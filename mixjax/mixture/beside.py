@@ -1,4 +1,4 @@
-"""Optima of several laws side by side (goals by law, budgets -> BESIDE): how far they differ, and
+"""Optima of several laws side by side (questions by law -> BESIDE): how far they differ, and
 what the difference costs."""
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from mixjax.errors import UserError
 from mixjax.mixture.paths import Path, budget_path
-from mixjax.mixture.question import Floats, Goal
+from mixjax.mixture.question import Floats, Question
 from mixjax.mixture.targets import jensen_shannon
 from mixjax.text import table
 
@@ -56,41 +56,41 @@ class Beside:
         }
 
 
-def beside(goals: Mapping[str, Goal], N: ArrayLike, D: ArrayLike) -> Beside:
+def beside(questions: Mapping[str, Question], N: ArrayLike, D: ArrayLike) -> Beside:
     """Optima of several laws at each budget: additive against joint, say, whose first is the same
     at every scale.
 
     Args:
-        goals: {name: goal}, of fits with the same domains and targets that count; their own N and D
-            are not read.
+        questions: {name: question}, of fits with the same domains and targets that count; their own
+            N and D are not read.
         N, D: counts (points,), or () for one that stays.
 
     Raises:
         UserError: fits that do not go together, or what `budget_path` refuses.
     """
-    names = list(goals)
+    names = list(questions)
     if len(names) < 2:
         raise UserError("laws", f"{len(names)} fit", "give at least two fits")
-    first = goals[names[0]]
+    first = questions[names[0]]
     for name in names[1:]:
-        if goals[name].fit.domains != first.fit.domains:
+        if questions[name].fit.domains != first.fit.domains:
             raise UserError(
                 name,
-                f"has the domains {', '.join(goals[name].fit.domains)}",
+                f"has the domains {', '.join(questions[name].fit.domains)}",
                 f"give fits of {', '.join(first.fit.domains)}, in this order",
             )
-        if goals[name].shares.keys() != first.shares.keys():
+        if questions[name].weighed.keys() != first.weighed.keys():
             raise UserError(
                 name,
                 "has other targets",
                 "give fits of the same targets, or name the same with --weights",
             )
-    paths = {name: budget_path(goal, N, D) for name, goal in goals.items()}
+    paths = {name: budget_path(question, N, D) for name, question in questions.items()}
     regret = {}
     for judge in names:
         own = np.array([m.objective for m in paths[judge].mixtures])
         for name in names:
-            there = goals[judge].value(paths[name].shares, paths[name].N, paths[name].D)
+            there = questions[judge].value(paths[name].shares, paths[name].N, paths[name].D)
             regret[judge, name] = (
                 np.maximum(there - own, 0.0) / np.abs(own) if name != judge else np.zeros_like(own)
             )

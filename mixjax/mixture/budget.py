@@ -1,26 +1,24 @@
-"""Model size, tokens and mixture together (goal, FLOPs -> BUDGET): the lowest loss that a compute
-budget buys."""
+"""Model size, tokens and mixture together (question, FLOPs -> BUDGET): the lowest loss that a
+compute budget buys."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from mixjax.errors import UserError
-from mixjax.mixture.optimum import Mixture
-from mixjax.mixture.question import Floats, Goal
-from mixjax.mixture.supply import caps_from_tokens
+from mixjax.mixture.optimum import Optima, Optimum, Vary, best_of, boxes_at, optima
+from mixjax.mixture.question import Floats, Question
 from mixjax.text import table
 
 # FLOPs of one token and parameter, forward and backward.
 FLOPS = 6.0
 # Sizes and token counts that are looked at: at least this, a count.
 _LEAST = 1e6
-_GRID, _SECTION, _EXACT = 41, 9, 1e-5
+_GRID, _EXACT = 41, 1e-5
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Budget:
     """
 
     flops: float
-    mixture: Mixture
+    mixture: Optimum
     at_edge: bool
     curve: tuple[Point, ...]
 
@@ -86,29 +84,29 @@ class Budget:
         }
 
 
-def compute_optimal(
-    goal: Goal, flops: float, tokens: Mapping[str, float] | None = None, epochs: float = 1.0
-) -> Budget:
+def compute_optimal(question: Question, flops: float) -> Budget:
     """The N, D and mixture of least objective for a compute budget C = 6 N D.
 
         min over N of  min over h of f(N, C / (6 N), h)
 
-    The inner minimum is the optimal mixture; the outer one is bracketed on a grid of log N and
-    found by sections to 1e-5 in log N.
+    The inner minimum is the optimal mixture; the outer one is bracketed on a grid of log N, whose
+    optima are one batched call, and found to 1e-5 in log N. The caps of a supply of tokens move
+    with D.
 
     Args:
-        goal: its N and D are not read.
+        question: its N and D are not read.
         flops: C, a count.
-        tokens, epochs: supply of domains, see `caps_from_tokens`: the caps then move with D.
 
     Raises:
         UserError: C too small, a law that does not read both N and D, or limits that no split
             meets.
     """
-    if not all(goal.fit.scaling_law.reads):
+    from scipy.optimize import minimize_scalar
+
+    if not all(question.law.reads):
         raise UserError(
             "budget",
-            f"the {goal.fit.law} law does not read both N and D",
+            f"the {question.fit.law} law does not read both N and D",
             "fit additive, joint or another law of N and D",
         )
     product = flops / FLOPS
@@ -118,55 +116,38 @@ def compute_optimal(
             f"{flops:g} is below {FLOPS * _LEAST**2:g}",
             "give the training compute in FLOPs, e.g. 1e22",
         )
+    supply = {"tokens": question.tokens, "epochs": question.epochs}
+    free = question.but(N=None, D=None, tokens=None)
 
-    def mixtures(log_n: Floats) -> list[Mixture | None]:
-        changes: dict[int, dict[str, Any]] = {}
-        for i, N in enumerate(np.exp(log_n).tolist()):
-            D = product / N
-            try:
-                caps = caps_from_tokens(tokens, D, goal.fit.domains, epochs, goal.caps)
-            except UserError:
-                if i == 0 and len(log_n) == _GRID and _unmet(tokens, goal):
-                    raise
-                continue
-            changes[i] = {"N": N, "D": D, "caps": caps or None}
-        solved = dict(zip(changes, goal.bests(changes.values()), strict=True))
-        return [solved.get(i) for i in range(len(log_n))]
+    def splits(log_n: Floats) -> Optima:
+        N = np.exp(log_n)
+        D = product / N
+        return optima(free, Vary(N=N, D=D, boxes=boxes_at(free.but(**supply), D, len(N))))
+
+    def value(log_n: float) -> float:
+        return float(splits(np.array([log_n])).objective[0])
 
     log_n = np.linspace(math.log(_LEAST), math.log(product / _LEAST), _GRID)
-    found = mixtures(log_n)
-    values = np.array([np.inf if m is None else m.objective for m in found])
-    if not np.isfinite(values).any():
+    grid = splits(log_n)
+    if not np.isfinite(grid.objective).any():
         raise UserError(
             "budget",
             "no split of this budget has a mixture within the limits",
             "allow more epochs, raise caps or lower floors",
         )
-    at = int(np.argmin(values))
-    edge = at in (0, _GRID - 1)
-    best, curve = found[at], found
-    low, high = log_n[max(at - 1, 0)], log_n[min(at + 1, _GRID - 1)]
-    while high - low > _EXACT:
-        section = np.linspace(low, high, _SECTION)
-        found = mixtures(section)
-        values = np.array([np.inf if m is None else m.objective for m in found])
-        at = int(np.argmin(values))
-        best = found[at]
-        low, high = section[max(at - 1, 0)], section[min(at + 1, _SECTION - 1)]
-    assert best is not None
+    lowest = int(np.argmin(grid.objective))
+    low, high = log_n[max(lowest - 1, 0)], log_n[min(lowest + 1, _GRID - 1)]
+    search: Any = minimize_scalar(
+        value, bounds=(low, high), method="bounded", options={"xatol": _EXACT}
+    )
+    best_log_n = search.x if search.fun < grid.objective[lowest] else log_n[lowest]
+    N = math.exp(best_log_n)
+    best = best_of(free.but(N=N, D=product / N, **supply))
     points = [
-        Point(float(m.N), float(m.D), m.objective, m.weights)
-        for m in curve
-        if m is not None and m.N is not None and m.D is not None
+        Point(float(N), float(D), float(objective), grid.weights(i))
+        for i, (N, D, objective) in enumerate(
+            zip(np.exp(log_n), product / np.exp(log_n), grid.objective, strict=True)
+        )
+        if np.isfinite(objective)
     ]
-    return Budget(float(flops), best, edge, tuple(points))
-
-
-def _unmet(tokens: Mapping[str, float] | None, goal: Goal) -> bool:
-    """Whether the supply is wrong in itself, not only short at the largest D: then its error is the
-    user's to see."""
-    try:
-        caps_from_tokens(tokens, _LEAST, goal.fit.domains, 1.0, goal.caps)
-    except UserError:
-        return True
-    return False
+    return Budget(float(flops), best, lowest in (0, _GRID - 1), tuple(points))

@@ -1,4 +1,4 @@
-"""Few domains (goal, m -> FEWER): the best mixture of at most m of them."""
+"""Few domains (question, m -> FEWER): the best mixture of at most m of them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixjax.errors import UserError
-from mixjax.mixture.box import is_met
-from mixjax.mixture.losses import box_of
-from mixjax.mixture.optimum import Mixture
-from mixjax.mixture.question import Floats, Goal
+from mixjax.mixture.optimum import Optimum, Vary, best_of, boxes_at, optima
+from mixjax.mixture.question import Floats, Question
 from mixjax.text import table
 
 # All sets of domains are tried where there are no more; elsewhere they are searched.
@@ -44,10 +42,10 @@ class Fewer:
             relatively; None where there is none, or where fewer than m domains have a share.
     """
 
-    mixture: Mixture
+    mixture: Optimum
     domains: tuple[str, ...]
     most: int
-    free: Mixture
+    free: Optimum
     cost: float
     exact: bool
     sets: int
@@ -107,7 +105,7 @@ class Fewer:
         return self.mixture.to_dict() | rest | {"free": self.free.to_dict()}
 
 
-def at_most_domains(goal: Goal, most: int) -> Fewer:
+def at_most_domains(question: Question, most: int) -> Fewer:
     """The best mixture that uses at most `most` domains.
 
     Every set of that many domains is solved, in batched calls, where there are no more than 4000.
@@ -122,14 +120,14 @@ def at_most_domains(goal: Goal, most: int) -> Fewer:
         UserError: too few, floors or groups that no set of so many domains meets, or what
             `optimal_mixture` refuses.
     """
-    domains = goal.fit.domains
+    domains = question.domains
     if int(most) != most or most < 1:
         raise UserError(
             "domains",
             f"at most {most} is no number of domains",
             "give a whole number of at least 1",
         )
-    most, free, search = min(int(most), len(domains)), goal.best(), _Search(goal)
+    most, free, search = min(int(most), len(domains)), best_of(question), _Search(question)
     forced = int(search.forced.sum())
     if forced > most:
         raise UserError(
@@ -141,10 +139,11 @@ def at_most_domains(goal: Goal, most: int) -> Fewer:
     chosen = (
         search.best(_all_sets(search.forced, most))
         if exact
-        else _searched(search, goal.array(free.weights), most)
+        else _searched(search, question.array(free.weights), most)
     )
-    best = goal.best(caps=_only(goal, chosen))
     out = {d for d, on in zip(domains, chosen, strict=True) if not on}
+    caps = {**(question.caps or {}), **dict.fromkeys(out, 0.0)}
+    best = best_of(question.but(caps=caps))
     best = replace(best, bound={d: side for d, side in best.bound.items() if d not in out})
     used = tuple(d for d, w in best.weights.items() if w > _NONE)
     if (
@@ -168,40 +167,19 @@ class _Search:
     """Sets of domains that were solved, each once: `tried` {set as bytes: objective}, infinite for
     those that no mixture meets."""
 
-    def __init__(self, goal: Goal) -> None:
-        self.goal = goal
-        self.box = box_of(goal)
-        self.forced = np.asarray(self.box.floors) > 0
+    def __init__(self, question: Question) -> None:
+        self.question = question
+        self.forced = np.asarray(question.box.floors) > 0
         self.tried: dict[bytes, float] = {}
 
     def values(self, sets: Sets) -> Floats:
         """The least objective of each set (sets,)."""
-        new = np.unique(
-            np.array([row for row in sets if row.tobytes() not in self.tried], dtype=bool).reshape(
-                -1, sets.shape[1]
-            ),
-            axis=0,
-        )
-        if len(new):
-            caps = np.where(new, self.box.caps, 0.0)
-            boxes = self.box._replace(
-                caps=caps, floors=np.broadcast_to(self.box.floors, caps.shape)
-            )
-            if self.box.groups is not None:
-                boxes = boxes._replace(
-                    groups=type(self.box.groups)(
-                        *(np.broadcast_to(x, (len(new), *x.shape)) for x in self.box.groups)
-                    )
-                )
-            met = is_met(boxes)
-            value = np.full(len(new), np.inf)
-            if met.any():
-                value[met] = self.goal.many(
-                    caps={
-                        **(self.goal.caps or {}),
-                        **dict(zip(self.goal.fit.domains, caps[met].T, strict=True)),
-                    }
-                ).objective
+        unknown = [row for row in sets if row.tobytes() not in self.tried]
+        if unknown:
+            new = np.unique(np.array(unknown, dtype=bool), axis=0)
+            boxes = boxes_at(self.question, None, len(new))
+            boxes = boxes._replace(caps=np.where(new, boxes.caps, 0.0))
+            value = optima(self.question, Vary(boxes=boxes)).objective
             self.tried |= {row.tobytes(): float(v) for row, v in zip(new, value, strict=True)}
         return np.array([self.tried[row.tobytes()] for row in sets])
 
@@ -263,11 +241,3 @@ def _but_one(chosen: NDArray[np.bool_], forced: NDArray[np.bool_]) -> Sets:
 
 def _with(chosen: NDArray[np.bool_], i: int) -> NDArray[np.bool_]:
     return chosen | (np.arange(len(chosen)) == i)
-
-
-def _only(goal: Goal, chosen: NDArray[np.bool_]) -> dict[str, float]:
-    """The goal's caps, and 0 for all domains that are not chosen."""
-    return {
-        **(goal.caps or {}),
-        **{d: 0.0 for d, on in zip(goal.fit.domains, chosen, strict=True) if not on},
-    }

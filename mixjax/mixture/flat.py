@@ -1,21 +1,25 @@
-"""The flat region around the optimum (goal, eps -> REGION): how far each share may go before the
-loss is worse by eps."""
+"""The flat region around the optimum (question, eps -> REGION): how far each share may go before
+the loss is worse by eps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixjax.errors import UserError
-from mixjax.mixture.question import Floats, Goal
-from mixjax.mixture.roots import Bracket, Indices, find_roots
+from mixjax.mixture.limits import share_range
+from mixjax.mixture.optimum import Vary, best_of, held_at, optima
+from mixjax.mixture.question import Floats, Question
 from mixjax.text import table
 
 # Ends of an interval are found to this share.
 TOLERANCE = 1e-5
+# Largest excess that is told apart, in roots of eps.
+_FAR = 1e3
 
 
 @dataclass(frozen=True)
@@ -72,16 +76,16 @@ class Region:
         return asdict(self)
 
 
-def flat_region(goal: Goal, eps: float = 0.001) -> Region:
+def flat_region(question: Question, eps: float = 0.001) -> Region:
     """For each domain the interval of shares that keeps the objective within eps of the optimum,
     relatively.
 
         min and max of h_i   over mixtures h within the limits,   f(h) <= (1 + eps) f(h*)
 
-    The best objective at a given share, g_i(s) = min {f(h) : h_i = s}, is found by mirror descent;
-    the ends are the roots of g_i(s) = (1 + eps) f(h*) below and above the optimum. Where f is
-    convex in h, so is g_i and the interval is all there is; where not, it is the part around the
-    optimum.
+    The best objective at a given share, g_i(s) = min {f(h) : h_i = s}, comes from the solver for
+    all domains at once; the ends are the roots of g_i(s) = (1 + eps) f(h*) below and above the
+    optimum, taken from within. Where f is convex in h, so is g_i and the interval is all there is;
+    where not, it is the part around the optimum.
 
     Args:
         eps: relative, e.g. 0.001 for 0.1 percent.
@@ -89,82 +93,57 @@ def flat_region(goal: Goal, eps: float = 0.001) -> Region:
     Raises:
         UserError: eps not above 0, or what `optimal_mixture` refuses.
     """
+    from scipy.optimize import elementwise
+
     if not (np.isfinite(eps) and eps > 0):
         raise UserError("eps", f"{eps:g} is not above 0", "give a relative loss, e.g. 0.001")
-    best = goal.best()
-    h, domains = goal.array(best.weights), goal.fit.domains
-    level = eps * abs(best.objective)
-    low, high = share_limits(goal)
-    ends = [(i, side) for side in (low, high) for i in range(len(domains))]
-    edges = np.array([side[i] for i, side in ends])
-    which_domain = np.array([i for i, _ in ends])
-    found: dict[int, Mapping[str, float]] = {}
+    best = best_of(question)
+    h, k = question.array(best.weights), len(question.domains)
+    lowest, level = best.objective + best.pull, eps * abs(best.objective)
+    edges = np.concatenate(share_range(question.box))
+    centre, domain, uniform = np.tile(h, 2), np.tile(np.arange(k), 2), np.full(k, 1.0 / k)
+    at_end, reached = np.tile(h, (2 * k, 1)), np.tile(h, 2)
 
-    def excess(shares: Floats, which: Indices) -> Floats:
-        changes = [
-            fixed(goal, domains[which_domain[j]], share)
-            for share, j in zip(shares, which, strict=True)
-        ]
-        mixtures = goal.bests(changes)
-        found.update(
-            {int(j): m.weights for j, m in zip(which, mixtures, strict=True) if m is not None}
+    def excess(shares: Floats, ends: Floats, near: bool) -> Floats:
+        """Nearly linear in the share: -1 at the optimum, 0 where the objective is eps above it."""
+        which = ends.astype(int)
+        boxes = held_at(question, domain[which], shares)
+        answers = optima(question, Vary(boxes=boxes), np.array([h, uniform]), alone=near)
+        rise = np.maximum(answers.objective + answers.pull - lowest, 0.0) / level
+        inside = rise <= 1.0
+        farther = inside & (np.abs(shares - centre[which]) >= np.abs(reached - centre)[which])
+        at_end[which[farther]], reached[which[farther]] = answers.h[farther], shares[farther]
+        return np.minimum(np.sqrt(rise), _FAR) - 1.0
+
+    def ends_of(open_ends: NDArray[np.intp], near: bool) -> Floats:
+        """Shares just beyond the region; it ends within the tolerance of them."""
+        search = elementwise.find_root(
+            partial(excess, near=near),
+            (reached[open_ends], edges[open_ends]),
+            args=(open_ends.astype(np.float64),),
+            tolerances={"xatol": TOLERANCE, "xrtol": 0.0},
         )
-        rise = np.array([np.inf if m is None else m.objective for m in mixtures]) - best.objective
-        return np.sqrt(np.maximum(rise, 0.0) / level) - 1.0  # nearly linear in the share
+        return np.where(search.f_bracket[0] > 0, *search.bracket)
 
-    centre = h[which_domain]
-    everything = np.arange(len(ends))
-    at_edge = excess(edges, everything)
-    limited = at_edge <= 0
-    bracket = Bracket(
-        np.minimum(edges, centre), np.maximum(edges, centre), *_values(edges < centre, at_edge)
-    )
-    roots = edges.copy()
+    limited = excess(edges, np.arange(2.0 * k), near=False) <= 0
     open_ends = np.flatnonzero(~limited)
     if len(open_ends):
-        part = Bracket(*(side[open_ends] for side in bracket))
-        roots[open_ends] = find_roots(lambda x, which: excess(x, open_ends[which]), part, TOLERANCE)
-        excess(roots[open_ends], open_ends)
-    k = len(domains)
-    return Region(
-        {
-            d: Interval(
-                low=float(roots[i]),
-                best=float(h[i]),
-                high=float(roots[k + i]),
-                at_low=dict(found[i]),
-                at_high=dict(found[k + i]),
-                low_limit=bool(limited[i]),
-                high_limit=bool(limited[k + i]),
-            )
-            for i, d in enumerate(domains)
-        },
-        float(eps),
-        best.objective,
-        best.convex,
-        goal.N,
-        goal.D,
-    )
+        # Few starts on the way; all of them where they say that the region ends.
+        beyond = ends_of(open_ends, near=True)
+        farther = open_ends[excess(beyond, open_ends.astype(np.float64), near=False) <= 0]
+        if len(farther):
+            ends_of(farther, near=False)
 
+    def interval(i: int) -> Interval:
+        return Interval(
+            low=float(reached[i]),
+            best=float(h[i]),
+            high=float(reached[k + i]),
+            at_low=question.named(at_end[i]),
+            at_high=question.named(at_end[k + i]),
+            low_limit=bool(limited[i]),
+            high_limit=bool(limited[k + i]),
+        )
 
-def _values(edge_is_low: np.ndarray, at_edge: Floats) -> tuple[Floats, Floats]:
-    """The function at the low and the high ends: -1 at the optimum."""
-    return np.where(edge_is_low, at_edge, -1.0), np.where(edge_is_low, -1.0, at_edge)
-
-
-def share_limits(goal: Goal) -> tuple[Floats, Floats]:
-    """Smallest and largest share (k,) that each domain can have within caps and floors."""
-    domains = goal.fit.domains
-    caps = np.array([(goal.caps or {}).get(d, 1.0) for d in domains])
-    floors = np.array([(goal.floors or {}).get(d, 0.0) for d in domains])
-    rest_caps, rest_floors = caps.sum() - caps, floors.sum() - floors
-    return np.clip(1.0 - rest_caps, floors, caps), np.clip(1.0 - rest_floors, floors, caps)
-
-
-def fixed(goal: Goal, domain: str, share: float) -> dict[str, Any]:
-    """The change of a goal that holds one domain at a share."""
-    share = float(share)
-    return {
-        "caps": {**(goal.caps or {}), domain: share},
-        "floors": {**(goal.floors or {}), domain: share},
-    }
+    intervals = {d: interval(i) for i, d in enumerate(question.domains)}
+    return Region(intervals, float(eps), best.objective, best.convex, question.N, question.D)

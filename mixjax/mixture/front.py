@@ -1,5 +1,5 @@
-"""What one group of targets costs another (goal, groups -> FRONT): mixtures that no other beats in
-all groups at once, and a knee."""
+"""What one group of targets costs another (question, groups -> FRONT): mixtures that no other beats
+in all groups at once, and a knee."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixjax.errors import UserError
-from mixjax.mixture.optima import Mixtures
-from mixjax.mixture.question import Floats, Goal
+from mixjax.mixture.optimum import Vary, nowhere_finite, optima
+from mixjax.mixture.question import Floats, Question
 from mixjax.mixture.targets import simplex_grid
 from mixjax.text import table
 
@@ -113,7 +113,7 @@ class Front:
 
 
 def pareto_front(
-    goal: Goal,
+    question: Question,
     between: Mapping[str, Sequence[str]],
     mixtures: Mapping[str, Mapping[str, float]] | None = None,
     divisions: int | None = None,
@@ -128,7 +128,7 @@ def pareto_front(
     beats, which only laws that are not convex have, are dropped.
 
     Args:
-        goal: weights are those within the groups, 1 where there are none.
+        question: weights are those within the groups, 1 where there are none.
         between: {name: targets} of two or three disjoint groups.
         mixtures: {name: {domain: share}} to show beside the front; equal shares come by themselves,
             as "uniform".
@@ -138,8 +138,10 @@ def pareto_front(
         UserError: groups that overlap or are not two or three, an unknown target or domain, a group
             whose targets have no weight, or what `optimal_mixture` refuses.
     """
-    groups = _groups(goal, between)
-    share = np.array([[inside.get(t, 0.0) for t in goal.fit.targets] for inside in groups.values()])
+    groups = _groups(question, between)
+    share = np.array(
+        [[inside.get(t, 0.0) for t in question.fit.targets] for inside in groups.values()]
+    )
     count = len(groups)
     if divisions is not None and divisions < 2:
         raise UserError(
@@ -148,34 +150,30 @@ def pareto_front(
             "give the number of steps between the ends, e.g. 40",
         )
     steps = divisions or DIVISIONS[count]
-    middle = _Points.solved(goal, share, np.ones((1, count)), np.ones(count))
+    middle = _Points.solved(question, share, np.ones((1, count)), np.ones(count))
     if not len(middle.h):
-        raise UserError(
-            "front",
-            f"the {goal.fit.law} law predicts no finite loss",
-            "raise a cap of 0, or leave out the target that needs that domain",
-        )
+        raise nowhere_finite(question, "front")
     size = np.abs(middle.losses[0])
-    ends = _Points.solved(goal, share, np.eye(count) / size, size)
+    ends = _Points.solved(question, share, np.eye(count) / size, size)
     reach = np.maximum(np.ptp(ends.losses, axis=0), _SAME * size)
-    found = ends.joined(_Points.solved(goal, share, simplex_grid(count, steps) / reach, size))
+    found = ends.joined(_Points.solved(question, share, simplex_grid(count, steps) / reach, size))
     for _ in range(_HALVINGS if count == 2 else 0):
         between_points = _between(found, reach, steps)
         if len(between_points):
-            found = found.joined(_Points.solved(goal, share, between_points, size))
+            found = found.joined(_Points.solved(question, share, between_points, size))
     found = found.kept(_unbeaten(found.losses))
     scaled = (found.losses - found.losses.min(axis=0)) / np.maximum(
         np.ptp(found.losses, axis=0), 1e-300
     )
-    others = {"uniform": dict.fromkeys(goal.fit.domains, 1.0), **(mixtures or {})}
+    others = {"uniform": dict.fromkeys(question.domains, 1.0), **(mixtures or {})}
     beside = {}
     for name, given in others.items():
-        h = goal.array(given)
-        losses = goal.losses(h)
-        beside[name] = (h, share @ np.array([float(losses[t]) for t in goal.fit.targets]))
+        h = question.array(given)
+        losses = question.losses(h)
+        beside[name] = (h, share @ np.array([float(losses[t]) for t in question.fit.targets]))
     return Front(
         groups=groups,
-        domains=goal.fit.domains,
+        domains=question.domains,
         h=found.h,
         losses=found.losses,
         weights=found.weights,
@@ -183,8 +181,8 @@ def pareto_front(
         knee=int(np.argmin(scaled.sum(axis=1))),
         beside=beside,
         convex=bool(found.convex.all()),
-        N=goal.N,
-        D=goal.D,
+        N=question.N,
+        D=question.D,
     )
 
 
@@ -200,7 +198,7 @@ class _Points:
     convex: NDArray[np.bool_]
 
     @staticmethod
-    def solved(goal: Goal, share: Floats, weights: Floats, size: Floats) -> _Points:
+    def solved(question: Question, share: Floats, weights: Floats, size: Floats) -> _Points:
         """Of weights (points, groups), kept within the ends, and parts of the targets in the groups
         (groups, targets).
 
@@ -209,9 +207,7 @@ class _Points:
         relative = weights * size
         weights = np.maximum(relative, _END * relative.max(axis=1, keepdims=True)) / size
         weights = weights / weights.sum(axis=1, keepdims=True)
-        found: Mixtures = goal.many(
-            weights=dict(zip(goal.fit.targets, (weights @ share).T, strict=True))
-        )
+        found = optima(question, Vary(weights=weights @ share))
         with np.errstate(invalid="ignore"):
             losses = np.where(share[None] > 0, found.losses[:, None] * share[None], 0.0).sum(axis=2)
         points = _Points(
@@ -264,23 +260,25 @@ def _unbeaten(losses: Floats) -> NDArray[np.intp]:
     return np.array(kept)
 
 
-def _groups(goal: Goal, between: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
+def _groups(
+    question: Question, between: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, float]]:
     """{name: {target: weight}}, weights of a group summing to 1."""
     if len(between) not in (2, 3):
         raise UserError("between", f"{len(between)} groups of targets", "name two or three")
     given = (
-        dict.fromkeys(goal.fit.targets, 1.0)
-        if goal.weights is None
-        else {t: float(w) for t, w in goal.weights.items()}
+        dict.fromkeys(question.fit.targets, 1.0)
+        if question.weights is None
+        else {t: float(w) for t, w in question.weights.items()}
     )
     groups, taken = {}, {}
     for name, inside in between.items():
         for t in inside:
-            if t not in goal.fit.targets:
+            if t not in question.fit.targets:
                 raise UserError(
                     f"between, {name!r}",
                     f"no target {t!r}",
-                    f"choose from {', '.join(goal.fit.targets)}",
+                    f"choose from {', '.join(question.fit.targets)}",
                 )
             if t in taken:
                 raise UserError(

@@ -1,17 +1,19 @@
-"""A team's own mixtures beside the optimum (goal, mixtures -> COMPARISON): losses at the scale to
-come, and what they are worth in tokens."""
+"""A team's own mixtures beside the optimum (question, mixtures -> JUDGEMENT): losses at the scale
+to come, and what they are worth in tokens."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from mixjax.mixture.question import Floats, Goal
-from mixjax.text import table
+from mixjax.errors import UserError
+from mixjax.mixture.optimum import best_of
+from mixjax.mixture.question import Floats, Question
+from mixjax.text import Record, table
 
 # Farthest factor that is searched for; roots are found to this relative error.
 _FARTHEST, _EXACT = 1e15, 1e-12
@@ -20,7 +22,7 @@ _GRID = 241
 
 @dataclass(frozen=True)
 class Judged:
-    """One mixture at the scale of the goal.
+    """One mixture at the scale of the question.
 
     Attributes:
         weights: {domain: share}.
@@ -31,6 +33,7 @@ class Judged:
             (parameters) would not do; None where the law reads none.
         target_tokens: {target: the same for the optimum's loss on one target}; below 1 where this
             mixture is better there.
+        broken: the limit of the question that this mixture breaks, in words.
     """
 
     weights: dict[str, float]
@@ -40,10 +43,11 @@ class Judged:
     tokens: float | None
     size: float | None
     target_tokens: dict[str, float | None]
+    broken: str = ""
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Judgement(Record):
     """Mixtures by name, the optimum first."""
 
     mixtures: dict[str, Judged]
@@ -67,6 +71,9 @@ class Comparison:
             [t, *(factor(j.target_tokens[t]) for j in judged)] for t in judged[0].target_tokens
         ]
         shares = [[d, *(f"{100 * j.weights[d]:.2f}" for j in judged)] for d in judged[0].weights]
+        broken = [
+            f"{name} breaks a limit: {j.broken}" for name, j in self.mixtures.items() if j.broken
+        ]
         note = (
             "tokens (parameters) needed: times those of the run, for the loss that the optimum has"
         )
@@ -76,11 +83,7 @@ class Comparison:
             if any(j.tokens is not None for j in judged)
             else []
         )
-        return "\n\n".join([*parts, table(["share %", *names], shares), note])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain content for JSON."""
-        return asdict(self)
+        return "\n\n".join([*parts, table(["share %", *names], shares), *broken, note])
 
 
 def factor(times: float | None) -> str:
@@ -91,8 +94,8 @@ def factor(times: float | None) -> str:
 
 
 def compare_mixtures(
-    goal: Goal, mixtures: Mapping[str, Mapping[str, float]], uniform: bool = True
-) -> Comparison:
+    question: Question, mixtures: Mapping[str, Mapping[str, float]], uniform: bool = True
+) -> Judgement:
     """Predicted losses of these mixtures beside the optimum, with token equivalents.
 
     Args:
@@ -104,39 +107,51 @@ def compare_mixtures(
         UserError: an unknown domain, shares that are not those of a mixture, or what
             `optimal_mixture` refuses.
     """
-    best = goal.best()
+    best = best_of(question)
     given = {"optimum": best.weights, **mixtures}
     if uniform and "uniform" not in given:
-        given["uniform"] = dict.fromkeys(goal.fit.domains, 1.0)
-    return Comparison(
+        given["uniform"] = dict.fromkeys(question.domains, 1.0)
+    return Judgement(
         {
-            name: judge(goal, goal.array(weights), goal.array(best.weights))
+            name: judge(question, question.array(weights), question.array(best.weights))
             for name, weights in given.items()
         },
-        goal.N,
-        goal.D,
+        question.N,
+        question.D,
     )
 
 
-def judge(goal: Goal, h: Floats, best: Floats) -> Judged:
+def judge(question: Question, h: Floats, best: Floats) -> Judged:
     """One mixture h (k,) beside the best one (k,)."""
-    losses, wanted = goal.losses(h), goal.losses(best)
-    objective, optimum = float(goal.value(h)), float(goal.value(best))
+    losses, wanted = question.losses(h), question.losses(best)
+    objective, optimum = float(question.value(h)), float(question.value(best))
     return Judged(
-        weights=goal.named(h),
+        weights=question.named(h),
         losses={t: float(loss) for t, loss in losses.items()},
         objective=objective,
         excess=(objective - optimum) / abs(optimum),
-        tokens=equivalent(goal, h, optimum, "D"),
-        size=equivalent(goal, h, optimum, "N"),
+        tokens=equivalent(question, h, optimum, "D"),
+        size=equivalent(question, h, optimum, "N"),
         target_tokens={
-            t: equivalent(goal.but(weights={t: 1.0}), h, float(wanted[t]), "D")
-            for t in goal.fit.targets
+            t: equivalent(question.but(weights={t: 1.0}), h, float(wanted[t]), "D")
+            for t in question.fit.targets
         },
+        broken=broken_limit(question, h),
     )
 
 
-def equivalent(goal: Goal, h: Floats, wanted: float, what: Literal["N", "D"]) -> float | None:
+def broken_limit(question: Question, h: Floats) -> str:
+    """The first limit of the question, supply included, that a mixture h (k,) breaks; in words."""
+    try:
+        question.check_within(h, "mixture")
+    except UserError as error:
+        return error.what
+    return ""
+
+
+def equivalent(
+    question: Question, h: Floats, wanted: float, what: Literal["N", "D"]
+) -> float | None:
     """How many times the tokens D (or parameters N) at which the mixture h (k,) reaches an
     objective; inf where none does.
 
@@ -144,13 +159,13 @@ def equivalent(goal: Goal, h: Floats, wanted: float, what: Literal["N", "D"]) ->
     1e-15 to 1e15, by whose end the term in D is gone, and found by bisection: the smallest factor
     above the last point of the grid that lies too high. None where the law does not read `what`.
     """
-    start = getattr(goal, what)
-    if start is None or not getattr(goal.fit.scaling_law.reads, what):
+    start = getattr(question, what)
+    if start is None or not getattr(question.law.reads, what):
         return None
 
     def above(log_factor: Floats) -> Floats:
         scale = {what: start * np.exp(log_factor)}
-        return goal.value(np.broadcast_to(h, (len(log_factor), len(h))), **scale) - wanted
+        return question.value(np.broadcast_to(h, (len(log_factor), len(h))), **scale) - wanted
 
     return first_below(above, math.log(_FARTHEST))
 
@@ -158,6 +173,8 @@ def equivalent(goal: Goal, h: Floats, wanted: float, what: Literal["N", "D"]) ->
 def first_below(above: Callable[[Floats], Floats], farthest: float) -> float:
     """exp(x) at which a function of x (rows,) that falls reaches 0; infinite where it does not up
     to x = farthest."""
+    from scipy.optimize import root_scalar
+
     # Two mixtures of one loss: rounding must not turn 1 into something else.
     if abs(float(above(np.zeros(1))[0])) < 1e-14:
         return 1.0
@@ -168,10 +185,7 @@ def first_below(above: Callable[[Floats], Floats], farthest: float) -> float:
     if not len(high):
         return 0.0
     low, top = grid[high[-1]], grid[high[-1] + 1]
-    while top - low > _EXACT * max(1.0, abs(top)):
-        middle = np.linspace(low, top, 34)
-        at = np.flatnonzero(above(middle) > 0)[-1]
-        if at + 1 >= len(middle) or middle[at + 1] - middle[at] >= top - low:
-            break
-        low, top = middle[at], middle[at + 1]
-    return float(math.exp(0.5 * (low + top)))
+    search: Any = root_scalar(
+        lambda x: float(above(np.array([x]))[0]), bracket=(low, top), method="brentq", xtol=_EXACT
+    )
+    return math.exp(search.root)

@@ -1,7 +1,7 @@
-"""Multipliers (goal, limits or references -> mixture and multipliers): losses kept within limits,
-and the largest of several made small.
+"""Multipliers (question, limits or references -> mixture and multipliers): losses kept within
+limits, and the largest of several made small.
 
-Both by a method of multipliers whose inner problems are smooth and solved by mirror descent. The
+Both by a method of multipliers whose inner problems are smooth and go to the one solver. The
 multipliers that it ends with are weights of the targets, and for convex laws they prove the answer:
 the weighted sum that they make has a least value, which no mixture can be below.
 """
@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mixjax.mixture.losses import Augmented, SmoothWorst, descend, scenarios
-from mixjax.mixture.question import Floats, Goal
+from mixjax.mixture.losses import Augmented, SmoothWorst, case_of
+from mixjax.mixture.question import Floats, Question
+from mixjax.mixture.solve import Minimum, solve_one
 
 # Limits are met to this, relatively.
 MET = 1e-7
@@ -33,89 +34,80 @@ _LOG_TINY = -690.0
 class Kept(NamedTuple):
     """A mixture within limits.
 
-    h (k,); multipliers {target: how fast the objective falls as its limit is raised, relatively};
-    violation: the largest L_t / limit_t - 1, of limits with a multiplier in size; gap: the
-    objective is at most this above the least one, or below it by what the violation is worth;
-    agreeing, starts: of the last descent.
+    end: of the last descent, with its mixture h (k,); its gap is what the objective may be above
+    the least one, or below it by what the violation is worth. multipliers {target: how fast the
+    objective falls as its limit is raised, relatively}; violation: the largest L_t / limit_t - 1,
+    of limits with a multiplier in size.
     """
 
-    h: Floats
+    end: Minimum
     multipliers: dict[str, float]
     violation: float
-    gap: float
-    agreeing: int
-    starts: int
 
 
 def keep_within(
-    goal: Goal,
+    question: Question,
     limits: Mapping[str, float],
-    pull: tuple[Floats, float] | None = None,
-    starts: Sequence[Floats] = (),
+    near: Floats | None = None,
+    also: Sequence[Floats] = (),
 ) -> Kept:
-    """The mixture of least f(h) + strength * KL(h | prior) with L_t(h) <= limit_t.
+    """The best mixture of a question with L_t(h) <= limit_t; or the one of least KL(h | near).
 
     After each minimum of `Augmented` the multipliers become max(0, m_t + rho c_t), c_t = L_t /
     limit_t - 1, and rho grows where the violation has hardly fallen. Where the laws are convex,
     f(h) - gap of the descent + sum_t m_t c_t is a lower bound.
 
     Args:
-        goal: without weights (an empty mapping) f is 0.
         limits: {target: loss}; some mixture must meet them, see `least_worst`.
-        pull: prior (k,) > 0 and strength.
-        starts: mixtures (k,) to begin from too.
+        near: mixture (k,) > 0, in place of the question's objective.
+        also: mixtures (k,) to begin from too.
     """
-    targets = [t for t in goal.fit.targets if t in goal.shares or t in limits]
+    counted = question.weighed if near is None else {}
+    targets = [t for t in question.fit.targets if t in counted or t in limits]
     bounds = np.array([limits.get(t, np.inf) for t in targets])
-    law, case, h = goal.fit.scaling_law, scenarios([goal], targets), _centre(goal)
-    prior, strength = pull or (h, 0.0)
-    multipliers, rho, worst = np.zeros(len(targets)), _RHO, math.inf
-    found = None
+    h = _centre(question)
+    prior, strength = (question.prior or (h, 0.0)) if near is None else (near, 1.0)
+    case = case_of(question, targets)._replace(prior=prior, strength=np.float64(strength))
+    if near is not None:
+        case = case._replace(weights=np.zeros(len(targets)))
+    multipliers, rho, worst, convex = (
+        np.zeros(len(targets)),
+        _RHO,
+        math.inf,
+        question.is_convex(targets),
+    )
+    objective, kept = Augmented(question.law), None
     for _ in range(_ROUNDS):
-        end = descend(
-            Augmented(law),
-            (case, prior, np.float64(strength), bounds, multipliers, np.float64(rho)),
-            goal,
-            (h, *starts),
-        )
-        h = np.asarray(end.h)
-        passed = losses_of(goal, targets, h) / bounds - 1.0
+        data = (case, bounds, multipliers, np.float64(rho))
+        end = solve_one(objective, data, question.box, convex, np.array([h, *also]))
+        h = end.h
+        passed = losses_of(question, targets, h) / bounds - 1.0
         multipliers = np.maximum(0.0, multipliers + rho * passed)
-        violation = float(
-            np.max(np.where(multipliers > 0, np.abs(passed), np.maximum(passed, 0.0)))
-        )
+        sizes = np.where(multipliers > 0, np.abs(passed), np.maximum(passed, 0.0))
+        violation = float(np.max(sizes))
         named = {t: float(m) for t, m in zip(targets, multipliers, strict=True) if t in limits}
-        found = Kept(
-            h,
-            named,
-            violation,
-            max(float(end.gap), 0.0) + float(multipliers @ np.abs(passed)),
-            int(end.agreeing),
-            len(end.values),
-        )
+        gap = end.gap + float(multipliers @ np.abs(passed))
+        kept = Kept(end._replace(gap=gap), named, violation)
         if violation <= _ENOUGH:
             break
         if violation > _FALL * worst:
             rho = min(rho * _GROWTH, _LARGEST)
         worst = min(worst, violation)
-    assert found is not None
-    return found
+    assert kept is not None
+    return kept
 
 
 class Levelled(NamedTuple):
     """A mixture whose largest excess over references is least.
 
-    h (k,); excess {target: w_t (L_t / reference_t - 1)}; multipliers {target: q_t}, which sum to 1;
-    gap: the largest excess is at most this above the least one where the laws are convex, a
-    first-order gap elsewhere; agreeing, starts: of the last descent.
+    end: of the last descent, with its mixture h (k,); its gap is what the largest excess may be
+    above the least one where the laws are convex, a first-order gap elsewhere. excess {target: w_t
+    (L_t / reference_t - 1)}; multipliers {target: q_t}, which sum to 1.
     """
 
-    h: Floats
+    end: Minimum
     excess: dict[str, float]
     multipliers: dict[str, float]
-    gap: float
-    agreeing: int
-    starts: int
 
     @property
     def largest(self) -> float:
@@ -123,9 +115,11 @@ class Levelled(NamedTuple):
         return max(self.excess.values())
 
 
-def least_worst(goal: Goal, references: Mapping[str, float], enough: float = -math.inf) -> Levelled:
-    """The mixture of least max_t w_t (L_t(h) / reference_t - 1), over the goal's targets and with
-    its weights.
+def least_worst(
+    question: Question, references: Mapping[str, float], enough: float = -math.inf
+) -> Levelled:
+    """The mixture of least max_t w_t (L_t(h) / reference_t - 1), over the question's targets and
+    with its weights; its pull, in units of this excess, is added.
 
     After each minimum of `SmoothWorst` its multipliers become the next guess, and the smoothing T
     gets finer where the gap has hardly fallen. With q the multipliers at h and x the excess, for
@@ -135,33 +129,29 @@ def least_worst(goal: Goal, references: Mapping[str, float], enough: float = -ma
         references: {target: loss above 0} of every target with a weight.
         enough: a largest excess that will do.
     """
-    targets = list(goal.shares)
-    level, weights = (
-        np.array([references[t] for t in targets]),
-        np.array(list(goal.shares.values())),
-    )
-    law, case, h = goal.fit.scaling_law, scenarios([goal]), _centre(goal)
+    targets = list(question.weighed)
+    level = np.array([references[t] for t in targets])
+    weights = np.array(list(question.weighed.values()))
+    case, h = case_of(question), _centre(question)
+    if question.prior is not None:
+        case = case._replace(prior=question.prior[0], strength=np.float64(question.prior[1]))
     log_q, last = np.full(len(targets), -math.log(len(targets))), math.inf
-    spread = float(np.ptp(weights * (losses_of(goal, targets, h) / level - 1.0)))
+    spread = float(np.ptp(weights * (losses_of(question, targets, h) / level - 1.0)))
     coarse = _SMOOTHING * (spread if math.isfinite(spread) and spread > 0 else 1.0)
     smoothing, best = coarse, None
+    objective, convex = SmoothWorst(question.law), question.is_convex()
     for _ in range(_LEVELS):
-        end = descend(SmoothWorst(law), (case, level, log_q, np.float64(smoothing)), goal, (h,))
-        h = np.asarray(end.h)
-        excess = weights * (losses_of(goal, targets, h) / level - 1.0)
+        data = (case, level, log_q, np.float64(smoothing))
+        end = solve_one(objective, data, question.box, convex, h[None])
+        h = end.h
+        excess = weights * (losses_of(question, targets, h) / level - 1.0)
         raised = log_q + (excess - excess.max()) / smoothing
         log_q = np.maximum(raised - np.logaddexp.reduce(raised), _LOG_TINY)
         q = np.exp(log_q)
-        gap = float(excess.max() - q @ excess) + max(float(end.gap), 0.0)
-        if best is None or excess.max() < best.largest or gap < best.gap:
-            best = Levelled(
-                h,
-                _named(targets, excess),
-                _named(targets, q),
-                gap,
-                int(end.agreeing),
-                len(end.values),
-            )
+        gap = float(excess.max() - q @ excess) + end.gap
+        if best is None or excess.max() < best.largest or gap < best.end.gap:
+            named = (dict(zip(targets, x.tolist(), strict=True)) for x in (excess, q))
+            best = Levelled(end._replace(gap=gap), *named)
         if gap <= _LEVEL or excess.max() <= enough:
             break
         if gap > _FALL * last:
@@ -171,16 +161,12 @@ def least_worst(goal: Goal, references: Mapping[str, float], enough: float = -ma
     return best
 
 
-def losses_of(goal: Goal, targets: Sequence[str], h: Floats) -> Floats:
+def losses_of(question: Question, targets: Sequence[str], h: Floats) -> Floats:
     """Losses (targets,) at one mixture h (k,)."""
-    losses = goal.losses(h)
+    losses = question.losses(h)
     return np.array([float(losses[t]) for t in targets])
 
 
-def _centre(goal: Goal) -> Floats:
-    k = len(goal.fit.domains)
+def _centre(question: Question) -> Floats:
+    k = len(question.domains)
     return np.full(k, 1.0 / k)
-
-
-def _named(targets: Sequence[str], numbers: Floats) -> dict[str, float]:
-    return dict(zip(targets, numbers.tolist(), strict=True))

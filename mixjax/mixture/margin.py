@@ -1,5 +1,5 @@
-"""What a little more would bring (goal, mixture -> MARGINS): tokens of a domain, and limits that
-bind."""
+"""What a little more would bring (question, mixture -> MARGINS): tokens of a domain, and limits
+that bind."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixjax.mixture.optimum import Mixture
-from mixjax.mixture.question import Floats, Goal
+from mixjax.mixture.limits import NEAR
+from mixjax.mixture.optimum import Optimum, best_of
+from mixjax.mixture.question import Floats, Question
 from mixjax.text import table
-
-# A domain this near to a limit is held by it.
-_NEAR = 1e-9
 
 
 @dataclass(frozen=True)
@@ -68,28 +66,28 @@ class Margins:
         return asdict(self)
 
 
-def marginal_values(goal: Goal, weights: Mapping[str, float] | None = None) -> Margins:
+def marginal_values(question: Question, weights: Mapping[str, float] | None = None) -> Margins:
     """Marginal value of every domain at a mixture; at the optimum where none is given.
 
         T_i = h_i D:   dL / d log T_i = h_i (dL/d log D + dL/dh_i - sum_j h_j dL/dh_j)
 
     Raises:
-        UserError: what `Goal.array` or `optimal_mixture` refuses.
+        UserError: what `Question.array` or `optimal_mixture` refuses.
     """
-    h = goal.array(goal.best().weights if weights is None else weights)
-    slopes = goal.slopes(h)
+    h = question.array(best_of(question).weights if weights is None else weights)
+    slopes = question.slopes(h)
 
     def swapped(slope: Floats) -> Floats:
         return h * (slope - h @ slope)
 
     of_target = {t: swapped(s.h) + h * s.log_d for t, s in slopes.items()}
-    moved = sum(w * swapped(slopes[t].h) for t, w in goal.shares.items())
-    added = sum(w * of_target[t] for t, w in goal.shares.items())
+    moved = sum(w * swapped(slopes[t].h) for t, w in question.weighed.items())
+    added = sum(w * of_target[t] for t, w in question.weighed.items())
     return Margins(
-        goal.named(h),
-        goal.named(added),
-        goal.named(moved),
-        {t: goal.named(v) for t, v in of_target.items()},
+        question.named(h),
+        question.named(added),
+        question.named(moved),
+        {t: question.named(v) for t, v in of_target.items()},
     )
 
 
@@ -105,8 +103,8 @@ class Limits:
             lowered. Its multiplier; 0 for limits that do not matter.
     """
 
-    feasible: Mixture
-    free: Mixture
+    feasible: Optimum
+    free: Optimum
     cost: float
     prices: dict[str, float]
 
@@ -149,9 +147,9 @@ class Limits:
         }
 
 
-def price_limits(goal: Goal) -> Limits:
-    """The optimum within the goal's caps and floors, the one without them, and the price of every
-    limit that binds.
+def price_limits(question: Question) -> Limits:
+    """The optimum within the question's caps and floors, the one without them, and the price of
+    every limit that binds.
 
     By the conditions of Karush, Kuhn and Tucker the slopes of f at the optimum are equal for all
     domains between their limits; a capped domain's slope is lower by the price of its cap, that of
@@ -160,43 +158,38 @@ def price_limits(goal: Goal) -> Limits:
     Raises:
         UserError: what `optimal_mixture` refuses.
     """
-    feasible, free = goal.best(), goal.best(caps=None, floors=None)
-    h = goal.array(feasible.weights)
-    slopes = goal.slopes(h)
-    slope = np.asarray(sum(w * slopes[t].h for t, w in goal.shares.items()))
-    domains, groups = (
-        goal.fit.domains,
-        {g: np.isin(goal.fit.domains, inside) for g, inside in (goal.groups or {}).items()},
-    )
-    caps, floors = (
-        np.array([(given or {}).get(d, default) for d in domains])
-        for given, default in ((goal.caps, 1.0), (goal.floors, 0.0))
-    )
-    at_cap, at_floor = (h >= caps - _NEAR) & (caps < 1), (h <= floors + _NEAR) & (floors > 0)
+    feasible = best_of(question)
+    free = best_of(question.but(caps=None, floors=None, fixed=None, tokens=None))
+    h, box, domains = question.array(feasible.weights), question.box, question.domains
+    slope, caps, floors = question.slope(h), np.asarray(box.caps), np.asarray(box.floors)
+    at_cap, at_floor = (h >= caps - NEAR) & (caps < 1), (h <= floors + NEAR) & (floors > 0)
     # A group that binds has a level of its own, which its domains share.
-    binding = {g: inside for g, inside in groups.items() if g in feasible.bound}
+    groups = question.groups or {}
+    binding = {g: np.isin(domains, groups[g]) for g in groups if g in feasible.bound}
     common = ~np.any([*binding.values(), np.zeros(len(h), dtype=bool)], axis=0)
     own = {g: _level(h, slope, at_cap, at_floor, inside) for g, inside in binding.items()}
-    level = (
-        _level(h, slope, at_cap, at_floor, common)
-        if common.any()
-        else float(np.mean(list(own.values())))
-    )
+    if common.any():
+        level = _level(h, slope, at_cap, at_floor, common)
+    else:
+        level = float(np.mean(list(own.values())))
     levels = np.full(len(h), level)
     for g, inside in binding.items():
         levels[inside] = own[g]
+
+    def price(above: float, at_cap: bool, at_floor: bool) -> float:
+        """Of a limit whose slope is so far above the level; a fixed share may press either way."""
+        if at_cap and at_floor:
+            return abs(above)
+        return max(0.0, -above if at_cap else above)
+
     prices = {
-        d: max(0.0, float(levels[i] - slope[i] if at_cap[i] else slope[i] - levels[i]))
+        d: price(float(slope[i] - levels[i]), bool(at_cap[i]), bool(at_floor[i]))
         for i, d in enumerate(domains)
         if at_cap[i] or at_floor[i]
     }
-    prices |= {
-        g: max(0.0, level - own[g] if feasible.bound[g] == "cap" else own[g] - level)
-        for g in binding
-    }
-    return Limits(
-        feasible, free, (feasible.objective - free.objective) / abs(free.objective), prices
-    )
+    prices |= {g: price(own[g] - level, feasible.bound[g] == "cap", False) for g in binding}
+    cost = (feasible.objective - free.objective) / abs(free.objective)
+    return Limits(feasible, free, cost, prices)
 
 
 def _level(
@@ -210,7 +203,7 @@ def _level(
 
     At a corner of the limits any level between the two sides will do, and the middle is taken.
     """
-    between = inside & ~at_cap & ~at_floor & (h > _NEAR)
+    between = inside & ~at_cap & ~at_floor & (h > NEAR)
     if between.any():
         return float(h[between] @ slope[between] / h[between].sum())
     sides = [

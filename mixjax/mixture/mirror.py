@@ -30,13 +30,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from mixjax.mixture.box import ROUNDING, Box, centred, contains, groups_at, lowest_vertex, project
+from mixjax.mixture.box import (
+    ROUNDING,
+    Box,
+    centred,
+    contains,
+    groups_at,
+    lowest_vertex,
+    project,
+)
 
 # log of the smallest weight on the way. Small enough that h^0.05, the steepest of hurtful domains,
 # is below 1e-14.
@@ -47,15 +54,10 @@ _MOVE, _GROWTH, _MAX_RATE = 20.0, 10.0, 1e100
 _SMOOTH = 1.9
 # A value may rise by this much, relatively: rounding of laws whose exponents reach 1e5.
 _VALUE_NOISE = 1e-10
-# A descent is done at this gap relative to its value. All end after so many steps, or so many once
-# the lowest is done.
-GOAL, MAX_STEPS, LATE = 1e-12, 3000, 500
-# Steps of one scan; between scans it is seen whether all starts are done.
-SCAN = 20
+# A descent is done at this gap relative to its value.
+GOAL = 1e-12
 # Weights that together are below this are tried at exactly 0 in the end.
-_NEGLIGIBLE = 1e-12
-# Starts agree when their values differ by less, relatively.
-AGREE = 1e-9
+_NEGLIGIBLE = 1e-9
 # A face of the simplex deserves a descent of its own where f falls by more than _DROP, relatively,
 # from a share of _NEAR to 0.
 _NEAR, _DROP = 1e-6, 1e-5
@@ -74,39 +76,25 @@ class MirrorState(NamedTuple):
     rate: jax.Array
 
 
-# Inside the trace a jax.Array, outside what NumPy has.
-Leaf = jax.Array | np.ndarray
-
-
-class Minimum(NamedTuple):
-    """The best of all starts, and how far to trust it.
-
-    h (k,): the mixture; value (): f there; gap (): see `gap`. agreeing (): starts whose value is
-    the best one's within 1e-9 relative. values, gaps, steps (starts,): of every start, value
-    infinite where f was not finite.
-    """
-
-    h: Leaf
-    value: Leaf
-    gap: Leaf
-    agreeing: Leaf
-    values: Leaf
-    gaps: Leaf
-    steps: Leaf
-
-
 def gap(h: jax.Array, grad: jax.Array, box: Box) -> jax.Array:
     """max_v <grad, h - v> over mixtures v in the box, () and >= 0 up to rounding; 0 at a stationary
     point.
 
     For convex f it bounds what is left to gain: f(h) - gap <= min f (Frank and Wolfe 1956).
     """
-    return jnp.dot(grad - jnp.min(grad), h - lowest_vertex(grad, box))
+    to_go = h - lowest_vertex(grad, box)
+    # Slopes are told from that of a domain that has somewhere to go: one that is pressed against a
+    # cap of 1e-50 may be of any size, and would take the digits of all others.
+    moves = to_go != 0
+    least = jnp.min(jnp.where(moves, grad, jnp.inf))
+    return jnp.dot(jnp.where(moves, grad - least, 0.0), to_go)
 
 
 def weights(log_h: jax.Array, box: Box) -> jax.Array:
     """h (k,), exactly at its floor or cap where log h is; 0 where the cap is."""
-    return jnp.clip(jnp.exp(log_h), box.floors, box.caps)
+    h = jnp.clip(jnp.exp(log_h), box.floors, box.caps)
+    h = jnp.where(log_h >= jnp.log(box.caps), box.caps, h)
+    return jnp.where(log_h <= jnp.log(box.floors), box.floors, h)
 
 
 def init(log_x: jax.Array, f: Function, box: Box) -> MirrorState:
@@ -114,10 +102,15 @@ def init(log_x: jax.Array, f: Function, box: Box) -> MirrorState:
     by about 1."""
     log_h = _inside(log_x, box)
     value, grad, gap_ = _evaluate(f, log_h, box)
-    slope = jnp.max(jnp.abs(grad - jnp.dot(weights(log_h, box), grad)))
+    h = weights(log_h, box)
+    free = (h > box.floors) & (h < box.caps)
+    free = free | ~jnp.any(free)
+    share = jnp.where(free, h, 0.0)
+    mean = jnp.dot(share, grad) / jnp.sum(share)
+    slope = jnp.max(jnp.where(free, jnp.abs(grad - mean), 0.0))
     # Starts where all slopes are equal up to rounding are stationary, not infinitely far from a
     # minimum.
-    slope = jnp.maximum(slope, 1e-6 * jnp.max(jnp.abs(grad)))
+    slope = jnp.maximum(slope, 1e-6 * jnp.max(jnp.where(free, jnp.abs(grad), 0.0)))
     return MirrorState(log_h, value, grad, gap_, 1.0 / jnp.maximum(slope, 1.0 / _MAX_RATE))
 
 
@@ -223,7 +216,9 @@ def without_negligible(
     no guide.
     """
     h = weights(state.log_h, box)
-    ceiling = state.value + 4 * jnp.finfo(h.dtype).eps * jnp.abs(state.value)
+    # Sums of k shares are 1 to so many roundings.
+    rounding = max(4, h.shape[0]) * jnp.finfo(h.dtype).eps
+    ceiling = state.value + rounding * jnp.abs(state.value)
 
     def without(out: jax.Array) -> jax.Array:
         tighter = box._replace(caps=jnp.where(out, 0.0, box.caps))
@@ -266,84 +261,3 @@ def worth_emptying(h: jax.Array, value: jax.Array, f: Function, box: Box) -> jax
         return found
 
     return jax.vmap(lower)(jnp.eye(h.shape[0], dtype=bool)) & usable & (box.floors == 0)
-
-
-def faces(
-    f: Callable[[jax.Array, Any], jax.Array], data: Any, h: np.ndarray, value: Any, box: Box
-) -> np.ndarray:
-    """`worth_emptying` of numbers; arguments as `run` has them."""
-    with jax.enable_x64(True):
-        return np.asarray(
-            _faces(f, data, jnp.asarray(h), jnp.asarray(value), jax.tree.map(jnp.asarray, box))
-        )
-
-
-@partial(jax.jit, static_argnums=0)
-def _faces(
-    f: Callable[[jax.Array, Any], jax.Array], data: Any, h: jax.Array, value: jax.Array, box: Box
-) -> jax.Array:
-    return worth_emptying(h, value, lambda h: f(h, data), box)
-
-
-def run(
-    f: Callable[[jax.Array, Any], jax.Array], data: Any, starts: np.ndarray, box: Box
-) -> Minimum:
-    """Descend from every start, all at once, and keep the best.
-
-    Args:
-        f: hashable (h (k,), data) -> () , smooth where all h_i > 0. One compilation for each f and
-            shapes of data and starts.
-        data: arrays that f reads: parameters, weights, scales.
-        starts: (starts, k), positive; moved to the nearest mixture in the box.
-        box: feasible, see `check_box`.
-
-    Returns:
-        `Minimum`, as NumPy arrays. Its gap is finite unless f is not finite at any start.
-    """
-    with jax.enable_x64(True):
-        box = jax.tree.map(jnp.asarray, box)
-        return Minimum(
-            *(
-                np.asarray(x)
-                for x in _run(f, data, jnp.log(jnp.asarray(starts, dtype=jnp.float64)), box)
-            )
-        )
-
-
-@partial(jax.jit, static_argnums=0)
-def _run(
-    f: Callable[[jax.Array, Any], jax.Array], data: Any, log_starts: jax.Array, box: Box
-) -> Minimum:
-    def of(h: jax.Array) -> jax.Array:
-        return f(h, data)
-
-    def advance(
-        carry: tuple[MirrorState, jax.Array], _: None
-    ) -> tuple[tuple[MirrorState, jax.Array], None]:
-        states, steps = carry
-        still = ~jax.vmap(is_done)(states)
-        new = jax.vmap(lambda s, go: jax.tree.map(partial(jnp.where, go), step(s, of, box), s))(
-            states, still
-        )
-        return (new, steps + still), None
-
-    def scan(carry: tuple[MirrorState, jax.Array]) -> tuple[MirrorState, jax.Array]:
-        return jax.lax.scan(advance, carry, length=SCAN)[0]
-
-    def going(carry: tuple[MirrorState, jax.Array]) -> jax.Array:
-        states, steps = carry
-        are_done, number = jax.vmap(is_done)(states), jnp.max(steps)
-        late = (number >= LATE) & are_done[jnp.nanargmin(states.value)]
-        return (number < MAX_STEPS) & ~jnp.all(are_done) & ~late
-
-    states = jax.vmap(lambda x: init(x, of, box))(log_starts)
-    states, steps = jax.lax.while_loop(
-        going, scan, (states, jnp.zeros(log_starts.shape[0], dtype=int))
-    )
-    values = jnp.where(jnp.isfinite(states.value), states.value, jnp.inf)
-    agree = values <= jnp.min(values) + AGREE * jnp.abs(jnp.min(values))
-    best = jnp.argmin(
-        jnp.where(values <= jnp.min(values) + GOAL * jnp.abs(jnp.min(values)), states.gap, jnp.inf)
-    )
-    h, value, gap_ = without_negligible(jax.tree.map(lambda x: x[best], states), of, box)
-    return Minimum(h, value, gap_, jnp.sum(agree), values, states.gap, steps)

@@ -1,5 +1,5 @@
-"""Moves away from the mixture in use (goal, base -> MOVES): what each step towards the optimum buys
-and risks."""
+"""Moves away from the mixture in use (question, base -> MOVES): what each step towards the optimum
+buys and risks."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
+import jax
 import numpy as np
 
-from mixjax.errors import UserError
-from mixjax.mixture.losses import Pulled, box_of, descend, descend_lifted, scenarios
-from mixjax.mixture.prior import kl, nonzero
-from mixjax.mixture.question import Floats, Goal
-from mixjax.mixture.roots import Bracket, Indices, find_roots
-from mixjax.mixture.supply import epochs_of
+from mixjax.errors import UserError, check_names
+from mixjax.mixture.box import Box
+from mixjax.mixture.lagrangian import MET, keep_within
+from mixjax.mixture.lanes import Problems
+from mixjax.mixture.limits import epochs_of
+from mixjax.mixture.losses import LiftedLoss, case_of
+from mixjax.mixture.optimum import Vary, best_of, optima, warn_minimum
+from mixjax.mixture.question import Floats, Pull, Question, kl, nonzero
+from mixjax.mixture.solve import solve
 from mixjax.numerics import distance_to_hull
 from mixjax.text import table
 
@@ -141,7 +145,7 @@ class Start:
 
 
 def trust_path(
-    goal: Goal, start: Start, steps: int = 10, region: Literal["kl", "l1"] = "kl"
+    question: Question, start: Start, steps: int = 10, region: Literal["kl", "l1"] = "kl"
 ) -> Moves:
     """The best mixtures within growing trust regions around a base.
 
@@ -155,6 +159,7 @@ def trust_path(
     step then ends on the near side of the jump.
 
     Args:
+        question: without a pull, which the base has in its place.
         steps: number of regions, the optimum's the last.
         region: "kl" spreads a move over all domains, "l1" lets those be that matter least.
 
@@ -162,106 +167,159 @@ def trust_path(
         UserError: a base that is no mixture of these domains or not within the limits, or what
             `optimal_mixture` refuses.
     """
+    from scipy.optimize import elementwise
+
     if steps < 1:
         raise UserError("steps", f"{steps} is below 1", "give the number of trust regions, e.g. 10")
     if region not in ("kl", "l1"):
         raise UserError("region", f"no distance {region!r}", "choose kl or l1")
-    base = goal.array(start.base)
-    _check_within(goal, base)
-    optimum = goal.best()
-    best = goal.array(optimum.weights)
-    step = (_kl_step if region == "kl" else _l1_step)(goal, base, best)
-    farthest = step.distance(best)
-    first, last = (
-        measure(goal, start, base, base, 0.0),
-        measure(goal, start, base, best, optimum.gap),
-    )
+    question = question.but(pull=None)
+    base = question.array(start.base)
+    question.check_within(base, "base")
+    optimum = best_of(question)
+    best = question.array(optimum.weights)
+    pulled = (_kl_step if region == "kl" else _l1_step)(question, base, best)
+    first = measure(question, start, base, base, 0.0)
+    last = measure(question, start, base, best, optimum.gap)
+    farthest = float(pulled.distance(best[None])[0])
     radii = farthest * np.linspace(0.0, 1.0, steps + 1)[1:-1]
     if farthest < 1e-6 or not len(radii):
         return Moves((first, last), 1)
 
-    def over(log_strengths: Floats, which: Indices) -> Floats:
-        return (
-            np.array([step.distance(step.to(math.exp(s))[0]) for s in log_strengths.tolist()])
-            - radii[which]
-        )
+    def beyond(log_strengths: Floats, which: Floats) -> Floats:
+        h, _ = pulled.to(np.exp(log_strengths))
+        return pulled.distance(h) - radii[which.astype(int)]
 
     low, high = (np.full(len(radii), math.log(end)) for end in _STRENGTHS)
-    weak, strong = over(low[:1], np.arange(1)) + radii[0], over(high[:1], np.arange(1)) + radii[0]
-    strengths = find_roots(over, Bracket(low, high, weak - radii, strong - radii), _EXACT)
-    moves = [
-        first,
-        *(measure(goal, start, base, *step.to(math.exp(s + _EXACT))) for s in strengths.tolist()),
-        last,
+    search = elementwise.find_root(
+        beyond,
+        (low, high),
+        args=(np.arange(len(radii), dtype=np.float64),),
+        tolerances={"xatol": _EXACT, "xrtol": 0.0},
+    )
+    steps_h, gaps = pulled.to(np.exp(search.bracket[1]))
+    between = [
+        measure(question, start, base, h, float(gap)) for h, gap in zip(steps_h, gaps, strict=True)
     ]
+    moves = [first, *between, last]
     return Moves(tuple(moves), _knee(moves))
 
 
-class Step(NamedTuple):
-    """The distance (root of KL, or half of L1) of a mixture (k,), and strength -> the mixture and
-    its gap."""
+class Pulled(NamedTuple):
+    """The distance (n,) of mixtures (n, k) from the base, root of KL or half of L1; and strengths
+    of the pull (n,) -> the mixtures (n, k) and their gaps (n,)."""
 
-    distance: Callable[[Floats], float]
-    to: Callable[[float], tuple[Floats, float]]
-
-
-def _kl_step(goal: Goal, base: Floats, best: Floats) -> Step:
-    prior, law, case, scale = (
-        nonzero(base),
-        goal.fit.scaling_law,
-        scenarios([goal]),
-        abs(float(goal.value(best))),
-    )
-
-    def to(strength: float) -> tuple[Floats, float]:
-        end = descend(Pulled(law), (case, prior, np.float64(scale * strength)), goal, (prior, best))
-        return np.asarray(end.h), float(end.gap)
-
-    return Step(lambda h: math.sqrt(kl(h, prior)), to)
+    distance: Callable[[Floats], Floats]
+    to: Callable[[Floats], tuple[Floats, Floats]]
 
 
-def _l1_step(goal: Goal, base: Floats, best: Floats) -> Step:
-    law, case, scale = goal.fit.scaling_law, scenarios([goal]), abs(float(goal.value(best)))
+def _kl_step(question: Question, base: Floats, best: Floats) -> Pulled:
+    prior, size = nonzero(base), abs(float(question.value(best)))
+    asked = question.but(pull=Pull(question.named(base), 0.0))
 
-    def to(strength: float) -> tuple[Floats, float]:
-        return descend_lifted(
-            law, (case, np.float64(scale * strength)), goal, base, (base, best, 0.5 * (base + best))
+    def to(strengths: Floats) -> tuple[Floats, Floats]:
+        answers = optima(asked, Vary(strength=size * strengths), np.array([prior, best]))
+        return answers.h, answers.gap
+
+    return Pulled(lambda h: np.sqrt(kl(h, prior)), to)
+
+
+def _l1_step(question: Question, base: Floats, best: Floats) -> Pulled:
+    """A domain gets something added only once all of its base is kept, so a cap on h_i is one of
+    cap_i - base_i on added_i, and a floor on h_i one on kept_i: nothing is lost by it."""
+    box, size = question.box, abs(float(question.value(best)))
+    floors = np.concatenate([np.minimum(box.floors, base), np.zeros(len(base))])
+    caps = np.concatenate([base, np.maximum(np.asarray(box.caps) - base, 0.0)])
+    groups = box.groups
+    if groups is not None:
+        groups = groups._replace(member=np.tile(groups.member, 2))
+    lifted = Box(floors, caps, groups)
+    near = np.array([base, best, 0.5 * (base + best)])
+    starts = np.hstack([np.minimum(near, base), np.maximum(near - base, 0.0)])
+    objective, case, convex = LiftedLoss(question.law), case_of(question), question.is_convex()
+
+    def to(strengths: Floats) -> tuple[Floats, Floats]:
+        strengths = size * strengths
+        boxes = jax.tree.map(
+            lambda x: np.repeat(np.asarray(x)[None], len(strengths), axis=0), lifted
         )
+        problems = Problems(objective, case, lambda rows: strengths[rows], boxes)
+        ends = solve(problems, np.full(len(strengths), convex), starts, alone=True)
+        kept, added = np.split(ends.h, 2, axis=1)
+        return kept + added, np.maximum(ends.gap, 0.0)
 
-    return Step(lambda h: 0.5 * float(np.abs(h - base).sum()), to)
+    return Pulled(lambda h: 0.5 * np.abs(h - base).sum(axis=1), to)
 
 
-def measure(goal: Goal, start: Start, base: Floats, h: Floats, gap: float) -> Move:
+def smallest_move(question: Question, start: Start, improve: Mapping[str, float]) -> Move:
+    """The mixture nearest to the base that improves targets by stated amounts.
+
+        min KL(h | base)   over mixtures within the limits,   L_t(h) <= (1 - improve_t) L_t(base)
+
+    By an augmented Lagrangian whose inner problems go to the solver; limits are met to 1e-7,
+    relatively.
+
+    Args:
+        improve: {target: relative improvement}, e.g. {"code": 0.02}; 0 asks for no loss, a negative
+            number allows one.
+
+    Raises:
+        UserError: an unknown target, or improvements that no mixture reaches; the message says how
+            far each could go alone.
+
+    Warns:
+        MixjaxWarning: the answer is not a proved minimum, see `optimal_mixture`.
+    """
+    check_names(improve, question.fit.targets, "improve", "target")
+    if not improve or not all(math.isfinite(x) and x < 1 for x in improve.values()):
+        raise UserError(
+            "improve",
+            f"{dict(improve)} are not improvements below 1",
+            "write target: part of its loss, e.g. code: 0.02",
+        )
+    question = question.but(pull=None)
+    base = question.array(start.base)
+    before = question.losses(base)
+    names = [t for t in question.fit.targets if t in improve]
+    limits = {t: (1.0 - improve[t]) * float(before[t]) for t in names}
+    rows = np.array([[float(t == name) for t in question.fit.targets] for name in names])
+    least = optima(question, Vary(weights=rows)).objective
+    for t, reached in zip(names, least.tolist(), strict=True):
+        if reached > limits[t] * (1 + MET):
+            most = 100 * (1 - reached / float(before[t]))
+            raise UserError(
+                "improve",
+                f"{t!r} by {100 * improve[t]:.3g} percent cannot be reached: {most:.3g} is the "
+                f"most that any mixture gives",
+                "ask for less",
+            )
+    prior = nonzero(base)
+    kept = keep_within(question, limits, near=prior, also=(prior,))
+    if kept.violation > MET:
+        raise UserError(
+            "improve",
+            "no mixture within the limits reaches these improvements together",
+            "ask for less of some, or for fewer",
+        )
+    warn_minimum(question, kept.end)
+    return measure(question, start, base, kept.end.h, kept.end.gap)
+
+
+def measure(question: Question, start: Start, base: Floats, h: Floats, gap: float) -> Move:
     """What there is to say of one mixture h (k,) beside the base (k,)."""
-    before, after = float(goal.value(base)), float(goal.value(h))
-    passes = epochs_of(goal.named(h), start.tokens, goal.D)
+    before, after = float(question.value(base)), float(question.value(h))
+    passes = epochs_of(question.named(h), start.tokens, question.D)
     return Move(
-        weights=goal.named(h),
+        weights=question.named(h),
         kl=float(kl(h, nonzero(base))),
         moved=0.5 * float(np.abs(h - base).sum()),
         objective=after,
         gain=(before - after) / abs(before),
-        losses={t: float(x) for t, x in goal.losses(h).items()},
+        losses={t: float(x) for t, x in question.losses(h).items()},
         epochs=max(passes.values()) if passes else None,
         outside=None if start.trained is None else distance_to_hull(h, start.trained),
         gap=max(gap, 0.0),
     )
-
-
-def _check_within(goal: Goal, base: Floats) -> None:
-    box = box_of(goal)
-    for d, share, floor, cap in zip(
-        goal.fit.domains,
-        base.tolist(),
-        *(np.asarray(side).tolist() for side in (box.floors, box.caps)),
-        strict=True,
-    ):
-        if not floor - 1e-9 <= share <= cap + 1e-9:
-            raise UserError(
-                "base",
-                f"{d!r} has {share:.4g}, outside its limits {floor:.4g} to {cap:.4g}",
-                "move the limits, or begin from another mixture",
-            )
 
 
 def _knee(moves: list[Move]) -> int:

@@ -1,42 +1,33 @@
-"""The best mixture of a fit (fit -> f(h) -> mirror descent -> MIXTURE): domain weights, predicted
-losses, and how far to trust them."""
+"""The best mixture (question -> solve -> OPTIMUM): of one question, or of thousands at once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
 from mixjax.errors import UserError, warn
 from mixjax.fitting.doubts import warn_scale, warn_shares
-from mixjax.law.base import Law, row_loss
-from mixjax.law.evaluate import domain_index
+from mixjax.fitting.record import Fit
+from mixjax.law.base import Law
 from mixjax.mixture.box import Box, is_met
-from mixjax.mixture.limits import at_bounds, by_name, make_box, number
-from mixjax.mixture.mirror import Minimum, faces, run
-from mixjax.mixture.prior import Pull, divergence, kl
+from mixjax.mixture.lanes import Problems, map_problems
+from mixjax.mixture.limits import epochs_of, token_caps
+from mixjax.mixture.losses import Case, WeightedLoss, target_losses
+from mixjax.mixture.question import Floats, Question, kl
+from mixjax.mixture.solve import Minima, Minimum, is_small, solve
+from mixjax.text import Record, table
 
-if TYPE_CHECKING:
-    from mixjax.fitting.record import Fit
-
-Floats = NDArray[np.float64]
-
-# Share of one domain in a start near its corner, and in a start that nearly leaves it out.
-_MOST, _LEAST = 0.9, 1e-6
-# A descent has stalled above this gap relative to its objective. Then domains below this share are
-# left out, if that raises the objective by less than this, relatively; so many times at most.
-STALLED, TRACE, RISE, ROUNDS = 1e-8, 1e-4, 1e-6, 4
-# A domain is held at 0 where that lowers the objective by more than this, relatively.
-LOWER = 1e-12
+Flags = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Mixture:
+class Optimum(Record):
     """The domain weights that make the weighted sum of predicted losses smallest.
 
     Attributes:
@@ -44,7 +35,7 @@ class Mixture:
         losses: {target: predicted loss}, all targets of the fit; infinite where the law is.
         objective: sum over targets of target_weights * losses.
         gap: first-order optimality gap in the unit of the objective, 0 at the optimum; of the other
-            domains where some are held at 0, see `optimal_mixture`.
+            domains where some are held at 0, see `held`.
         pull: what a pull towards a prior adds to the objective, strength * KL(h | prior); the gap
             is that of the sum.
         N, D: counts, None where they were not given.
@@ -54,6 +45,9 @@ class Mixture:
             above the minimum. Otherwise the optimum is the best local one of all starts.
         agreeing, starts: how many of the starts ended within 1e-9 of the best objective,
             relatively.
+        held: domains held at 0, because exponents of both signs pull at them or because the law
+            jumps down there.
+        epochs: {domain: how often its tokens are seen} of those whose supply is known.
     """
 
     weights: dict[str, float]
@@ -68,44 +62,103 @@ class Mixture:
     convex: bool
     agreeing: int
     starts: int
+    held: tuple[str, ...] = ()
+    epochs: Mapping[str, float] | None = None
 
     def __str__(self) -> str:
         """A table of shares in percent and one of losses."""
-        wide = max(map(len, ("domain", "target", *self.weights, *self.losses)))
-        at = ", ".join(
-            f"{name} = {value:.4g}"
-            for name, value in (("N", self.N), ("D", self.D))
-            if value is not None
-        )
-        shares = [
-            f"{d:<{wide}}  {100 * share:9.4f}%  {self.bound.get(d, '')}".rstrip()
-            for d, share in self.weights.items()
-        ]
-        losses = [
-            f"{t:<{wide}}  {loss:10.5f}  {self.target_weights[t]:8.4g}"
-            for t, loss in self.losses.items()
-        ]
-        trust = "at most this above the minimum" if self.convex else f"best of {self.starts} starts"
-        shares.insert(0, f"{'domain':<{wide}}  {'share':>10}")
-        losses.insert(0, f"{'target':<{wide}}  {'loss':>10}  {'weight':>8}")
+        scale = (("N", self.N), ("D", self.D))
+        at = ", ".join(f"{name} = {value:.4g}" for name, value in scale if value is not None)
+        shares = [[d, f"{100 * w:.4f}", self.bound.get(d, "")] for d, w in self.weights.items()]
+        losses = [[t, f"{x:.5f}", f"{self.target_weights[t]:.4g}"] for t, x in self.losses.items()]
+        trust = trust_in(self.convex, self.starts)
         pulled = f" + pull {self.pull:.6f}" if self.pull else ""
         end = (
             f"objective {self.objective:.6f}{pulled}, gap {self.gap:.1e} ({trust}); "
             f"{self.agreeing} of {self.starts} starts agree"
         )
-        return "\n".join(
-            [f"best mixture at {at}" if at else "best mixture", "", *shares, "", *losses, "", end]
-        )
+        head = f"best mixture at {at}" if at else "best mixture"
+        shown = [table(["domain", "share %", ""], shares)]
+        shown.append(table(["target", "loss", "weight"], losses))
+        return "\n\n".join([head, *shown, end])
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and strings for JSON; a loss that is infinite is None."""
-        return asdict(self) | {
-            "losses": {t: loss if np.isfinite(loss) else None for t, loss in self.losses.items()}
-        }
+
+@dataclass(frozen=True, eq=False)
+class Optima:
+    """The optima of many questions, in the order in which they were asked.
+
+    Attributes:
+        domains, targets: names.
+        h: domain weights (questions, k); rows sum to 1.
+        losses: predicted (questions, targets); infinite where the law is.
+        objective: sum over targets of target_weights * losses (questions,); infinite where the law
+            is nowhere finite, or no mixture meets the limits.
+        gap: first-order optimality gap in the unit of the objective (questions,), 0 at the optimum.
+        pull: what a pull towards a prior adds to the objective (questions,); the gap is that of the
+            sum.
+        convex: where the objective is known to be convex, so that it is at most `gap` above the
+            minimum (questions,).
+        agreeing, starts: how many of how many starts ended within 1e-9 of the best objective,
+            relatively (questions,).
+        stalled, emptied: (questions, k), domains held at 0 because exponents of both signs pull at
+            them, or because the law jumps down there; the gap is that of the others.
+        before: the objective (questions,) before any domain was emptied.
+        target_weights: (questions, targets).
+        N, D: counts (questions,), None where they were not given.
+        member: which parameter set (questions,).
+    """
+
+    domains: tuple[str, ...]
+    targets: tuple[str, ...]
+    h: Floats
+    losses: Floats
+    objective: Floats
+    gap: Floats
+    pull: Floats
+    convex: Flags
+    agreeing: Ints
+    starts: Ints
+    stalled: Flags
+    emptied: Flags
+    before: Floats
+    target_weights: Floats
+    N: Floats | None
+    D: Floats | None
+    member: Ints
+
+    def __len__(self) -> int:
+        """Number of questions."""
+        return len(self.h)
+
+    @property
+    def held(self) -> Flags:
+        """(questions, k), domains held at 0."""
+        return self.stalled | self.emptied
+
+    def weights(self, question: int) -> dict[str, float]:
+        """{domain: share} of one question."""
+        return dict(zip(self.domains, self.h[question].tolist(), strict=True))
+
+    def __str__(self) -> str:
+        """How many questions, how they ended, and the range of each domain's share."""
+        sides = (self.h.min(axis=0), np.median(self.h, axis=0), self.h.max(axis=0))
+        rows = [
+            [d, *(f"{100 * side[i]:.3f}" for side in sides)] for i, d in enumerate(self.domains)
+        ]
+        head = (
+            f"{len(self)} questions, {int(self.convex.sum())} known to be convex; largest gap "
+            f"{self.gap.max():.1e}"
+        )
+        return head + "\n" + table(["domain", "least %", "median %", "most %"], rows)
+
+
+def trust_in(convex: bool, starts: int) -> str:
+    """What an answer's gap and starts say, in words."""
+    return "at most this above the minimum" if convex else f"best of {starts} starts"
 
 
 def optimal_mixture(
-    fit: Fit,
+    fit: Fit | Question,
     N: float | None = None,
     D: float | None = None,
     weights: Mapping[str, float] | None = None,
@@ -113,158 +166,291 @@ def optimal_mixture(
     floors: Mapping[str, float] | None = None,
     groups: Mapping[str, Sequence[str]] | None = None,
     fixed: Mapping[str, float] | None = None,
-    pull: Pull | None = None,
-) -> Mixture:
+) -> Optimum:
     """The mixture that a fit predicts to be best for one budget.
 
         h* = argmin over h in the simplex of sum_t w_t L_t(N, D, h),   floor_i <= h_i <= cap_i
 
     Args:
-        fit: with domains; of any law, one's own included.
-        N, D: parameters and tokens (counts) of the run to come; needed where the law reads them.
-        weights: {target: w_t}, not negative. Left out: 1 for every target. Targets that it does not
-            name have weight 0.
-        caps, floors: {domain or group: share}, from 0 to 1; 1 and 0 where not named.
-        groups: {name: domains}, disjoint; caps and floors of a group are of the sum of its shares.
-        fixed: {domain or group: share} that it must have.
-        pull: adds strength * KL(h | prior) to what is minimised, where data say little about moves
-            away from the prior.
+        fit: a fit, or a `Question`, which may also have a pull and a supply of tokens; then the
+            other arguments are left out.
+        N, D, weights, caps, floors, groups, fixed: see `Question`.
 
     Raises:
-        UserError: the law does not depend on the mixture; N or D missing or not a positive number;
-            an unknown target or domain; weights negative or all 0; groups that overlap; limits that
-            no mixture meets; an objective that is nowhere finite.
+        UserError: what `Question` refuses; N or D missing where the law reads it; an objective that
+            is nowhere finite.
 
     Warns:
         MixjaxWarning: the gap is not small, or was made so only by leaving a domain out; a domain
             is held at 0 because the law jumps down there: it has a negative exponent, so that
             0^exponent is infinite and the mixture term nothing (jumps below 1e-5 of the objective
             are not looked for); the scale or a share is far from the fitted rows, or the fit says
-            little (`extrapolated`).
+            little (`fitting.doubts`).
 
     Source: Shukor et al. 2025, eq. (7, 8, 13).
     """
-    best = find_optimum(fit, N, D, weights, caps, floors, groups, fixed, pull)
-    warn_scale(fit, best.N, best.D, best.target_weights)
-    warn_shares(fit, best.weights)
+    question = as_question(fit, N, D, weights, caps, floors, groups, fixed)
+    best = best_of(question)
+    warn_scale(question.fit, best.N, best.D, best.target_weights)
+    warn_shares(question.fit, best.weights)
     return best
 
 
-def find_optimum(
-    fit: Fit,
-    N: float | None,
-    D: float | None,
-    weights: Mapping[str, float] | None = None,
-    caps: Mapping[str, float] | None = None,
-    floors: Mapping[str, float] | None = None,
-    groups: Mapping[str, Sequence[str]] | None = None,
-    fixed: Mapping[str, float] | None = None,
-    pull: Pull | None = None,
-) -> Mixture:
-    """`optimal_mixture`, silent about how far from the fitted rows it is: for those who ask it many
-    times."""
-    law = fit.scaling_law
-    check_law(fit, law)
-    scale = [
-        _count(name, value, needed, fit.law)
-        for name, value, needed in zip(("N", "D"), (N, D), law.reads, strict=True)
-    ]
-    shares = _target_weights(weights, fit.targets)
-    box = make_box(fit.domains, caps, floors, groups, fixed)
-    unit = float(unit_of(shares))
-    convex = is_convex(fit, shares)
-    best = _descend(
-        WeightedLoss(law),
-        in_unit(make_problem(fit, law, shares, scale, pull), unit),
-        box,
-        fit,
-        convex,
+def as_question(fit: Fit | Question, *rest: Any) -> Question:
+    """A question as it is, or the one that these arguments make."""
+    if not isinstance(fit, Question):
+        return Question(fit, *rest)
+    if any(value is not None for value in rest):
+        raise UserError("question", "has its scale, weights and limits", "change it with .but(...)")
+    return fit
+
+
+def best_of(question: Question) -> Optimum:
+    """The optimum, silent about how far from the fitted rows it is; for aids that ask often.
+
+    Raises:
+        UserError: N or D missing, or an objective that is nowhere finite.
+
+    Warns:
+        MixjaxWarning: the answer is not a proved minimum of what was asked, see `warn_end`.
+    """
+    answers = optima(question)
+    if not np.isfinite(answers.objective[0]):
+        raise nowhere_finite(question, "mixture")
+    warn_end(
+        question,
+        gap=answers.gap[0],
+        value=answers.objective[0],
+        before=answers.before[0],
+        stalled=answers.stalled[0],
+        emptied=answers.emptied[0],
     )
-    h = np.asarray(best.h)
-    losses = {t: float(loss) for t, loss in fit.predict(scale[0], scale[1], h).items()}
-    return Mixture(
-        weights=dict(zip(fit.domains, h.tolist(), strict=True)),
-        losses=losses,
-        objective=sum(
-            w * losses[t] for t, w in zip(fit.targets, shares.tolist(), strict=True) if w > 0
+    return optimum_at(question, answers, 0)
+
+
+def optimum_at(question: Question, answers: Optima, i: int) -> Optimum:
+    """One of the answers as a record with names; question: the one it is the answer to."""
+    h = answers.h[i]
+    weights = answers.weights(i)
+    return Optimum(
+        weights=weights,
+        losses=dict(zip(answers.targets, answers.losses[i].tolist(), strict=True)),
+        objective=float(answers.objective[i]),
+        gap=float(answers.gap[i]),
+        pull=float(answers.pull[i]),
+        N=None if answers.N is None else float(answers.N[i]),
+        D=None if answers.D is None else float(answers.D[i]),
+        target_weights=dict(zip(answers.targets, answers.target_weights[i].tolist(), strict=True)),
+        bound=question.bound(h),
+        convex=bool(answers.convex[i]),
+        agreeing=int(answers.agreeing[i]),
+        starts=int(answers.starts[i]),
+        held=tuple(np.array(answers.domains)[answers.held[i]].tolist()),
+        epochs=epochs_of(weights, question.tokens, question.D) or None,
+    )
+
+
+def answer_at(question: Question, h: Floats, end: Minimum, convex: bool) -> Optimum:
+    """A mixture h (k,) that answers a question by another objective than its own, which ended
+    so."""
+    weights = question.named(h)
+    pull = 0.0 if question.prior is None else question.prior[1] * float(kl(h, question.prior[0]))
+    return Optimum(
+        weights=weights,
+        losses={t: float(x) for t, x in question.losses(h).items()},
+        objective=float(question.value(h)),
+        gap=end.gap,
+        pull=pull,
+        N=question.N,
+        D=question.D,
+        target_weights=dict(
+            zip(question.fit.targets, question.target_weights.tolist(), strict=True)
         ),
-        gap=max(float(best.gap) * unit, 0.0),
-        pull=_added(pull, h, fit.domains),
-        N=None if N is None else float(N),
-        D=None if D is None else float(D),
-        target_weights=dict(zip(fit.targets, shares.tolist(), strict=True)),
-        bound=at_bounds(h, box, fit.domains, groups),
+        bound=question.bound(h),
         convex=convex,
-        agreeing=int(best.agreeing),
-        starts=len(best.values),
+        agreeing=end.agreeing,
+        starts=end.starts,
+        held=tuple(np.array(question.domains)[end.stalled | end.emptied].tolist()),
+        epochs=epochs_of(weights, question.tokens, question.D) or None,
     )
 
 
-# --- The problem in numbers ----------------------------------------------------------------------
+def nowhere_finite(question: Question, where: str) -> UserError:
+    """What is said of a question whose objective is infinite at all starts."""
+    return UserError(
+        where,
+        f"the {question.fit.law} law predicts no finite loss at any start",
+        "raise a cap of 0, or leave out the target that needs that domain",
+    )
 
 
-class Problem(NamedTuple):
-    """What `WeightedLoss` reads besides h: law parameters by name (targets, ...), weights
-    (targets,), N and D ().
+def warn_end(
+    question: Question, gap: float, value: float, before: float, stalled: Flags, emptied: Flags
+) -> None:
+    """Warn of an answer that is not a proved minimum of what was asked: domains held at 0, a gap
+    that is not small."""
 
-    own (targets,): the domain that the law of a target sees, for own-domain laws. pull: prior (k,)
-    and strength (), or None.
+    def names(which: Flags) -> str:
+        return ", ".join(np.array(question.domains)[which])
+
+    if emptied.any():
+        less = 100 * (before - value) / abs(before)
+        what = (
+            f"the law promises {less:.2g} percent less with {names(emptied)} at exactly 0, where "
+            f"an exponent is negative: held at 0, the gap is that of the others"
+        )
+        warn("mixture", what, "give a floor to see it in")
+    if stalled.any():
+        what = (
+            f"exponents of both signs pull at {names(stalled)}, held at 0: the gap is that of the "
+            f"others"
+        )
+        warn("mixture", what, "give a floor to see them in")
+    if not is_small(gap, value):
+        what = f"the optimality gap is still {gap:.1e}"
+        warn("mixture", what, "take the weights as approximate")
+
+
+def warn_minimum(question: Question, end: Minimum) -> None:
+    """`warn_end` of a solved problem that is not the question's own objective."""
+    warn_end(question, end.gap, end.value, end.before, end.stalled, end.emptied)
+
+
+# --- Many questions ------------------------------------------------------------------------------
+
+
+class Vary(NamedTuple):
+    """What differs between many questions; None: as in the question that they are variations of.
+
+    N, D, strength of the pull (questions,), weights (questions, targets); boxes with rows
+    (questions, ...). params {name: (sets, targets, ...)} of the same law, member (questions,):
+    which set, by default the first or, of several sets, each.
     """
 
-    params: dict[str, Any]
-    weights: Any
-    N: Any
-    D: Any
-    own: Any
-    pull: tuple[Any, Any] | None = None
+    N: Floats | None = None
+    D: Floats | None = None
+    weights: Floats | None = None
+    strength: Floats | None = None
+    boxes: Box | None = None
+    params: Mapping[str, Floats] | None = None
+    member: Ints | None = None
 
 
-@dataclass(frozen=True)
-class WeightedLoss:
-    """h (k,), problem -> sum_t w_t L_t(N, D, h) (), eq. (13), and the pull if any. Hashable:
-    another scale, weight or parameter recompiles nothing."""
+def optima(
+    question: Question,
+    vary: Vary | None = None,
+    also: Floats | None = None,
+    alone: bool = False,
+) -> Optima:
+    """The optima of many variations of a question in one batched call, silent.
 
-    law: Law
-    some_idle: bool = True
+    The answer to a question does not depend on the others. One that no mixture meets, or whose law
+    is nowhere finite, has an infinite objective and spoils no others.
 
-    def __call__(self, h: jax.Array, problem: Problem) -> jax.Array:
-        """The objective () at h (k,)."""
-
-        def weighted(params: dict[str, jax.Array], weight: jax.Array, own: jax.Array) -> jax.Array:
-            seen = h[own][None] if self.law.own_domain else h
-            if self.some_idle:
-                # A target of weight 0 may be infinite where the best mixture has no use for its
-                # domain: look elsewhere.
-                seen = jnp.where(weight > 0, seen, 1.0 / h.shape[0])
-            return weight * row_loss(
-                self.law, params, seen, jnp.asarray(problem.N), jnp.asarray(problem.D)
-            )
-
-        losses = jnp.sum(jax.vmap(weighted)(problem.params, problem.weights, problem.own))
-        if problem.pull is None:
-            return losses
-        prior, strength = problem.pull
-        return losses + strength * divergence(h, prior)
-
-
-def make_problem(
-    fit: Fit, law: Law, shares: Floats, scale: Sequence[float | None], pull: Pull | None = None
-) -> Problem:
-    """The arrays of one problem. N and D are 1 where the law reads none."""
-    params = {
-        p.name: np.stack([np.asarray(fit.params[t][p.name], dtype=np.float64) for t in fit.targets])
-        for p in law.parameters
-    }
-    N, D = (np.asarray(1.0 if value is None else value, dtype=np.float64) for value in scale)
-    own = [domain_index(law, fit.domains, t).start if law.own_domain else 0 for t in fit.targets]
-    return Problem(
-        params,
-        shares,
-        N,
-        D,
-        np.asarray(own),
-        None if pull is None else _one_pull(pull, fit.domains),
+    Args:
+        vary: what differs; without it there is one question.
+        also: mixtures (n, k) to start from too; alone: from these only.
+    """
+    vary = vary or Vary()
+    fit, law, k = question.fit, question.law, len(question.domains)
+    sets = question_sets(question) if vary.params is None else vary.params
+    count = len(next(iter(sets.values())))
+    member = vary.member
+    if member is None and count > 1:
+        member = np.arange(count)
+    lengths = [
+        len(x) for x in (vary.N, vary.D, vary.weights, vary.strength, member) if x is not None
+    ]
+    lengths += [] if vary.boxes is None else [len(vary.boxes.caps)]
+    n = max(lengths, default=1)
+    scale = question.scale if vary.N is None or vary.D is None else (1.0, 1.0)
+    N, D = (
+        np.full(n, fixed) if varied is None else varied
+        for varied, fixed in zip((vary.N, vary.D), scale, strict=True)
     )
+    weights = question.target_weights if vary.weights is None else vary.weights
+    weights = np.broadcast_to(weights, (n, len(fit.targets)))
+    boxes = vary.boxes or boxes_at(question, D if vary.D is not None else None, n)
+    prior = question.prior
+    strength = vary.strength
+    if strength is None and prior is not None:
+        strength = np.full(n, prior[1])
+    which = np.zeros(n, dtype=np.int64) if member is None else np.asarray(member, dtype=np.int64)
+    unit = unit_of(weights)
+    numbers = {"weights": weights / unit[:, None], "N": N, "D": D}
+    shared: dict[str, Any] = {"own": question.own()}
+    if prior is not None and strength is not None:
+        shared["prior"], numbers["strength"] = prior[0], strength / unit
+    if count == 1:
+        shared["params"] = {name: values[0] for name, values in sets.items()}
+
+    def own(rows: Ints) -> dict[str, Any]:
+        mine: dict[str, Any] = {name: x[rows] for name, x in numbers.items()}
+        if count > 1:
+            mine["params"] = {name: values[which[rows]] for name, values in sets.items()}
+        return mine
+
+    objective = _Split(WeightedLoss(law, bool((weights == 0).any())))
+    convex = np.broadcast_to(law.is_convex(dict(sets)), (count, len(fit.targets)))[which]
+    convex = np.all(convex | (weights == 0), axis=1)
+    met = np.flatnonzero(is_met(boxes))
+    some = Problems(
+        objective,
+        shared,
+        lambda rows: own(met[rows]),
+        jax.tree.map(lambda side: np.ascontiguousarray(side[met]), boxes),
+    )
+    best = _spread(solve(some, convex[met], also, alone), met, n, k) if len(met) else _nothing(n, k)
+    losses = map_problems(_Losses(law), Problems(objective, shared, own, boxes), best.h)
+    losses = np.where(np.isfinite(losses), losses, np.inf)
+    counted = np.sum(weights * np.where(weights > 0, losses, 0.0), axis=1)
+    return Optima(
+        domains=fit.domains,
+        targets=fit.targets,
+        h=best.h,
+        losses=losses,
+        objective=np.where(np.isfinite(best.value), counted, np.inf),
+        gap=np.maximum(best.gap * unit, 0.0),
+        pull=np.zeros(n) if strength is None or prior is None else strength * kl(best.h, prior[0]),
+        convex=convex,
+        agreeing=best.agreeing,
+        starts=best.starts,
+        stalled=best.stalled,
+        emptied=best.emptied,
+        before=best.before * unit,
+        target_weights=weights,
+        N=N if vary.N is not None or question.N is not None else None,
+        D=D if vary.D is not None or question.D is not None else None,
+        member=which,
+    )
+
+
+def question_sets(question: Question) -> dict[str, Floats]:
+    """The question's parameters {name: (1, targets, ...)}, as one set."""
+    return {name: values[None] for name, values in question.stacked().items()}
+
+
+def boxes_at(question: Question, D: Floats | None, n: int) -> Box:
+    """The question's box n times; where it has a supply, each with the caps of its own D (n,)."""
+    alone = question if D is None or not question.tokens else question.but(tokens=None)
+    boxes = jax.tree.map(lambda side: np.repeat(np.asarray(side)[None], n, axis=0), alone.box)
+    if alone is question or not question.tokens or D is None:
+        return boxes
+    supply = token_caps(question.tokens, question.epochs, D, question.domains)
+    caps = np.array(boxes.caps, dtype=np.float64)
+    for i, domain in enumerate(question.domains):
+        if domain in supply:
+            caps[:, i] = np.minimum(caps[:, i], supply[domain])
+    return boxes._replace(caps=caps)
+
+
+def held_at(question: Question, domains: Ints, shares: Floats) -> Box:
+    """Boxes (n, ...) of the question that hold one domain each, domains (n,), at shares (n,)."""
+    boxes = boxes_at(question, None, len(domains))
+    rows = np.arange(len(domains))
+    floors, caps = (np.array(side, dtype=np.float64) for side in (boxes.floors, boxes.caps))
+    floors[rows, domains] = caps[rows, domains] = shares
+    return boxes._replace(floors=floors, caps=caps)
 
 
 def unit_of(weights: Floats) -> Floats:
@@ -273,180 +459,46 @@ def unit_of(weights: Floats) -> Floats:
     return np.exp2(np.floor(np.log2(weights.max(axis=-1))))
 
 
-def in_unit(problem: Problem, unit: float) -> Problem:
-    """The same problem with the objective over a unit."""
-    pull = None if problem.pull is None else (problem.pull[0], problem.pull[1] / unit)
-    return problem._replace(weights=problem.weights / unit, pull=pull)
+@dataclass(frozen=True)
+class _Split:
+    """An objective whose case is in two parts by name: what questions share and their own."""
+
+    f: WeightedLoss
+
+    def __call__(self, h: jax.Array, data: tuple[dict[str, Any], dict[str, Any]]) -> jax.Array:
+        return self.f(h, Case(**data[0], **data[1]))
 
 
-def _one_pull(pull: Pull, domains: Sequence[str]) -> tuple[Floats, Floats]:
-    prior, strength = pull.numbers(domains)
-    if strength.ndim:
-        raise UserError(
-            "pull",
-            f"{len(strength)} strengths",
-            "give one, or solve many problems with optimal_mixtures",
-        )
-    return prior, strength
+@dataclass(frozen=True)
+class _Losses:
+    """Predicted losses (targets,) at h (k,)."""
+
+    law: Law
+
+    def __call__(self, h: jax.Array, data: tuple[dict[str, Any], dict[str, Any]]) -> jax.Array:
+        return target_losses(self.law, h, Case(**data[0], **data[1]))
 
 
-def _added(pull: Pull | None, h: Floats, domains: Sequence[str]) -> float:
-    """What the pull adds to the objective at h (k,)."""
-    if pull is None:
-        return 0.0
-    prior, strength = _one_pull(pull, domains)
-    return float(strength * kl(h, prior))
-
-
-def starts_of(k: int) -> Floats:
-    """The centre, a point near every corner, and one that nearly leaves out each domain, (2 k + 1,
-    k)."""
-    one, others = np.eye(k, dtype=bool), max(k - 1, 1)
-    near, without = (
-        np.where(one, _MOST, (1 - _MOST) / others),
-        np.where(one, _LEAST, (1 - _LEAST) / others),
+def _nothing(n: int, k: int) -> Minima:
+    """Of questions that no mixture meets: equal shares, an infinite value."""
+    nowhere = np.zeros((n, k), dtype=bool)
+    none = np.zeros(n, dtype=np.int64)
+    infinite = np.full(n, np.inf)
+    return Minima(
+        np.full((n, k), 1.0 / k),
+        infinite,
+        infinite.copy(),
+        none,
+        none.copy(),
+        nowhere,
+        nowhere.copy(),
+        infinite.copy(),
     )
-    return np.concatenate([np.full((1, k), 1.0 / k), near, without])
 
 
-def _descend(
-    objective: WeightedLoss, problem: Problem, box: Box, fit: Fit, convex: bool
-) -> Minimum:
-    """The best minimum; without the domains that it stalls on, and those whose absence lowers it.
-    Both are told."""
-    k = len(fit.domains)
-    first, allowed = _settle(objective, problem, box, k)
-    if not np.isfinite(first.value):
-        remedy = "raise a cap of 0, or leave out the target that needs that domain"
-        raise UserError(
-            "mixture", f"the {fit.law} law predicts no finite loss at any start", remedy
-        )
-    best, emptied = first, np.zeros(k, dtype=bool)
-    for _ in range(0 if convex else k - 1):
-        out = np.eye(k, dtype=bool)[
-            faces(objective, problem, np.asarray(best.h), best.value, allowed)
-        ]
-        boxes = [
-            tighter
-            for tighter in (allowed._replace(caps=np.where(row, 0.0, allowed.caps)) for row in out)
-            if is_met(tighter)
-        ]
-        ends = [_settle(objective, problem, tighter, k) for tighter in boxes]
-        lowest = int(np.argmin([end.value for end, _ in ends])) if ends else -1
-        if not ends or not ends[lowest][0].value < best.value - LOWER * abs(best.value):
-            break
-        emptied |= (np.asarray(boxes[lowest].caps) == 0) & (np.asarray(allowed.caps) > 0)
-        best, allowed = ends[lowest]
-    stalled = (np.asarray(allowed.caps) < box.caps) & ~emptied
-    if emptied.any():
-        less, names = (
-            float((first.value - best.value) / abs(first.value)),
-            ", ".join(np.array(fit.domains)[emptied]),
-        )
-        what = (
-            f"the law promises {100 * less:.2g} percent less with {names} at exactly 0, where "
-            f"an exponent is negative: held at 0, the gap is that of the others"
-        )
-        warn("mixture", what, "give a floor to see it in")
-    if stalled.any():
-        names = ", ".join(np.array(fit.domains)[stalled])
-        warn(
-            "mixture",
-            f"exponents of both signs pull at {names}, held at 0: the gap is that of the others",
-            "give a floor to see them in",
-        )
-    if not _small(best):
-        warn(
-            "mixture",
-            f"the optimality gap is still {best.gap:.1e}",
-            "take the weights as approximate",
-        )
-    return best
-
-
-def _settle(objective: WeightedLoss, problem: Problem, box: Box, k: int) -> tuple[Minimum, Box]:
-    """The best minimum in a box; where the descent stalls, the best one without the domains that it
-    stalls on, and the box that leaves.
-
-    It stalls where one target's loss has a negative exponent of a domain and another's a positive
-    one below 1: both slopes are infinite at 0, and the minimum between them may lie at a share of
-    1e-20.
-    """
-    starts = starts_of(k)
-    best = run(objective, problem, starts, box)
-    for _ in range(ROUNDS):
-        trace = (best.h < TRACE) & (box.floors == 0) & (box.caps > 0)
-        tighter = box._replace(caps=np.where(trace, 0.0, box.caps))
-        if not np.isfinite(best.value) or _small(best) or not trace.any() or not is_met(tighter):
-            break
-        other = run(objective, problem, starts, tighter)
-        if not other.value <= best.value + RISE * abs(best.value):
-            break
-        best, box = other, tighter
-    return best, box
-
-
-def _small(best: Minimum) -> bool:
-    """Whether the gap is small for the size of the objective."""
-    return bool(best.gap <= STALLED * max(1.0, abs(float(best.value))))
-
-
-def is_convex(fit: Fit, shares: Floats) -> bool:
-    """Whether the weighted sum of the fit's laws is convex in h by the signs of its parameters;
-    False where that is not known."""
-    law = fit.scaling_law
-    params = {
-        p.name: np.stack([np.asarray(fit.params[t][p.name], dtype=np.float64) for t in fit.targets])
-        for p in law.parameters
-    }
-    return bool(np.all(law.is_convex(params) | ~(shares > 0)))
-
-
-# --- Checks --------------------------------------------------------------------------------------
-
-
-def check_law(fit: Fit, law: Law) -> None:
-    """Refuse fits whose loss does not depend on a mixture."""
-    if not fit.domains:
-        raise UserError("fit", "it has no domains", "fit runs with columns h_<domain>")
-    if law.name == "chinchilla":
-        raise UserError(
-            "fit", "chinchilla's law does not depend on the mixture", "fit another law, e.g. joint"
-        )
-    odd = next((t for t in fit.targets if law.own_domain and t not in fit.domains), None)
-    if odd is not None:
-        raise UserError(
-            "fit",
-            f"target {odd!r} is not a training domain",
-            f"the {fit.law} law needs one: fit targets among {', '.join(fit.domains)}",
-        )
-
-
-def _count(name: str, value: float | None, needed: bool, law: str) -> float | None:
-    """N or D as a positive number, None where it was not given and is not needed."""
-    if value is None:
-        if needed:
-            raise UserError(
-                "mixture",
-                f"{name} is missing",
-                (
-                    f"the {law} law reads it: give a count, e.g. -{name} "
-                    f"{'7e9' if name == 'N' else '150e9'}"
-                ),
-            )
-        return None
-    count = number(value, name, "a count")
-    if not count > 0:
-        raise UserError(name, f"{value} is not a positive number", "give a count, e.g. 7e9")
-    return count
-
-
-def _target_weights(weights: Mapping[str, float] | None, targets: Sequence[str]) -> Floats:
-    """Weights (targets,) of the objective."""
-    shares = by_name(weights, targets, "weights", 1.0 if weights is None else 0.0)
-    for t, w in zip(targets, shares, strict=True):
-        if w < 0:
-            raise UserError("weights", f"{t!r} has {w:g}", "give numbers of at least 0")
-    if not shares.any():
-        raise UserError("weights", "all are 0", "give one target a positive weight")
-    return shares
+def _spread(minima: Minima, rows: Ints, n: int, k: int) -> Minima:
+    """These minima at their rows (rows,) among n."""
+    whole = _nothing(n, k)
+    for side, values in zip(whole, minima, strict=True):
+        side[rows] = values
+    return whole

@@ -1,5 +1,5 @@
-"""How the optimum moves with scale (goal, budgets -> PATH): along any budgets (paper, Fig. 6) and
-by growth laws (Fig. 10)."""
+"""How the optimum moves with scale (question, budgets -> PATH): along any budgets (paper, Fig. 6)
+and by growth laws (Fig. 10)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mixjax.errors import UserError
-from mixjax.mixture.optimum import Mixture
-from mixjax.mixture.question import Floats, Goal
+from mixjax.mixture.optimum import Optimum, Vary, nowhere_finite, optima, optimum_at
+from mixjax.mixture.question import Floats, Question
 
 # A count at which any term in N or D is gone, and yet a number.
 ENDLESS = 1e200
@@ -31,7 +31,7 @@ class Path:
 
     N: Floats
     D: Floats
-    mixtures: tuple[Mixture, ...]
+    mixtures: tuple[Optimum, ...]
     end: dict[str, float] | None = None
 
     @property
@@ -48,7 +48,7 @@ class Path:
         return {"points": points, "end": self.end}
 
 
-def budget_path(goal: Goal, N: ArrayLike, D: ArrayLike) -> Path:
+def budget_path(question: Question, N: ArrayLike, D: ArrayLike) -> Path:
     """h*(N, D) at each budget, paper Fig. 6.
 
     Args:
@@ -67,16 +67,13 @@ def budget_path(goal: Goal, N: ArrayLike, D: ArrayLike) -> Path:
             f"{np.size(N)} sizes and {np.size(D)} token counts do not go together",
             "give equally many, or one of either",
         ) from None
-    found = goal.bests(
-        {"N": n, "D": d} for n, d in zip(sizes.tolist(), tokens.tolist(), strict=True)
-    )
-    if any(m is None for m in found):
-        raise UserError(
-            "budgets",
-            f"the {goal.fit.law} law predicts no finite loss",
-            "raise a cap of 0, or leave out the target that needs that domain",
-        )
-    return Path(sizes.copy(), tokens.copy(), tuple(m for m in found if m is not None))
+    answers = optima(question, Vary(N=sizes.copy(), D=tokens.copy()))
+    if not np.isfinite(answers.objective).all():
+        raise nowhere_finite(question, "budgets")
+    scales = zip(sizes.tolist(), tokens.tolist(), strict=True)
+    questions = [question.but(N=n, D=d) for n, d in scales]
+    mixtures = [optimum_at(q, answers, i) for i, q in enumerate(questions)]
+    return Path(sizes.copy(), tokens.copy(), tuple(mixtures))
 
 
 Growth = Callable[[Floats], tuple[Floats, Floats]]
@@ -93,13 +90,13 @@ GROWTH: Mapping[str, tuple[Growth, tuple[bool, bool]]] = {
 
 
 def growth_laws(
-    goal: Goal, times: float = 1e6, points: int = 25, laws: Sequence[str] = tuple(GROWTH)
+    question: Question, times: float = 1e6, points: int = 25, laws: Sequence[str] = tuple(GROWTH)
 ) -> dict[str, Path]:
-    """Where h* goes as N and D grow from the goal's scale by each of some growth laws, paper Fig.
-    10.
+    """Where h* goes as N and D grow from the question's scale by each of some growth laws, paper
+    Fig. 10.
 
     Args:
-        goal: N and D are where all paths begin.
+        question: N and D are where all paths begin.
         times: by how much the faster of N and D grows.
         points: of each path, evenly spaced in log t.
         laws: names out of `GROWTH`.
@@ -115,10 +112,10 @@ def growth_laws(
     unknown = next((law for law in laws if law not in GROWTH), None)
     if unknown is not None:
         raise UserError("growth", f"no growth law {unknown!r}", f"choose from {', '.join(GROWTH)}")
-    if goal.N is None or goal.D is None:
+    if question.N is None or question.D is None:
         raise UserError(
             "growth",
-            f"{'N' if goal.N is None else 'D'} is missing",
+            f"{'N' if question.N is None else 'D'} is missing",
             "give the scale that growth begins at",
         )
     if not (np.isfinite(times) and times > 1 and points >= 2):
@@ -132,11 +129,12 @@ def growth_laws(
     for law in laws:
         grow, endless = GROWTH[law]
         n, d = grow(t)
-        path = budget_path(goal, goal.N * n, goal.D * d)
+        path = budget_path(question, question.N * n, question.D * d)
         ends = [
-            ENDLESS if on else start for on, start in zip(endless, (goal.N, goal.D), strict=True)
+            ENDLESS if on else start
+            for on, start in zip(endless, (question.N, question.D), strict=True)
         ]
         paths[law] = Path(
-            path.N, path.D, path.mixtures, budget_path(goal, *ends).mixtures[0].weights
+            path.N, path.D, path.mixtures, budget_path(question, *ends).mixtures[0].weights
         )
     return paths

@@ -1,39 +1,101 @@
-"""The question that every decision aid answers about (fit, scale, weights, limits -> GOAL): asked
-once, handed to all of them."""
+"""What is asked about mixtures (fit, scale, weights, limits -> QUESTION): one record, checked once,
+that every aid answers and that knows no solver."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixjax.errors import MixjaxWarning, UserError, check_names
-from mixjax.mixture.prior import shares_of
-
-if TYPE_CHECKING:
-    from mixjax.fitting.record import Fit
-    from mixjax.law.evaluate import Slopes
-    from mixjax.mixture.optima import Mixtures
-    from mixjax.mixture.optimum import Mixture
+from mixjax.errors import UserError, check_names
+from mixjax.fitting.record import Fit
+from mixjax.law.base import Law
+from mixjax.law.evaluate import Slopes, domain_index, slopes
+from mixjax.mixture.box import Box
+from mixjax.mixture.limits import (
+    at_bounds,
+    by_name,
+    caps_from_tokens,
+    check_tokens,
+    check_within,
+    make_box,
+    number,
+)
 
 Floats = NDArray[np.float64]
 
+# A domain that a prior leaves out counts as this share in the Kullback-Leibler divergence, or it
+# could never be entered.
+LEAST_SHARE = 1e-4
+
 
 @dataclass(frozen=True, eq=False)
-class Goal:
-    """What is minimised, where, and within which limits; the arguments of `optimal_mixture`.
+class Pull:
+    """strength * KL(h | prior), added to the weighted sum of losses.
 
     Attributes:
-        fit: with domains.
-        N, D: counts of parameters and tokens of the run to come; None where the law does not read
-            them.
-        weights: {target: w}; None for 1 each.
-        caps, floors: {domain or group: share}; 1 and 0 where not named.
+        prior: {domain: share}, scaled to sum to 1; a domain that has less than `LEAST_SHARE` counts
+            as having that.
+        strength: unit of the objective per nat, at least 0; of many questions one for all or one
+            for each.
+    """
+
+    prior: Mapping[str, float]
+    strength: ArrayLike
+
+    def numbers(self, domains: Sequence[str]) -> tuple[Floats, Floats]:
+        """The prior (k,), and the strength () or (questions,).
+
+        Raises:
+            UserError: what `shares_of` refuses, or a strength that is negative or not finite.
+        """
+        try:
+            strength = np.asarray(self.strength, dtype=np.float64)
+        except (TypeError, ValueError):
+            strength = np.array(np.nan)
+        good = strength.ndim <= 1 and strength.size and np.all(np.isfinite(strength))
+        if not (good and np.all(strength >= 0)):
+            raise UserError(
+                "pull",
+                f"{self.strength!s} is not a strength",
+                "give a number of at least 0, e.g. 0.01",
+            )
+        return nonzero(shares_of(self.prior, domains)), strength
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What is minimised, where, and within which limits.
+
+        h* = argmin over h of sum_t w_t L_t(N, D, h) + strength * KL(h | prior)
+        over the simplex,   floor_i <= h_i <= cap_i,   sums of groups likewise
+
+    Attributes:
+        fit: with domains, of any law, one's own included.
+        N, D: counts of parameters and tokens of the run to come; needed where the law reads them.
+        weights: {target: w_t}, not negative. None: 1 for every target. Targets that it does not
+            name have weight 0.
+        caps, floors: {domain or group: share}, from 0 to 1; 1 and 0 where not named.
         groups: {name: domains}, disjoint; caps and floors of a group are of the sum of its shares.
+        fixed: {domain or group: share} that it must have.
+        pull: towards a prior mixture, where data say little about moves away from it.
+        tokens: {domain: tokens available}, counts: no domain is seen more often than its epochs in
+            a run of D tokens.
+        epochs: how often the tokens of a domain may be seen: one number, or {domain: number} with 1
+            where not named.
+
+    Raises:
+        UserError: the law does not depend on the mixture; N or D not a positive number; an unknown
+            target, domain or group; weights negative or all 0; groups that overlap; limits that no
+            mixture meets; a supply that is none, or too small for D.
+
+    Source: Shukor et al. 2025, eq. (7, 8, 13).
     """
 
     fit: Fit
@@ -43,88 +105,159 @@ class Goal:
     caps: Mapping[str, float] | None = None
     floors: Mapping[str, float] | None = None
     groups: Mapping[str, Sequence[str]] | None = None
+    fixed: Mapping[str, float] | None = None
+    pull: Pull | None = None
+    tokens: Mapping[str, float] | None = None
+    epochs: float | Mapping[str, float] = 1.0
 
     def __post_init__(self) -> None:
-        bounded = (*self.fit.domains, *(self.groups or {}))
-        for where, given, known in (
-            ("weights", self.weights, self.fit.targets),
-            ("caps", self.caps, bounded),
-            ("floors", self.floors, bounded),
-        ):
-            check_names(given or {}, known, where)
+        check_law(self.fit)
+        for name, value in (("N", self.N), ("D", self.D)):
+            if value is not None and not number(value, name, "a count") > 0:
+                raise UserError(name, f"{value} is not a positive number", "give a count, e.g. 7e9")
+        _ = self.target_weights, self.prior
+        check_tokens(self.tokens, self.epochs, self.fit.domains)
+        if self.D is not None or not self.tokens:
+            _ = self.box
 
-    @property
-    def shares(self) -> dict[str, float]:
-        """{target: weight in the objective} of the targets that count."""
-        given = dict.fromkeys(self.fit.targets, 1.0) if self.weights is None else self.weights
-        return {t: float(w) for t, w in given.items() if w > 0}
-
-    def but(self, **changes: Any) -> Goal:
-        """The same goal with some attributes changed."""
+    def but(self, **changes: Any) -> Question:
+        """The same question with some attributes changed."""
         return replace(self, **changes)
 
-    def best(self, **changes: Any) -> Mixture:
-        """The optimum, see `optimal_mixture`, without its warnings of extrapolation; of the goal
-        with these changes."""
-        from mixjax.mixture.optimum import find_optimum
+    # --- In numbers ---
 
-        at = self.but(**changes) if changes else self
-        return find_optimum(at.fit, at.N, at.D, at.weights, at.caps, at.floors, at.groups)
+    @property
+    def law(self) -> Law:
+        """The fit's law."""
+        return self.fit.scaling_law
 
-    def many(self, **changes: Any) -> Mixtures:
-        """The optima of many goals in one batched call, see `optimal_mixtures`: attributes may be
-        one number or one for each.
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The fit's domains, in whose order all shares (k,) are."""
+        return self.fit.domains
 
-        The objective is infinite where the law is nowhere finite.
+    @cached_property
+    def box(self) -> Box:
+        """The set of mixtures within the limits, supply included.
+
+        Raises:
+            UserError: a supply without D.
         """
-        from mixjax.mixture.optima import solve_mixtures
+        caps = caps_from_tokens(self.tokens, self.D, self.domains, self.epochs, self.caps)
+        return make_box(self.domains, caps, self.floors, self.groups, self.fixed)
 
-        asked = {
-            name: getattr(self, name) for name in ("N", "D", "weights", "caps", "floors", "groups")
-        } | changes
-        return solve_mixtures(self.fit, **asked)
+    @cached_property
+    def target_weights(self) -> Floats:
+        """Weights (targets,) of the objective."""
+        weights, targets = self.weights, self.fit.targets
+        numbers = by_name(weights, targets, "weights", 1.0 if weights is None else 0.0)
+        for target, weight in zip(targets, numbers, strict=True):
+            if weight < 0:
+                raise UserError(
+                    "weights", f"{target!r} has {weight:g}", "give numbers of at least 0"
+                )
+        if not numbers.any():
+            raise UserError("weights", "all are 0", "give one target a positive weight")
+        return numbers
 
-    def bests(self, changes: Iterable[Mapping[str, Any]]) -> list[Mixture | None]:
-        """The optimum of many goals: this one with each of these changes; None where the law is
-        nowhere finite.
+    @property
+    def weighed(self) -> dict[str, float]:
+        """{target: weight in the objective} of the targets that count."""
+        pairs = zip(self.fit.targets, self.target_weights.tolist(), strict=True)
+        return {target: weight for target, weight in pairs if weight > 0}
 
-        What `optimal_mixture` would warn of is left to the gaps of the answers.
+    @property
+    def scale(self) -> tuple[float, float]:
+        """N and D, 1 where the law reads none and it was not given.
+
+        Raises:
+            UserError: N or D is missing where the law reads it.
         """
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", MixjaxWarning)
-            return [self._best_if_finite(change) for change in changes]
+        numbers = []
+        for name, value, needed in zip(("N", "D"), (self.N, self.D), self.law.reads, strict=True):
+            if value is None and needed:
+                example = "7e9" if name == "N" else "150e9"
+                raise UserError(
+                    "mixture",
+                    f"{name} is missing",
+                    f"the {self.fit.law} law reads it: give a count, e.g. -{name} {example}",
+                )
+            numbers.append(1.0 if value is None else float(value))
+        return numbers[0], numbers[1]
 
-    def _best_if_finite(self, change: Mapping[str, Any]) -> Mixture | None:
-        try:
-            return self.best(**change)
-        except UserError as error:
-            if "no finite loss" in error.what:
-                return None
-            raise
+    @cached_property
+    def prior(self) -> tuple[Floats, float] | None:
+        """The prior (k,) > 0 and the strength of the pull, None without one."""
+        if self.pull is None:
+            return None
+        prior, strength = self.pull.numbers(self.domains)
+        if strength.ndim:
+            raise UserError(
+                "pull",
+                f"{len(strength)} strengths",
+                "give one, or solve many questions with optimal_mixtures",
+            )
+        return prior, float(strength)
+
+    def stacked(self, targets: Sequence[str] | None = None) -> dict[str, Floats]:
+        """Law parameters {name: (targets, ...)} of these targets, by default of all."""
+        params = [self.fit.params[t] for t in targets or self.fit.targets]
+        return {
+            p.name: np.stack([np.asarray(of_one[p.name], dtype=np.float64) for of_one in params])
+            for p in self.law.parameters
+        }
+
+    def own(self, targets: Sequence[str] | None = None) -> NDArray[np.int64]:
+        """The domain (targets,) that an own-domain law of each target sees; 0 for other laws."""
+        if not self.law.own_domain:
+            return np.zeros(len(targets or self.fit.targets), dtype=np.int64)
+        names = targets or self.fit.targets
+        return np.array([domain_index(self.law, self.domains, t).start for t in names])
+
+    def is_convex(self, targets: Sequence[str] | None = None) -> bool:
+        """Whether the losses of these targets, by default of those that count, are known to be
+        convex in h."""
+        names = list(targets if targets is not None else self.weighed)
+        return bool(np.all(self.law.is_convex(self.stacked(names)))) if names else True
+
+    # --- At a mixture ---
 
     def losses(
         self, h: ArrayLike, N: ArrayLike | None = None, D: ArrayLike | None = None
     ) -> dict[str, Floats]:
-        """Predicted losses {target: (rows,) or ()} of mixtures h (rows, k) or (k,), at the goal's
-        scale where none is given."""
-        return self.fit.predict(
-            self.N if N is None else N, self.D if D is None else D, np.asarray(h, dtype=np.float64)
-        )
+        """Predicted losses {target: (rows,) or ()} of mixtures h (rows, k) or (k,), at the
+        question's scale where none is given."""
+        h = np.asarray(h, dtype=np.float64)
+        return self.fit.predict(self.N if N is None else N, self.D if D is None else D, h)
 
     def value(self, h: ArrayLike, N: ArrayLike | None = None, D: ArrayLike | None = None) -> Floats:
-        """The objective sum_t w_t L_t (rows,) or (), whatever the limits."""
+        """The weighted sum of losses (rows,) or (), whatever the limits."""
         losses = self.losses(h, N, D)
-        return np.asarray(sum(w * losses[t] for t, w in self.shares.items()), dtype=np.float64)
+        return np.asarray(sum(w * losses[t] for t, w in self.weighed.items()), dtype=np.float64)
 
     def slopes(self, h: ArrayLike) -> dict[str, Slopes]:
         """Slopes of every target's loss at one mixture h (k,)."""
-        from mixjax.law.evaluate import slopes
-
         params = {t: self.fit.params[t] for t in self.fit.targets}
         N, D = (1.0 if x is None else float(x) for x in (self.N, self.D))
-        return slopes(
-            self.fit.scaling_law, self.fit.domains, params, N, D, np.asarray(h, dtype=np.float64)
-        )
+        return slopes(self.law, self.domains, params, N, D, np.asarray(h, dtype=np.float64))
+
+    def slope(self, h: ArrayLike) -> Floats:
+        """Slope (k,) of what is minimised, a pull included, at one mixture h (k,)."""
+        of_target = self.slopes(h)
+        total = np.asarray(sum(w * of_target[t].h for t, w in self.weighed.items()))
+        if self.prior is None:
+            return total
+        prior, strength = self.prior
+        least = np.finfo(np.float64).tiny
+        return total + strength * (1.0 + np.log(np.maximum(np.asarray(h), least) / prior))
+
+    def bound(self, h: Floats) -> dict[str, str]:
+        """{domain or group: "cap" or "floor"} of those that would pass it."""
+        return at_bounds(h, self.box, self.domains, self.groups)
+
+    def check_within(self, h: Floats, where: str) -> None:
+        """Refuse a mixture h (k,) that breaks a limit; the message names the place."""
+        check_within(h, self.box, self.domains, self.groups, where)
 
     def array(self, weights: Mapping[str, float]) -> Floats:
         """Shares (k,) in the order of the domains, scaled to sum to 1; 0 where not named.
@@ -133,8 +266,69 @@ class Goal:
             UserError: an unknown domain, a share that is negative or not a number, or shares that
                 sum to 0.
         """
-        return shares_of(weights, self.fit.domains)
+        return shares_of(weights, self.domains)
 
     def named(self, h: ArrayLike) -> dict[str, float]:
         """Shares (k,) by name."""
-        return dict(zip(self.fit.domains, np.asarray(h).tolist(), strict=True))
+        return dict(zip(self.domains, np.asarray(h).tolist(), strict=True))
+
+
+def check_law(fit: Fit) -> None:
+    """Refuse fits whose loss does not depend on a mixture."""
+    law = fit.scaling_law
+    if not fit.domains:
+        raise UserError("fit", "it has no domains", "fit runs with columns h_<domain>")
+    if law.name == "chinchilla":
+        raise UserError(
+            "fit",
+            "chinchilla's law does not depend on the mixture",
+            "fit another law, e.g. joint",
+        )
+    odd = next((t for t in fit.targets if law.own_domain and t not in fit.domains), None)
+    if odd is not None:
+        raise UserError(
+            "fit",
+            f"target {odd!r} is not a training domain",
+            f"the {fit.law} law needs one: fit targets among {', '.join(fit.domains)}",
+        )
+
+
+# --- Mixtures as numbers -------------------------------------------------------------------------
+
+
+def shares_of(weights: Mapping[str, float], domains: Sequence[str]) -> Floats:
+    """Shares (k,) in the order of the domains, scaled to sum to 1; 0 where not named.
+
+    Raises:
+        UserError: an unknown domain, a share that is negative or not a number, or shares that sum
+            to 0.
+    """
+    check_names(weights, domains, "mixture")
+    try:
+        h = np.array([float(weights.get(d, 0.0)) for d in domains])
+    except (TypeError, ValueError):
+        raise UserError("mixture", "a share is not a number", "write domain: share") from None
+    if not (np.isfinite(h).all() and (h >= 0).all() and h.sum() > 0):
+        raise UserError(
+            "mixture",
+            f"the shares {dict(weights)} are not those of a mixture",
+            "give shares of at least 0 that do not sum to 0",
+        )
+    return h / h.sum()
+
+
+def nonzero(shares: Floats) -> Floats:
+    """The shares (k,) with none of exactly 0, see `LEAST_SHARE`."""
+    lifted = np.maximum(shares, LEAST_SHARE)
+    return lifted / lifted.sum()
+
+
+def divergence(h: jax.Array, prior: jax.Array) -> jax.Array:
+    """KL(h | prior) (), nats, with prior > 0 and 0 log 0 = 0."""
+    positive = h > 0
+    return jnp.sum(jnp.where(positive, h * jnp.log(jnp.where(positive, h, 1.0) / prior), 0.0))
+
+
+def kl(h: Floats, prior: Floats) -> Floats:
+    """KL(h | prior) of numbers (..., k), nats, for prior (k,) > 0: (...,), not below 0."""
+    return np.maximum(0.0, np.sum(h * np.log(np.where(h > 0, h, prior) / prior), axis=-1))

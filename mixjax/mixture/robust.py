@@ -1,4 +1,4 @@
-"""Mixtures that many fits agree on (goals -> ROBUST): least mean or tail regret over parameter
+"""Mixtures that many fits agree on (questions -> ROBUST): least mean or tail regret over parameter
 sets, and the regret of any mixture."""
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ import numpy as np
 
 from mixjax.errors import UserError
 from mixjax.fitting.record import Fit
-from mixjax.mixture.losses import Tail, descend, scenarios
-from mixjax.mixture.question import Floats, Goal
+from mixjax.law.base import Law
+from mixjax.mixture.losses import Tail, case_of
+from mixjax.mixture.optimum import Vary, nowhere_finite, optima, warn_minimum
+from mixjax.mixture.question import Floats, Question
+from mixjax.mixture.solve import solve_one
 from mixjax.text import table
 
 # Smoothing of the tail, relative to regrets of 1 (objectives differ by less than 100 percent): from
@@ -83,31 +86,31 @@ class Robust:
         return asdict(self)
 
 
-def goals_of(goal: Goal, fits: Sequence[Fit]) -> list[Goal]:
-    """The same goal for each of these fits.
+def questions_of(question: Question, fits: Sequence[Fit]) -> list[Question]:
+    """The same question for each of these fits.
 
     Raises:
         UserError: no fits, or fits of other domains or without a target that counts.
     """
     if not fits:
         raise UserError("robust", "there are no fits", "give at least one")
-    goals = []
+    questions = []
     for i, fit in enumerate(fits):
-        if fit.domains != goal.fit.domains:
+        if fit.domains != question.domains:
             raise UserError(
                 f"fit {i + 1}",
                 f"has the domains {', '.join(fit.domains)}",
-                f"give fits of {', '.join(goal.fit.domains)}, in this order",
+                f"give fits of {', '.join(question.domains)}, in this order",
             )
-        missing = next((t for t in goal.shares if t not in fit.targets), None)
+        missing = next((t for t in question.weighed if t not in fit.targets), None)
         if missing is not None:
             raise UserError(
                 f"fit {i + 1}",
                 f"has no target {missing!r}",
                 "give fits of the same targets, or other --weights",
             )
-        goals.append(goal.but(fit=fit, weights=goal.shares))
-    return goals
+        questions.append(question.but(fit=fit, weights=question.weighed))
+    return questions
 
 
 def members(fit: Fit, params: Mapping[str, Mapping[str, Floats]]) -> list[Fit]:
@@ -142,7 +145,7 @@ def members(fit: Fit, params: Mapping[str, Mapping[str, Floats]]) -> list[Fit]:
 
 
 def robust_mixture(
-    goal: Goal,
+    question: Question,
     fits: Sequence[Fit],
     level: float = 0.0,
     others: Mapping[str, Mapping[str, float]] | None = None,
@@ -153,7 +156,8 @@ def robust_mixture(
         min over h of CVaR_level of the regrets r_s(h) = (f_s(h) - f_s(h_s*)) / |f_s(h_s*)|
 
     Args:
-        goal: scale, weights and limits; its fit counts only as one of `fits` if it is among them.
+        question: scale, weights and limits; its fit counts only as one of `fits` if it is among
+            them.
         fits: parameter sets: resamples, near-optimal minima, other laws; same domains.
         level: 0 for the mean, towards 1 for the largest regret: the mean of the worst (1 - level)
             is made small.
@@ -170,32 +174,30 @@ def robust_mixture(
             f"{level:g} is not from 0 to below 1",
             "give 0 for the mean, 0.9 for the worst tenth",
         )
-    goals = goals_of(goal, fits)
-    own = [g.best() for g in goals]
-    optima = np.array([goal.array(m.weights) for m in own])
-    best = np.array([float(g.value(h)) for g, h in zip(goals, optima, strict=True)])
-    h, gap = _least_tail(goals, best, level, optima)
+    questions = questions_of(question, fits)
+    optimum, best = _own_optima(questions)
+    h, gap = _least_tail(questions, best, level, optimum)
     given = {
-        "robust": goal.named(h),
+        "robust": question.named(h),
         **(others or {}),
-        "uniform": dict.fromkeys(goal.fit.domains, 1.0),
+        "uniform": dict.fromkeys(question.domains, 1.0),
     }
-    if len(goals) <= 5:
-        given |= {f"optimum of fit {i + 1}": m.weights for i, m in enumerate(own)}
+    if len(questions) <= 5:
+        given |= {f"optimum of fit {i + 1}": question.named(h) for i, h in enumerate(optimum)}
     return Robust(
-        {name: _regrets(goals, best, goal.array(w), level) for name, w in given.items()},
+        {name: _regrets(questions, best, question.array(w), level) for name, w in given.items()},
         float(level),
         gap,
     )
 
 
 def regrets(
-    goal: Goal, fits: Sequence[Fit], weights: Mapping[str, float], level: float = 0.0
+    question: Question, fits: Sequence[Fit], weights: Mapping[str, float], level: float = 0.0
 ) -> Regrets:
     """The regret of any mixture under each fit; arguments as in `robust_mixture`."""
-    goals = goals_of(goal, fits)
-    best = np.array([g.best().objective for g in goals])
-    return _regrets(goals, best, goal.array(weights), level)
+    questions = questions_of(question, fits)
+    _, best = _own_optima(questions)
+    return _regrets(questions, best, question.array(weights), level)
 
 
 def tail_mean(values: Floats, level: float) -> float:
@@ -207,12 +209,12 @@ def tail_mean(values: Floats, level: float) -> float:
     return float(worst @ part / mass) if mass >= 1 else float(worst[0])
 
 
-def _regrets(goals: Sequence[Goal], best: Floats, h: Floats, level: float) -> Regrets:
-    each = np.array([float(g.value(h)) for g in goals]) / best - 1.0
+def _regrets(questions: Sequence[Question], best: Floats, h: Floats, level: float) -> Regrets:
+    each = np.array([float(g.value(h)) for g in questions]) / best - 1.0
     each = each * np.sign(best)
     each = np.where(np.abs(each) < _ROUNDING, 0.0, each)
     return Regrets(
-        goals[0].named(h),
+        questions[0].named(h),
         tuple(each.tolist()),
         float(each.mean()),
         tail_mean(each, level),
@@ -220,26 +222,53 @@ def _regrets(goals: Sequence[Goal], best: Floats, h: Floats, level: float) -> Re
     )
 
 
+def _by_law(questions: Sequence[Question]) -> list[tuple[Law, list[int]]]:
+    """The laws of the fits, each with the places of its fits; in order of the laws' names."""
+    places: dict[Law, list[int]] = {}
+    for i in sorted(range(len(questions)), key=lambda i: questions[i].fit.law):
+        places.setdefault(questions[i].law, []).append(i)
+    return list(places.items())
+
+
+def _params(questions: Sequence[Question]) -> dict[str, Floats]:
+    """Parameters {name: (fits, targets, ...)} of fits of one law, of the targets that count."""
+    stacks = [q.stacked(list(questions[0].weighed)) for q in questions]
+    return {name: np.stack([of_one[name] for of_one in stacks]) for name in stacks[0]}
+
+
+def _own_optima(questions: Sequence[Question]) -> tuple[Floats, Floats]:
+    """The optimum (fits, k) of each fit, and its objective (fits,)."""
+    h, best = np.zeros((len(questions), len(questions[0].domains))), np.zeros(len(questions))
+    for _, places in _by_law(questions):
+        first = questions[places[0]]
+        stacks = [questions[i].stacked(first.fit.targets) for i in places]
+        sets = {name: np.stack([of_one[name] for of_one in stacks]) for name in stacks[0]}
+        answers = optima(first, Vary(params=sets, member=np.arange(len(places))))
+        if not np.isfinite(answers.objective).all():
+            raise nowhere_finite(first, "robust")
+        h[places], best[places] = answers.h, answers.objective
+    return h, best
+
+
 def _least_tail(
-    goals: Sequence[Goal], best: Floats, level: float, optima: Floats
+    questions: Sequence[Question], best: Floats, level: float, optimum: Floats
 ) -> tuple[Floats, float]:
     """The mixture (k,) of least tail regret, and a bound on what is left to gain by first order."""
-    order = sorted(range(len(goals)), key=lambda i: goals[i].fit.law)
-    laws: dict[Any, list[Goal]] = {}
-    for i in order:
-        laws.setdefault(goals[i].fit.scaling_law, []).append(goals[i])
-    cases = tuple(scenarios(group) for group in laws.values())
-    position = {id(g): i for i, g in enumerate(goals)}
-    sorted_best = np.array([best[position[id(g)]] for group in laws.values() for g in group])
-    cap = min(1.0, 1.0 / ((1.0 - level) * len(goals)))
-    h, gap = optima.mean(axis=0), math.inf
-    for smoothing in _SMOOTHING if cap * len(goals) > 1 + 1e-12 else _SMOOTHING[:1]:
-        end = descend(
-            Tail(tuple(laws)),
-            (cases, sorted_best, np.float64(cap), np.float64(smoothing)),
-            goals[0],
-            (h, *optima[:3]),
-        )
-        h = np.asarray(end.h)
-        gap = max(float(end.gap), 0.0) + smoothing * math.log(max(cap * len(goals), 1.0))
+    first, groups = questions[0], _by_law(questions)
+    cases = tuple(
+        case_of(questions[places[0]])._replace(params=_params([questions[i] for i in places]))
+        for _, places in groups
+    )
+    in_order = np.array([best[i] for _, places in groups for i in places])
+    cap = min(1.0, 1.0 / ((1.0 - level) * len(questions)))
+    objective = Tail(tuple(law for law, _ in groups))
+    convex = all(q.is_convex() for q in questions)
+    h, gap, end = optimum.mean(axis=0), math.inf, None
+    for smoothing in _SMOOTHING if cap * len(questions) > 1 + 1e-12 else _SMOOTHING[:1]:
+        data = (cases, in_order, np.float64(cap), np.float64(smoothing))
+        end = solve_one(objective, data, first.box, convex, np.array([h, *optimum[:3]]))
+        h = end.h
+        gap = end.gap + smoothing * math.log(max(cap * len(questions), 1.0))
+    assert end is not None
+    warn_minimum(first, end)
     return h, gap

@@ -1,75 +1,40 @@
-"""Thousands of mirror descents: one compiled width of lanes, in which a finished descent makes room
-for the next.
+"""The one solver of every question about mixtures (problems -> SOLVE -> minima).
 
-All lanes go on for `BLOCK` steps at a time; then those that are done leave and others take their
-places, so that none waits for the slowest and nothing is compiled anew. The width never changes and
-lanes lie along the last axis: a descent is computed by the same instructions wherever it lies, and
-its answer depends neither on its place nor on its neighbours.
+Mirror descent from many starts, and what a descent cannot see put right, for all who ask.
+
+A descent that stalls where exponents of both signs pull at a domain goes on without it (`_settle`);
+and where a law jumps down at a face of the simplex, the face is searched too (`_on_faces`).
 """
 
 from __future__ import annotations
 
-import os
-import threading
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
-from mixjax.mixture.box import Box
-from mixjax.mixture.mirror import (
-    AGREE,
-    GOAL,
-    LATE,
-    MAX_STEPS,
-    MirrorState,
-    init,
-    is_done,
-    step,
-    without_negligible,
-    worth_emptying,
-)
+from mixjax.mixture.box import Box, is_met
+from mixjax.mixture.lanes import Ends, Flags, Floats, Ints, Problems, descend, faces_of
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-# (h (k,), (shared, own)) -> (), as in `Problems`.
-Objective = Callable[[jax.Array, Any], jax.Array]
-
-# Lanes of one compiled call, and steps before it is seen which are done.
-WIDTH, BLOCK = 256, 10
-# After each of so many steps, starts of a problem whose shares differ by less than this from a
-# better one's go on as one, at so many places at most.
-SCREENS, NEAR, PLACES = (10, 20, 40), 1e-2, 3
-
-
-class Problems(NamedTuple):
-    """Many problems of one function f.
-
-    f: hashable (h (k,), (shared, own)) -> (), smooth where all h_i > 0.
-    shared: arrays that the problems have in common.
-    own: problem numbers (n,) -> the arrays of each of these problems, (n, ...).
-    boxes: floors and caps (problems, k), feasible.
-    """
-
-    f: Objective
-    shared: Any
-    own: Callable[[Ints], Any]
-    boxes: Box
+# Shares of one domain in starts near its corner, and in a start that nearly leaves it out.
+CORNERS, LEAST = (0.9, 0.999), 1e-6
+# A descent has stalled above this gap relative to its objective. Then domains below this share are
+# left out, if that raises the objective by less than this, relatively; so many times at most.
+STALLED, TRACE, RISE, ROUNDS = 1e-8, 1e-4, 1e-6, 4
+# A domain is held at 0 where that lowers the objective by more than this, relatively.
+LOWER = 1e-12
 
 
 class Minima(NamedTuple):
     """The best of all starts of every problem.
 
     h (problems, k); value, gap (problems,), value infinite where f was at all starts. agreeing,
-    starts (problems,): how many of how many starts ended within 1e-9 of the best, relatively. steps
-    (problems,): of all starts together.
+    starts (problems,): how many of how many starts ended within 1e-9 of the best, relatively.
+    stalled, emptied (problems, k): domains held at 0 because exponents of both signs pull at them,
+    or because f jumps down there; the gap is that of the others. before (problems,): the value
+    before any was emptied.
     """
 
     h: Floats
@@ -77,282 +42,177 @@ class Minima(NamedTuple):
     gap: Floats
     agreeing: Ints
     starts: Ints
-    steps: Ints
+    stalled: Flags
+    emptied: Flags
+    before: Floats
 
 
-def run_many(problems: Problems, starts: Floats, only_first: NDArray[np.bool_]) -> Minima:
-    """Descend in every problem from every start, and keep the best.
+def starts_of(k: int) -> Floats:
+    """The centre, points near every corner, and one that nearly leaves out each domain (n, k)."""
+    one, others = np.eye(k, dtype=bool), max(k - 1, 1)
+    near, nearer = (np.where(one, share, (1 - share) / others) for share in CORNERS)
+    without = np.where(one, LEAST, (1 - LEAST) / others)
+    return np.concatenate([np.full((1, k), 1.0 / k), near, without, nearer])
+
+
+def solve(
+    problems: Problems, convex: Flags, also: Floats | None = None, alone: bool = False
+) -> Minima:
+    """The least value of f over every problem's box.
 
     Args:
-        starts: (starts, k), positive; moved to the nearest mixture in each problem's box.
-        only_first: (problems,), whether the first start will do: where f is convex.
+        convex: (problems,), where f is known to be convex: one start will do, and no face hides
+            a lower value.
+        also: mixtures (n, k) to start from besides `starts_of`, before them; alone: from these
+            only.
     """
-    descents = _begin(problems, starts, only_first)
-    several = np.flatnonzero(~only_first[descents.problem])
-    leader = np.arange(len(descents.problem))
-    for screen in SCREENS if len(several) else ():
-        _advance(descents, np.unique(leader[several]), np.full(len(leader), screen))
-        leader[several] = several[_leaders(descents, several, leader, len(starts))]
-    limit = np.full(len(leader), LATE)
-    limit[_best(descents, leader)] = MAX_STEPS
-    _advance(descents, np.unique(leader), limit)
-    best = _best(descents, leader)
-    h, value, gap = _finish(descents, best)
-    ended = _finite(descents.states.value[leader])
-    with np.errstate(invalid="ignore"):
-        agree = ended <= (ended[best] + AGREE * np.abs(ended[best]))[descents.problem]
-    agreeing, begun, steps = (
-        np.bincount(descents.problem, x, len(best)).astype(int)
-        for x in (agree, np.ones(len(agree)), descents.steps)
+    starts = starts_of(np.shape(problems.boxes.caps)[-1])
+    if also is not None:
+        more = np.maximum(also, LEAST)
+        starts = more if alone else np.concatenate([more, starts])
+    return _on_faces(problems, starts, convex, _settle(problems, starts, convex))
+
+
+class Minimum(NamedTuple):
+    """One problem's row of `Minima`: h, stalled, emptied (k,), the others numbers."""
+
+    h: Floats
+    value: float
+    gap: float
+    agreeing: int
+    starts: int
+    stalled: Flags
+    emptied: Flags
+    before: float
+
+
+def solve_one(
+    f: Callable[[jax.Array, Any], jax.Array],
+    data: Any,
+    box: Box,
+    convex: bool = False,
+    also: Floats | None = None,
+) -> Minimum:
+    """The least value of f(h (k,), data) over the mixtures in a box; arguments as in `solve`.
+
+    Args:
+        f: hashable, smooth where all h_i > 0. One compilation for each f and shapes of the data.
+        data: arrays that f reads: parameters, weights, scales.
+        box: feasible, see `check_box`.
+    """
+    boxes = jax.tree.map(lambda side: np.asarray(side)[None], box)
+    ends = solve(Problems(Alone(f), data, lambda numbers: (), boxes), np.array([convex]), also)
+    return Minimum(
+        ends.h[0],
+        float(ends.value[0]),
+        max(float(ends.gap[0]), 0.0),
+        int(ends.agreeing[0]),
+        int(ends.starts[0]),
+        ends.stalled[0],
+        ends.emptied[0],
+        float(ends.before[0]),
     )
-    return Minima(h, _finite(value), gap, agreeing, begun, steps)
-
-
-def map_problems(
-    function: Callable[[jax.Array, Any], jax.Array], problems: Problems, h: Floats
-) -> Floats:
-    """function(h (k,), (shared, own)) -> (...) at one mixture of every problem, h (problems, k):
-    (problems, ...)."""
-    found = []
-    with jax.enable_x64(True):
-        for some in _chunks(np.arange(len(h))):
-            padded = np.resize(some, WIDTH)
-            found.append(_mapped(function, problems.shared, problems.own(padded), h[padded]))
-    return np.concatenate(found)[: len(h)]
-
-
-def faces_of(problems: Problems, h: Floats, value: Floats) -> NDArray[np.bool_]:
-    """Which domains of every problem are worth a descent without them, see `worth_emptying`:
-    (problems, k), for minima h (problems, k)."""
-    found = []
-    with jax.enable_x64(True):
-        for some in _chunks(np.arange(len(h))):
-            padded = np.resize(some, WIDTH)
-            box = jax.tree.map(lambda side: np.asarray(side)[padded], problems.boxes)  # noqa: B023
-            found.append(
-                _faces(
-                    problems.f, problems.shared, problems.own(padded), h[padded], value[padded], box
-                )
-            )
-    return np.concatenate(found)[: len(h)]
-
-
-# --- On the host: which descents go on -----------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Descents:
-    """All starts of all problems: problem (descents,), their states, and steps (descents,) so far.
-    Written in place."""
+class Alone:
+    """f(h, data) of one problem, whose data are all shared."""
 
-    problems: Problems
-    problem: Ints
-    states: MirrorState
-    steps: Ints
+    f: Callable[[jax.Array, Any], jax.Array]
 
-
-def _begin(problems: Problems, starts: Floats, only_first: NDArray[np.bool_]) -> _Descents:
-    count, k = np.shape(problems.boxes.caps)
-    begun = np.where(only_first, 1, len(starts))
-    problem = np.repeat(np.arange(count), begun)
-    start = np.arange(len(problem)) - np.repeat(np.cumsum(begun) - begun, begun)
-    n = len(problem)
-    states = MirrorState(
-        np.log(starts)[start], np.zeros(n), np.zeros((n, k)), np.zeros(n), np.zeros(n)
-    )  # type: ignore[arg-type]
-    descents = _Descents(problems, problem, states, np.zeros(n, dtype=int))
-    _in_lanes(
-        descents,
-        np.arange(n),
-        lambda states, *rest: (_init(problems.f, states.log_h, *rest), np.zeros(WIDTH, dtype=int)),
-        lambda _: False,
-    )
-    return descents
+    def __call__(self, h: jax.Array, data: tuple[Any, Any]) -> jax.Array:
+        """f () at h (k,)."""
+        return self.f(h, data[0])
 
 
-def _advance(descents: _Descents, which: Ints, limit: Ints) -> None:
-    """These descents until they are done or have made limit (descents,) steps."""
-
-    def going(some: Ints) -> NDArray[np.bool_]:
-        value, gap = (np.asarray(x)[some] for x in (descents.states.value, descents.states.gap))
-        done = (gap <= GOAL * np.maximum(1.0, np.abs(value))) | ~np.isfinite(value)
-        return ~done & (descents.steps[some] < limit[some])
-
-    _in_lanes(descents, which[going(which)], partial(_block, descents.problems.f), going)
+def is_small(gap: Any, value: Any) -> Any:
+    """Whether a gap is small for the size of the objective."""
+    return gap <= STALLED * np.maximum(1.0, np.abs(value))
 
 
-def _in_lanes(
-    descents: _Descents,
-    which: Ints,
-    compiled: Callable[..., tuple[MirrorState, Any]],
-    going: Callable[[Ints], Any],
-) -> None:
-    """Apply `compiled` to these descents, and again to those that are `going` after it; on every
-    core."""
-    waiting, lock = deque(which.tolist()), threading.Lock()
-
-    def work() -> None:
-        lanes = np.zeros(0, dtype=int)
-        with jax.enable_x64(True):
-            while True:
-                with lock:
-                    new = [waiting.popleft() for _ in range(min(WIDTH - len(lanes), len(waiting)))]
-                lanes = np.concatenate([lanes, np.array(new, dtype=int)])
-                if not len(lanes):
-                    return
-                states, steps = compiled(*_gathered(descents, np.resize(lanes, WIDTH)))
-                for old, found in zip(descents.states, states, strict=True):
-                    np.asarray(old)[lanes] = np.asarray(found)[: len(lanes)]
-                descents.steps[lanes] += np.asarray(steps)[: len(lanes)]
-                lanes = lanes[np.broadcast_to(going(lanes), lanes.shape)]
-
-    with ThreadPoolExecutor(_cores()) as pool:
-        for done in [pool.submit(work) for _ in range(_cores())]:
-            done.result()
+# --- What a descent does not see -----------------------------------------------------------------
 
 
-def _leaders(descents: _Descents, several: Ints, leader: Ints, starts: int) -> Ints:
-    """For each of several (n,), as a place in it: the best start of the same problem that its
-    leader has come near."""
-    value = _finite(np.asarray(descents.states.value)[leader[several]]).reshape(-1, starts)
-    h = np.exp(np.asarray(descents.states.log_h)[leader[several]]).reshape(*value.shape, -1)
-    free, rows = np.isfinite(value), np.arange(len(value))
-    at = (leader[several] - several[::starts].repeat(starts)).reshape(value.shape)
-    for _ in range(PLACES):
-        best = np.argmin(np.where(free, value, np.inf), axis=1)
-        near = free & (np.abs(h - h[rows, best][:, None]).max(axis=2) < NEAR)
-        at = np.where(near, at[rows, best][:, None], at)
-        free &= ~near
-    return (at + starts * rows[:, None]).ravel()
+def _settle(problems: Problems, starts: Floats, convex: Flags) -> Minima:
+    """The minima; where a descent stalls, the best one without the domains that it stalls on.
+
+    It stalls where one target's loss has a negative exponent of a domain and another's a positive
+    one below 1: both slopes are infinite at 0, and the minimum between them may lie at a share of
+    1e-20.
+    """
+    best = _ended(descend(problems, starts, convex))
+    floors, caps = np.asarray(problems.boxes.floors), np.array(problems.boxes.caps)
+    going = np.arange(len(caps))
+    for _ in range(ROUNDS):
+        value = best.value[going]
+        trace = (best.h[going] < TRACE) & (floors[going] == 0) & (caps[going] > 0)
+        tighter = _rows(problems.boxes, going)._replace(caps=np.where(trace, 0.0, caps[going]))
+        with np.errstate(invalid="ignore"):
+            stalled = ~is_small(best.gap[going], value) & np.isfinite(value)
+        stalled &= trace.any(axis=1) & is_met(tighter)
+        if not stalled.any():
+            break
+        going, trace, tighter = going[stalled], trace[stalled], _rows(tighter, stalled)
+        other = _ended(descend(_some(problems, going, tighter), starts, convex[going]))
+        better = other.value <= best.value[going] + RISE * np.abs(best.value[going])
+        going = going[better]
+        _put(best, going, other, better)
+        caps[going] = np.asarray(tighter.caps)[better]
+        best.stalled[going] |= trace[better]
+    return best
 
 
-def _best(descents: _Descents, leader: Ints) -> Ints:
-    """The best descent of every problem (problems,): of those equally low, the one of the smallest
-    gap."""
-    value, gap = (
-        _finite(np.asarray(descents.states.value)[leader]),
-        np.asarray(descents.states.gap)[leader],
-    )
-    lowest = np.full(len(descents.problems.boxes.caps), np.inf)
-    np.minimum.at(lowest, descents.problem, value)
-    lowest = lowest[descents.problem]
-    with np.errstate(invalid="ignore"):
-        low = value <= lowest + GOAL * np.abs(lowest)
-    order = np.lexsort((leader, np.where(low, gap, np.inf), ~low, descents.problem))
-    first = np.unique(descents.problem[order], return_index=True)[1]
-    return leader[order[first]]
+def _on_faces(problems: Problems, starts: Floats, convex: Flags, best: Minima) -> Minima:
+    """The minima, without the domains whose absence lowers them, which are held at 0 then."""
+    k = best.h.shape[1]
+    going = np.flatnonzero(~convex & np.isfinite(best.value))
+    for _ in range(k - 1):
+        if not len(going):
+            break
+        out = best.stalled[going] | best.emptied[going]
+        boxes = _rows(problems.boxes, going)
+        boxes = boxes._replace(caps=np.where(out, 0.0, boxes.caps))
+        worth = faces_of(_some(problems, going, boxes), best.h[going], best.value[going])
+        row, domain = np.nonzero(worth)
+        tighter = _rows(boxes, row)
+        held = np.arange(k) == domain[:, None]
+        tighter = tighter._replace(caps=np.where(held, 0.0, tighter.caps))
+        met = is_met(tighter)
+        row, domain, held, tighter = row[met], domain[met], held[met], _rows(tighter, met)
+        if not len(row):
+            break
+        other = _settle(_some(problems, going[row], tighter), starts, np.zeros(len(row), bool))
+        order = np.lexsort((domain, other.value, row))
+        lowest = order[np.unique(row[order], return_index=True)[1]]
+        value = best.value[going[row[lowest]]]
+        lowest = lowest[other.value[lowest] < value - LOWER * np.abs(value)]
+        going = going[row[lowest]]
+        stalled, emptied = best.stalled[going].copy(), best.emptied[going] | held[lowest]
+        before = best.before[going].copy()
+        _put(best, going, other, lowest)
+        best.stalled[going] |= stalled
+        best.emptied[going] = emptied
+        best.before[going] = before
+    return best
 
 
-def _finish(descents: _Descents, best: Ints) -> tuple[Floats, Floats, Floats]:
-    """h, value and gap of these descents, negligible weights left out."""
-    with jax.enable_x64(True):
-        parts = [
-            _trimmed(descents.problems.f, *_gathered(descents, np.resize(some, WIDTH)))
-            for some in _chunks(best)
-        ]
-    h, value, gap = (np.concatenate(part)[: len(best)] for part in zip(*parts, strict=True))
-    return h, value, gap
+def _ended(ends: Ends) -> Minima:
+    """Minima that hold no domain at 0."""
+    nowhere = np.zeros(ends.h.shape, dtype=bool)
+    return Minima(*ends, nowhere, nowhere.copy(), ends.value.copy())
 
 
-def _gathered(descents: _Descents, which: Ints) -> tuple[MirrorState, Any, Any, Box]:
-    """Of these descents (lanes,): the states, what is shared, the problems' own arrays and
-    boxes."""
-    problem, problems = descents.problem[which], descents.problems
-    return (
-        _of(which, descents.states),
-        problems.shared,
-        problems.own(problem),
-        _of(problem, problems.boxes),
-    )
+def _put(best: Minima, where: Ints, other: Minima, rows: Any) -> None:
+    """Write these rows of other into best."""
+    for old, new in zip(best, other, strict=True):
+        old[where] = new[rows]
 
 
-def _of(which: Ints, tree: Any) -> Any:
-    return jax.tree.map(lambda x: x[which], tree)
+def _some(problems: Problems, which: Ints, boxes: Box) -> Problems:
+    """These of the problems, in other boxes."""
+    own = problems.own
+    return Problems(problems.f, problems.shared, lambda numbers: own(which[numbers]), boxes)
 
 
-def _chunks(numbers: Ints) -> list[Ints]:
-    return [numbers[at : at + WIDTH] for at in range(0, len(numbers), WIDTH)]
-
-
-def _finite(value: Any) -> Floats:
-    """Infinite where it is no number."""
-    return np.where(np.isfinite(value), value, np.inf)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-# --- Compiled: lanes come and go along the first axis, and are computed along the last ----------
-
-
-def _last(tree: Any) -> Any:
-    return jax.tree.map(lambda x: jnp.moveaxis(jnp.asarray(x), 0, -1), tree)
-
-
-def _first(tree: Any) -> Any:
-    return jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), tree)
-
-
-@partial(jax.jit, static_argnums=0)
-def _init(f: Objective, log_x: jax.Array, shared: Any, own: Any, box: Box) -> MirrorState:
-    def one(log_x: jax.Array, own: Any, box: Box) -> MirrorState:
-        return init(log_x, lambda h: f(h, (shared, own)), box)
-
-    return _first(jax.vmap(one, in_axes=-1, out_axes=-1)(_last(log_x), _last(own), _last(box)))
-
-
-@partial(jax.jit, static_argnums=0)
-def _block(
-    f: Objective, states: MirrorState, shared: Any, own: Any, box: Box
-) -> tuple[MirrorState, jax.Array]:
-    """The states after `BLOCK` steps, or once done, and how many each took (lanes,)."""
-    own, box = _last(own), _last(box)
-
-    def one(
-        state: MirrorState, steps: jax.Array, own: Any, box: Box
-    ) -> tuple[MirrorState, jax.Array]:
-        still = ~is_done(state)
-        new = step(state, lambda h: f(h, (shared, own)), box)
-        return jax.tree.map(partial(jnp.where, still), new, state), steps + still
-
-    def advance(
-        carry: tuple[MirrorState, jax.Array], _: None
-    ) -> tuple[tuple[MirrorState, jax.Array], None]:
-        return jax.vmap(one, in_axes=-1, out_axes=-1)(*carry, own, box), None
-
-    states, steps = jax.lax.scan(
-        advance, (_last(states), jnp.zeros(len(states.value), dtype=int)), length=BLOCK
-    )[0]
-    return _first(states), steps
-
-
-@partial(jax.jit, static_argnums=0)
-def _trimmed(
-    f: Objective, states: MirrorState, shared: Any, own: Any, box: Box
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    def one(state: MirrorState, own: Any, box: Box) -> tuple[jax.Array, jax.Array, jax.Array]:
-        return without_negligible(state, lambda h: f(h, (shared, own)), box)
-
-    return _first(jax.vmap(one, in_axes=-1, out_axes=-1)(_last(states), _last(own), _last(box)))
-
-
-@partial(jax.jit, static_argnums=0)
-def _mapped(
-    function: Callable[[jax.Array, Any], jax.Array], shared: Any, own: Any, h: jax.Array
-) -> jax.Array:
-    return _first(
-        jax.vmap(lambda h, own: function(h, (shared, own)), in_axes=-1, out_axes=-1)(
-            _last(h), _last(own)
-        )
-    )
-
-
-@partial(jax.jit, static_argnums=0)
-def _faces(
-    f: Objective, shared: Any, own: Any, h: jax.Array, value: jax.Array, box: Box
-) -> jax.Array:
-    def one(h: jax.Array, value: jax.Array, own: Any, box: Box) -> jax.Array:
-        return worth_emptying(h, value, lambda h: f(h, (shared, own)), box)
-
-    return _first(jax.vmap(one, in_axes=-1, out_axes=-1)(_last(h), value, _last(own), _last(box)))
+def _rows(box: Box, which: Any) -> Box:
+    return jax.tree.map(lambda side: np.asarray(side)[which], box)

@@ -1,5 +1,5 @@
-"""How the optimum moves with what is wanted (goal, target weights -> OPTIMA): corners (paper, Fig.
-7) and the map w -> h*(w) (Figs. 8, 9)."""
+"""How the optimum moves with what is wanted (question, target weights -> OPTIMA): corners (paper,
+Fig. 7) and the map w -> h*(w) (Figs. 8, 9)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixjax.errors import UserError
-from mixjax.mixture.optimum import Mixture
-from mixjax.mixture.question import Floats, Goal
-from mixjax.mixture.roots import Indices
+from mixjax.mixture.optimum import Optimum, Vary, nowhere_finite, optima, optimum_at
+from mixjax.mixture.question import Floats, Question
 
 # Newton's method on one face: steps, and the largest change of a log share in one.
 _STEPS, _STRIDE, _DIFFERENCE = 60, 1.0, 1e-6
@@ -27,39 +27,34 @@ def jensen_shannon(p: Floats, q: Floats) -> Floats:
     """Jensen-Shannon distance (...,) of mixtures (..., k), natural logarithm: 0 to sqrt(log 2) =
     0.8326. Source: paper, appendix D.1."""
 
-    def divergence(a: Floats, b: Floats) -> Floats:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.sum(
-                np.where(a > 0, a * np.log(np.where(a > 0, a, 1.0) / np.where(a > 0, b, 1.0)), 0.0),
-                axis=-1,
-            )
+    from scipy.spatial.distance import jensenshannon
 
-    middle = 0.5 * (np.asarray(p) + np.asarray(q))
-    return np.sqrt(
-        np.maximum(
-            0.5 * (divergence(np.asarray(p), middle) + divergence(np.asarray(q), middle)), 0.0
-        )
-    )
+    distance = jensenshannon(p, q, axis=-1)  # pyright: ignore[reportCallIssue]
+    return np.asarray(distance, dtype=np.float64)
 
 
-def corners(goal: Goal, targets: Sequence[str] | None = None) -> dict[str, Mixture]:
-    """The optimum for one target at a time, {target: Mixture}; the targets that are training
+def corners(question: Question, targets: Sequence[str] | None = None) -> dict[str, Optimum]:
+    """The optimum for one target at a time, {target: Optimum}; the targets that are training
     domains by default. Paper Fig. 7.
 
     Raises:
         UserError: an unknown target, or what `optimal_mixture` refuses.
     """
     names = (
-        [t for t in goal.fit.targets if t in goal.fit.domains] or goal.fit.targets
+        [t for t in question.fit.targets if t in question.domains] or question.fit.targets
         if targets is None
         else targets
     )
-    unknown = next((t for t in names if t not in goal.fit.targets), None)
+    unknown = next((t for t in names if t not in question.fit.targets), None)
     if unknown is not None:
         raise UserError(
-            "corners", f"no target {unknown!r}", f"choose from {', '.join(goal.fit.targets)}"
+            "corners", f"no target {unknown!r}", f"choose from {', '.join(question.fit.targets)}"
         )
-    return {t: goal.best(weights={t: 1.0}) for t in names}
+    weights = np.array([[float(t == name) for t in question.fit.targets] for name in names])
+    answers = optima(question, Vary(weights=weights))
+    if not np.isfinite(answers.objective).all():
+        raise nowhere_finite(question, "corners")
+    return {name: optimum_at(question, answers, i) for i, name in enumerate(names)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +95,7 @@ def simplex_grid(k: int, divisions: int) -> Floats:
 
 
 def target_map(
-    goal: Goal, domains: Sequence[str] | None = None, divisions: int | None = None
+    question: Question, domains: Sequence[str] | None = None, divisions: int | None = None
 ) -> TargetMap:
     """The map w -> h*(w) on the simplex of some domains, and its fixed points. Paper Figs. 8 and 9,
     eq. (13).
@@ -109,7 +104,7 @@ def target_map(
     to be good at.
 
     Args:
-        goal: its weights are not read. Shares of domains that are not named are 0.
+        question: its weights are not read. Shares of domains that are not named are 0.
         domains: 2 to 4 names that are targets too; the first 3 of those by default.
         divisions: of the grid: by default 20 for three domains, 10 for four.
 
@@ -117,7 +112,7 @@ def target_map(
         UserError: names that are not both domains and targets, too few or too many, or what
             `optimal_mixture` refuses.
     """
-    both = [d for d in goal.fit.domains if d in goal.fit.targets]
+    both = [d for d in question.domains if d in question.fit.targets]
     names = tuple(both[:3] if domains is None else domains)
     odd = next((d for d in names if d not in both), None)
     if odd is not None:
@@ -128,25 +123,26 @@ def target_map(
         raise UserError(
             "map", f"{len(names)} domains", "name 2 to 4 different domains that are targets too"
         )
-    inside = goal.but(
-        caps={**(goal.caps or {}), **{d: 0.0 for d in goal.fit.domains if d not in names}}
+    inside = question.but(
+        caps={**(question.caps or {}), **{d: 0.0 for d in question.domains if d not in names}}
     )
     w = simplex_grid(len(names), divisions or {2: 40, 3: 20, 4: 10}[len(names)])
-    h = optima(inside, names, w)
+    h = best_shares(inside, names, w)
     distance = jensen_shannon(w, h)
     return TargetMap(names, w, h, distance, fixed_points(inside, names, w, distance))
 
 
-def optima(goal: Goal, names: Sequence[str], w: Floats) -> Floats:
+def best_shares(question: Question, names: Sequence[str], w: Floats) -> Floats:
     """h*(w) (points, k) for target weights w (points, k), among these domains; not a number where
     the law is nowhere finite."""
-    found = goal.bests({"weights": dict(zip(names, row, strict=True))} for row in w.tolist())
-    return np.array(
-        [[np.nan] * len(names) if m is None else [m.weights[d] for d in names] for m in found]
-    )
+    weights = np.zeros((len(w), len(question.fit.targets)))
+    weights[:, [question.fit.targets.index(name) for name in names]] = w
+    answers = optima(question, Vary(weights=weights))
+    h = answers.h[:, [question.domains.index(name) for name in names]]
+    return np.where(np.isfinite(answers.objective)[:, None], h, np.nan)
 
 
-def fixed_points(goal: Goal, names: tuple[str, ...], w: Floats, distance: Floats) -> Floats:
+def fixed_points(question: Question, names: tuple[str, ...], w: Floats, distance: Floats) -> Floats:
     """Fixed points (points, k) of w -> h*(w): where the slopes of sum_i w_i L_i at h = w are equal
     for all domains with a share.
 
@@ -155,7 +151,7 @@ def fixed_points(goal: Goal, names: tuple[str, ...], w: Floats, distance: Floats
     if the optimum there is the point itself.
     """
     k = len(names)
-    place = np.array([goal.fit.domains.index(d) for d in names])
+    place = np.array([question.domains.index(d) for d in names])
     found: list[Floats] = []
     for size in range(1, k + 1):
         for face in itertools.combinations(range(k), size):
@@ -163,7 +159,7 @@ def fixed_points(goal: Goal, names: tuple[str, ...], w: Floats, distance: Floats
             off = np.setdiff1d(np.arange(k), on)
             inside = np.flatnonzero(np.all(w[:, on] > 0, axis=1) & np.all(w[:, off] == 0, axis=1))
             for start in inside[np.argsort(distance[inside])][: 1 if size == 1 else 3]:
-                point = w[start] if size == 1 else _newton(goal, names, place, on, w[start])
+                point = w[start] if size == 1 else _newton(question, names, place, on, w[start])
                 if point is not None and not any(
                     np.max(np.abs(point - other)) < _SAME for other in found
                 ):
@@ -171,11 +167,15 @@ def fixed_points(goal: Goal, names: tuple[str, ...], w: Floats, distance: Floats
     if not found:
         return np.zeros((0, k))
     points = np.array(found)
-    return points[np.max(np.abs(points - optima(goal, names, points)), axis=1) < _FIXED]
+    return points[np.max(np.abs(points - best_shares(question, names, points)), axis=1) < _FIXED]
 
 
 def _newton(
-    goal: Goal, names: tuple[str, ...], place: Indices, on: Indices, start: Floats
+    question: Question,
+    names: tuple[str, ...],
+    place: NDArray[np.intp],
+    on: NDArray[np.intp],
+    start: Floats,
 ) -> Floats | None:
     """The fixed point in the inside of a face, as log shares against the last; None where there is
     none nearby."""
@@ -189,9 +189,9 @@ def _newton(
 
     def unequal(x: Floats) -> Floats:
         point = mixture(x)
-        h = np.zeros(len(goal.fit.domains))
+        h = np.zeros(len(question.domains))
         h[place] = point
-        slopes = goal.slopes(h)
+        slopes = question.slopes(h)
         total = np.sum([point[i] * slopes[names[i]].h[place] for i in on.tolist()], axis=0)
         return total[on[:-1]] - total[on[-1]]
 

@@ -1,5 +1,5 @@
-"""Goal + runs -> NEXT RUNS: the mixtures and scales that would teach most, what each is predicted
-to gain and what it costs."""
+"""Question + runs -> NEXT RUNS: the mixtures and scales that would teach most, what each is
+predicted to gain and what it costs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from mixjax.data.runs import Runs
 from mixjax.data.splits import clusters
 from mixjax.errors import UserError, warn
-from mixjax.mixture.losses import box_of
-from mixjax.mixture.question import Goal
+from mixjax.mixture.optimum import best_of
+from mixjax.mixture.question import Question
 from mixjax.plan.information import LogDet, Trace, most_informative, values_after
 from mixjax.plan.slopes import (
     BestSlopes,
@@ -148,7 +148,7 @@ class NextRuns:
 
 
 def next_runs(
-    goal: Goal,
+    question: Question,
     runs: Runs,
     n: int = 1,
     *,
@@ -158,7 +158,7 @@ def next_runs(
     per_flop: bool = False,
     seed: int = 0,
 ) -> NextRuns:
-    """The n runs that are predicted to teach most about a goal.
+    """The n runs that are predicted to teach most about a question.
 
     A loss measured at (N, D, h) adds u u' to the Fisher information of a target's parameters, u = d
     log L / dz over the noise of the fit's residuals. Runs are chosen one by one, then exchanged
@@ -166,7 +166,7 @@ def next_runs(
     run being correlated as their residuals are; so is a weak prior (`PRIOR`).
 
     Args:
-        goal: the fit, and the scale, weights and limits that its best mixture is sought for.
+        question: the fit, and the scale, weights and limits that its best mixture is sought for.
         runs: the rows that the fit was made of.
         n: how many.
         aim: "best mixture": least variance of its shares; "regret": least expected loss for not
@@ -194,18 +194,18 @@ def next_runs(
     """
     if aim not in AIMS:
         raise UserError("aim", f"no aim {aim!r}", f"choose from {', '.join(AIMS)}")
-    best = goal.best()
-    trained = runs.reordered(goal.fit.domains)
-    pool = _candidates(goal, trained, among, _scales(trained, scales), seed)
+    best = best_of(question)
+    trained = runs.reordered(question.domains)
+    pool = _candidates(question, trained, among, _scales(trained, scales), seed)
     if not isinstance(n, int | np.integer) or not 1 <= n <= len(pool.h):
         what, remedy = f"{n} runs of {len(pool.h)} candidates", "give a whole number from 1 to"
         raise UserError("n", what, f"{remedy} {len(pool.h)}")
     if per_flop and pool.flops is None:
         raise UserError("per_flop", "N or D of the candidates is not known", "give scales")
-    basis = trades(goal.array(best.weights), box_of(goal))
+    basis = trades(question.array(best.weights), question.box)
     if not basis.size and aim != "d-optimal":
-        raise _immovable(goal, goal.array(best.weights))
-    design = _design(goal, trained, goal.array(best.weights), basis, pool)
+        raise _immovable(question, question.array(best.weights))
+    design = _design(question, trained, question.array(best.weights), basis, pool)
     cost = pool.flops if per_flop else None
     aims, number = (design.shares, design.regret, LogDet()), AIMS.index(aim)
     order = most_informative(aims[number], design.information, design.rows, n, cost)
@@ -226,7 +226,7 @@ def next_runs(
         warn("next runs", what, remedy)
     planned = [
         NextRun(
-            weights=goal.named(pool.h[j]),
+            weights=question.named(pool.h[j]),
             N=None if pool.N is None else float(pool.N[j]),
             D=None if pool.D is None else float(pool.D[j]),
             flops=None if pool.flops is None else float(pool.flops[j]),
@@ -247,12 +247,12 @@ def next_runs(
     )
 
 
-def _immovable(goal: Goal, best: Floats) -> UserError:
+def _immovable(question: Question, best: Floats) -> UserError:
     """What to say where the limits leave the best mixture (k,) no direction to move in."""
-    left_out = goal.fit.domains[int(np.argmin(best))]
+    left_out = question.domains[int(np.argmin(best))]
     remedy = (
         "widen caps and floors"
-        if goal.caps or goal.floors
+        if question.caps or question.floors
         else f"give domains that it leaves out a floor (--floor {left_out}=0.02)"
     )
     what = (
@@ -294,13 +294,13 @@ class _Design(NamedTuple):
     parameters: int
 
 
-def _design(goal: Goal, trained: Runs, best: Floats, basis: Floats, pool: _Pool) -> _Design:
+def _design(question: Question, trained: Runs, best: Floats, basis: Floats, pool: _Pool) -> _Design:
     """The numbers of a plan, for the best mixture (k,) and the directions (k, r) that it may move
     in."""
-    about = tangent(goal.fit, trained, list(goal.shares))
+    about = tangent(question.fit, trained, list(question.weighed))
     targets, q = about.problem.targets, about.z.shape[1]
     run, slopes = clusters(trained, "run"), about.rows(trained.h, trained.N, trained.D)
-    noise = noise_of_runs(goal.fit, trained)
+    noise = noise_of_runs(question.fit, trained)
     known = np.stack(
         [
             information_of_runs(slopes[g], np.isfinite(trained.loss(t)), run, noise[t])
@@ -315,8 +315,8 @@ def _design(goal: Goal, trained: Runs, best: Floats, basis: Floats, pool: _Pool)
         raise UserError("fit", what, "choose among mixtures without shares of 0")
     moves = BestSlopes(*np.zeros((2, len(targets), 1, q)))  # where nothing moves it
     if basis.size:
-        weights = np.array([goal.shares[t] for t in targets])
-        moves = best_slopes(about, best, basis, weights, goal.N, goal.D)
+        weights = np.array([question.weighed[t] for t in targets])
+        moves = best_slopes(about, best, basis, weights, question.N, question.D)
     return _Design(
         shares=Trace(moves.shares),
         regret=Trace(moves.regret / np.sqrt(2.0)),
@@ -353,10 +353,10 @@ def _scales(runs: Runs, given: Sequence[Scale] | None) -> list[Scale]:
 
 
 def _candidates(
-    goal: Goal, trained: Runs, among: Runs | None, scales: Sequence[Scale], seed: int
+    question: Question, trained: Runs, among: Runs | None, scales: Sequence[Scale], seed: int
 ) -> _Pool:
     """The mixtures and scales to choose from."""
-    fit, law = goal.fit, goal.fit.scaling_law
+    fit, law = question.fit, question.law
     if among is None:
         h, N, D = _mixtures(trained, seed), None, None
     else:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from mixjax.mixture.budget import Budget
     from mixjax.mixture.flat import Region
     from mixjax.mixture.front import Front
-    from mixjax.mixture.judge import Comparison
+    from mixjax.mixture.judge import Judgement
     from mixjax.mixture.move import Moves
-    from mixjax.mixture.optimum import Mixture
+    from mixjax.mixture.optimum import Optimum
     from mixjax.mixture.paths import Path
     from mixjax.mixture.robust import Robust
     from mixjax.mixture.targets import TargetMap
@@ -65,7 +65,7 @@ def enough_figure(enough: Enough) -> Figure:
     return charts.bands(enough.counts, quartiles, "mixtures fitted", y, title="law")
 
 
-def corners_figure(optima: Mapping[str, Mixture]) -> Figure:
+def corners_figure(optima: Mapping[str, Optimum]) -> Figure:
     """The optimum for one target at a time. Paper Fig. 7."""
     shares = [list(m.weights.values()) for m in optima.values()]
     return charts.share_table(list(optima), list(next(iter(optima.values())).weights), shares)
@@ -146,7 +146,7 @@ def robust_figure(robust: Robust) -> Figure:
     )
 
 
-def compare_figure(judged: Comparison) -> Figure:
+def compare_figure(judged: Judgement) -> Figure:
     """Predicted loss of each mixture on each target, relative to the optimum's."""
     best = judged.mixtures["optimum"].losses
     groups = {

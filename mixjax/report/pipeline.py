@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mixjax.fitting.record import Fit
     from mixjax.fitting.score import Score
     from mixjax.law import Law
-    from mixjax.mixture.optimum import Mixture
+    from mixjax.mixture.optimum import Optimum
     from mixjax.trust.choose import LawComparison
 
 
@@ -42,7 +42,7 @@ class Outcome:
     fit: Fit
     train: Mapping[str, Score]
     eval: Mapping[str, Score] | None = None
-    mixtures: tuple[Mixture, ...] = ()
+    mixtures: tuple[Optimum, ...] = ()
     comparison: LawComparison | None = None
     stopped: bool = False
 

@@ -3,15 +3,15 @@ data."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mixjax.errors import UserError
-from mixjax.mixture.optima import optimal_mixtures
-from mixjax.mixture.optimum import Mixture, find_optimum
+from mixjax.mixture.many import parameter_sets
+from mixjax.mixture.optimum import Optimum, Vary, best_of, boxes_at, optima
+from mixjax.mixture.question import Question
 from mixjax.text import table
 from mixjax.trust.intervals import LEVEL, Uncertainty, beyond, check_level
 
@@ -37,7 +37,7 @@ class MixtureInterval:
         members: how many parameter sets they are made of.
     """
 
-    best: Mixture
+    best: Optimum
     shares: dict[str, tuple[float, float]]
     objective: tuple[float, float]
     regret: float
@@ -82,16 +82,8 @@ class MixtureInterval:
         }
 
 
-def best_mixture(
-    trust: Uncertainty,
-    N: float | None = None,
-    D: float | None = None,
-    weights: Mapping[str, float] | None = None,
-    caps: Mapping[str, float] | None = None,
-    floors: Mapping[str, float] | None = None,
-    level: float = LEVEL,
-) -> MixtureInterval:
-    """The best mixture at one scale with intervals; arguments as in `optimal_mixture`.
+def best_mixture(trust: Uncertainty, question: Question, level: float = LEVEL) -> MixtureInterval:
+    """The best mixture that answers a question, with intervals.
 
     Each member has a best mixture of its own, among those in which no domain has less than both the
     fit's best mixture and a hundredth of what the runs ever gave it: without runs there, an
@@ -99,33 +91,30 @@ def best_mixture(
     widely where the objective is flat: the regret says what that costs. Drift beyond the table
     moves the objective of all mixtures together, and not the shares.
 
+    Args:
+        question: about the fit that the ensemble was made from.
+
     Raises:
         UserError: what `optimal_mixture` refuses; or fewer than 20 members have a best mixture.
     """
     check_level(level)
-    options: dict[str, Any] = {"N": N, "D": D, "weights": weights, "caps": caps, "floors": floors}
-    best = find_optimum(trust.fit, **options)
-    h = np.array(list(best.weights.values()))
-    least = np.maximum(
-        np.minimum(_BELOW * trust.lowest, h),
-        [float((floors or {}).get(d, 0.0)) for d in trust.fit.domains],
-    )
-    shares_of = np.array(list(best.target_weights.values()))
-    losses = np.stack(
-        [members[:, 0] for members in trust.ensemble.predict(N, D, h[None]).values()], axis=1
-    )
-    usable = np.flatnonzero(np.isfinite(losses[:, shares_of > 0]).all(axis=1))
+    best = best_of(question)
+    h, weights = np.array(list(best.weights.values())), question.target_weights
+    least = np.minimum(_BELOW * trust.lowest, h)
+    predicted = trust.ensemble.predict(question.N, question.D, h[None])
+    losses = np.stack([members[:, 0] for members in predicted.values()], axis=1)
+    usable = np.flatnonzero(np.isfinite(losses[:, weights > 0]).all(axis=1))
     if len(usable) < min(_FEWEST, len(trust.ensemble)):
         raise UserError(
             "mixture",
             f"{len(usable)} of {len(trust.ensemble)} parameter sets have a best mixture",
             "give floors to the domains, or more runs",
         )
-    among: dict[str, Any] = options | {
-        "floors": dict(zip(trust.fit.domains, (least * _SLACK).tolist(), strict=True))
-    }
-    found = optimal_mixtures(trust.ensemble, **among, member=usable)
-    there = losses[usable][:, shares_of > 0] @ shares_of[shares_of > 0]
+    boxes = boxes_at(question, None, len(usable))
+    boxes = boxes._replace(floors=np.maximum(boxes.floors, least * _SLACK))
+    _, sets = parameter_sets(trust.ensemble)
+    found = optima(question, Vary(boxes=boxes, params=sets, member=usable))
+    there = losses[usable][:, weights > 0] @ weights[weights > 0]
     # A regret is of second order in what moves the optimum, so is its correction for the number of
     # clusters.
     regrets = np.maximum(there - found.objective, 0.0) * trust.clusters / (trust.clusters - 1)
@@ -145,7 +134,7 @@ def best_mixture(
     )
 
 
-def _off(trust: Uncertainty, best: Mixture, minima: np.ndarray) -> np.ndarray:
+def _off(trust: Uncertainty, best: Optimum, minima: np.ndarray) -> np.ndarray:
     """Draws of the lowest objective less the fit's, as in `Uncertainty.intervals`; one drift for
     all targets."""
     off = np.tile(trust.spread(minima - best.objective), 10)
