@@ -14,9 +14,8 @@ import time
 from typing import Any
 
 import mixjax as mj
-from benchmarks.common import RESULTS, data, write_result
-from mixjax.drawing.style import save
-from mixjax.report.figures import enough_figure
+from benchmarks.common import data, write_result
+from benchmarks.pictures import draw
 
 LAWS = ("simple", "additive", "joint")
 COUNTS = {"mixtures left out": (7, 10, 15, 22, 32, 48), "3B rows": (7, 15, 30, 60)}
@@ -40,9 +39,8 @@ def main() -> None:
             "seconds": round(time.perf_counter() - began, 1),
         }
         print(f"{found}\n{result[name]['seconds']} s\n", flush=True)
-        if rows is None:
-            save(enough_figure(found), RESULTS / "enough_runs.png")
     path = write_result("enough_runs", result)
+    draw("enough_runs")
     print(f"written: {path.relative_to(path.parent.parent.parent)}")
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 import mixjax as mj
 from benchmarks.common import RESULTS, markdown, write_result
+from benchmarks.pictures import draw
 from benchmarks.tasks import experiment, simulated
 from mixjax.engine import batch
 from mixjax.fitting.loss import Settings
@@ -58,33 +59,6 @@ def measure(runs: mj.Runs, target: str, law: str, trials: int) -> dict[str, Any]
     }
 
 
-def figure(cases: dict[str, Any]) -> None:
-    from matplotlib.figure import Figure
-
-    drawn = Figure(figsize=(4.2 * len(cases), 3.6), layout="constrained")
-    for i, (name, case) in enumerate(cases.items()):
-        axes = drawn.add_subplot(1, len(cases), i + 1)
-        for colour, (kind, (low, middle, high)) in zip(
-            ("C0", "C1"), case["percent above, quartiles"].items(), strict=True
-        ):
-            axes.plot(CALLS, np.maximum(middle, 1e-4), color=colour, marker="o", label=kind)
-            axes.fill_between(
-                CALLS,
-                np.maximum(low, 1e-4),
-                np.maximum(high, 1e-4),
-                color=colour,
-                alpha=0.2,
-                linewidth=0,
-            )
-        axes.set(xscale="log", yscale="log", xlabel="L-BFGS calls", title=name)
-        axes.set_xticks(CALLS, [str(c) for c in CALLS])
-        axes.spines[["top", "right"]].set_visible(False)
-        if i == 0:
-            axes.set_ylabel("objective above the lowest, percent")
-            axes.legend(frameon=False)
-    drawn.savefig(RESULTS / "figure_2.png", dpi=150)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -99,7 +73,6 @@ def main() -> None:
     }
     cases[f"{name} c4, k = 7, joint"] = measure(runs, "c4", "joint", trials)
     RESULTS.mkdir(exist_ok=True)
-    figure(cases)
     rows = [
         [case, kind, *(f"{m:.3g}" for m in q[1])]
         for case, r in cases.items()
@@ -107,6 +80,7 @@ def main() -> None:
     ]
     print(markdown(["median percent above the lowest", "", *(f"{c} calls" for c in CALLS)], rows))
     write_result("figure_2", {"trials": trials, "calls": CALLS, "cases": cases})
+    draw("figure_2")
 
 
 if __name__ == "__main__":

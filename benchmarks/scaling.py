@@ -13,7 +13,8 @@ from typing import Any
 
 import jax
 
-from benchmarks.common import RESULTS, markdown, write_result
+from benchmarks.common import markdown, write_result
+from benchmarks.pictures import draw
 from benchmarks.tasks import simulated
 from mixjax.engine import batch
 from mixjax.fitting.loss import Settings
@@ -85,23 +86,8 @@ def main() -> None:
             [[axis, *(f"{r[c]:.4g}" for c in columns)] for axis, rs in found.items() for r in rs],
         )
     )
-    figure(found)
     write_result("scaling", {"steps": _STEPS, "axes": found})
-
-
-def figure(found: dict[str, list[dict[str, Any]]]) -> None:
-    from matplotlib.figure import Figure
-
-    drawn = Figure(figsize=(12, 3.2), layout="constrained")
-    several = {axis: cases for axis, cases in found.items() if len(cases) > 1}
-    for i, (axis, cases) in enumerate(several.items()):
-        axes = drawn.add_subplot(1, len(several), i + 1)
-        axes.plot([c[axis] for c in cases], [c["microseconds an evaluation"] for c in cases], "o-")
-        axes.set(xscale="log", yscale="log", xlabel=axis)
-        axes.spines[["top", "right"]].set_visible(False)
-        if i == 0:
-            axes.set_ylabel("microseconds an evaluation, all cores")
-    drawn.savefig(RESULTS / "scaling.png", dpi=150)
+    draw("scaling")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmarks.common import RESULTS, markdown, write_result
 from benchmarks.contestants import CONTESTANTS, available
+from benchmarks.pictures import draw
 from benchmarks.tasks import SLIMPAJAMA, Task, experiment, make_task, records
 
 GOALS = ("3 %", "1 %", "0.3 %")
@@ -145,43 +146,7 @@ def show(result: dict[str, Any], file: str) -> None:
             "missed 1 %",
         ]
         print(markdown(head, [row(c, r, found["mixjax"]) for c, r in found.items()]))
-    figure(result, found, file)
-
-
-def figure(result: dict[str, Any], found: dict[str, Any], file: str) -> None:
-    """One line of dots a contestant: seconds to 1 percent, a dot a target, missed ones hollow at
-    the limit."""
-    from matplotlib.figure import Figure
-
-    names = list(result["contestants"])
-    drawn = Figure(figsize=(8, 0.45 * len(names) + 1.4), layout="constrained")
-    axes = drawn.add_subplot()
-    for y, name in enumerate(reversed(names)):
-        for r in result["contestants"][name]["targets"].values():
-            seconds = [result["limit"] if s is None else s for s in r["seconds"][1]]
-            reached = np.median(seconds) < result["limit"]
-            axes.plot(
-                np.median(seconds),
-                y,
-                "o",
-                color="C0" if name == "mixjax" else "0.35",
-                fillstyle="full" if reached else "none",
-                markersize=6,
-            )
-        axes.plot(
-            found[name]["1 %"]["seconds"], y, "|", color="C3", markersize=16, markeredgewidth=2
-        )
-    axes.set(
-        xscale="log",
-        xlabel=(
-            "seconds to within 1 percent of the best known (a dot a target, hollow: missed; "
-            "bar: geometric mean)"
-        ),
-    )
-    axes.set_yticks(range(len(names)), list(reversed(names)))
-    axes.grid(axis="x", color="0.9")
-    axes.spines[["top", "right"]].set_visible(False)
-    drawn.savefig(RESULTS / f"{file}.png", dpi=150)
+    draw(file)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixjax.drawing.style import (
     colour_of,
+    draw_bands,
     draw_bars,
     draw_shares,
     from_zero,
     grid,
     legend,
-    line_of,
 )
 
 if TYPE_CHECKING:
@@ -105,23 +105,10 @@ def bands(
     Source: paper, Fig. 5.
     """
     figure, (axes,) = grid(1, (5.2, 3.6))
-    for i, (name, values) in enumerate(quartiles.items()):
-        low, middle, high = np.where(np.isfinite(values), values, np.nan).T
-        axes.fill_between(x, low, high, color=colour_of(i), alpha=0.2, linewidth=0)
-        axes.plot(x, middle, marker="o", markersize=4, label=name, **line_of(i))
-    axes.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
-    axes.set_xticks(x, [str(count) for count in x])
-    axes.minorticks_off()
-    axes.set_yticks(_round_ticks(*axes.get_ylim()))
-    axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
+    draw_bands(axes, x, quartiles)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     legend(figure, axes, title)
     return figure
-
-
-def _round_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten between two ends."""
-    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    return [tick for p in powers for m in (1, 2, 5) if low <= (tick := m * 10.0**p) <= high]
 
 
 def share_table(rows: Sequence[str], domains: Sequence[str], shares: ArrayLike) -> Figure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,6 +97,28 @@ def draw_shares(axes: Axes, x: ArrayLike, shares: ArrayLike, domains: Sequence[s
     for i, values in enumerate(100 * np.asarray(shares).T):
         axes.plot(x, values, label=domains[i], **line_of(i))
     axes.margins(x=0.02)
+
+
+def draw_bands(axes: Axes, x: Sequence[int], quartiles: Mapping[str, ArrayLike]) -> None:
+    """Low, median and high (points, 3) of each name against counts: a line of medians in a band,
+    both axes logarithmic; what is not finite is left out."""
+    for i, (name, values) in enumerate(quartiles.items()):
+        low, middle, high = np.where(np.isfinite(values), values, np.nan).T
+        axes.fill_between(x, low, high, color=colour_of(i), alpha=0.2, linewidth=0)
+        axes.plot(x, middle, marker="o", markersize=4, label=name, **line_of(i))
+    log_ticks(axes, x)
+
+
+def log_ticks(axes: Axes, x: Sequence[int]) -> None:
+    """Logarithmic axes: marks at the counts x, and at 1, 2, 5 or whole powers of ten upwards."""
+    axes.set(xscale="log", yscale="log")
+    axes.set_xticks(x, [str(count) for count in x])
+    low, high = np.log10(axes.get_ylim())
+    marks = (1, 2, 5) if high - low < 3 else (1,)
+    powers = range(int(np.floor(low)), int(np.ceil(high)) + 1)
+    axes.minorticks_off()
+    axes.set_yticks([y for p in powers for m in marks if low <= np.log10(y := m * 10.0**p) <= high])
+    axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
 
 
 def draw_bars(
