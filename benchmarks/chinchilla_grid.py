@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 import mixjax as mj
 from benchmarks.common import data, markdown, write_result
 from mixjax.engine import batch
+from mixjax.engine.lane import Stop
 from mixjax.fitting.loss import Huber
 from mixjax.fitting.problem import from_paper, make_problem, to_paper
-from mixjax.fitting.search import Stop, make_budget
 from mixjax.law import find_law
 
 Floats = NDArray[np.float64]
@@ -99,12 +99,11 @@ def by_mixjax(runs: mj.Runs) -> dict[str, Any]:
     ]
     z = np.stack([from_paper(problem, 0, s) for s in starts])[None]
     keys = np.zeros((*z.shape[:2], 2), dtype=np.uint32)
-    budget = make_budget(0, Stop(3000, 1e-9, 20))
 
     def run() -> tuple[batch.Found, float]:
         began = time.perf_counter()
         return batch.run(
-            problem.objective, problem.data, z, keys, budget
+            problem.objective, problem.data, z, keys, Stop(3000, 1e-9, 20)
         ), time.perf_counter() - began
 
     (_, first), (found, seconds) = run(), run()

@@ -22,7 +22,7 @@ from benchmarks.tasks import experiment, simulated
 from mixjax.engine import batch
 from mixjax.fitting.loss import Settings
 from mixjax.fitting.problem import make_problem
-from mixjax.fitting.search import BY_GRADIENTS, draw_starts, make_budget
+from mixjax.fitting.search import BY_GRADIENTS, draw_starts
 from mixjax.law import find_law
 
 CALLS = (1, 2, 4, 8, 16, 32, 64)
@@ -39,7 +39,7 @@ def measure(runs: mj.Runs, target: str, law: str, trials: int) -> dict[str, Any]
             problem.objective,
             problem.data,
             *starts.part(slice(None, None, every)),
-            make_budget(hops, BY_GRADIENTS.search),
+            BY_GRADIENTS.search._replace(hops=hops),
             descent=BY_GRADIENTS.descent,
         ).f[0]
 

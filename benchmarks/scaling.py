@@ -17,9 +17,10 @@ from benchmarks.common import markdown, write_result
 from benchmarks.pictures import draw
 from benchmarks.tasks import simulated
 from mixjax.engine import batch
+from mixjax.engine.lane import Stop
 from mixjax.fitting.loss import Settings
 from mixjax.fitting.problem import make_problem
-from mixjax.fitting.search import Stop, draw_starts, make_budget, plan_for
+from mixjax.fitting.search import draw_starts, plan_for
 from mixjax.law import find_law
 
 _STARTS, _STEPS = 16, 200
@@ -38,11 +39,11 @@ def measure(
     problem = make_problem(simulated(k, targets, rows), find_law("joint"))
     begin = draw_starts(problem, Settings(starts))
     q = begin.z.shape[-1]
-    budget, descent = make_budget(0, Stop(_STEPS, 0.0, 20)), plan_for(problem.objective, q).descent
+    stop, descent = Stop(_STEPS, 0.0, 20), plan_for(problem.objective, q).descent
     times, evaluations = [], 0
     for _ in range(2):
         began = time.perf_counter()
-        found = batch.run(problem.objective, problem.data, *begin, budget, descent=descent)
+        found = batch.run(problem.objective, problem.data, *begin, stop, descent=descent)
         times.append(time.perf_counter() - began)
         evaluations = int(found.evaluations.sum())
     seconds = times[1]

@@ -9,14 +9,15 @@ import pytest
 import scipy.optimize
 
 from mixjax.engine import batch, direction, hop, lane
-from mixjax.engine.direction import Dense, Move, Pairs
-from mixjax.engine.lane import Budget
-from mixjax.engine.linesearch import Trial, line_search
+from mixjax.engine.direction import Dense, Pairs, Update
+from mixjax.engine.lane import Stop
+from mixjax.engine.linesearch import LineTrial, line_search
+from mixjax.engine.quasi_newton import QUASI_NEWTON
 from tests.problems import PROBLEMS, Smooth, egg_box, rosenbrock
 
 
-def budget(hops=0, steps=3000, decrease=1e-10, window=20):
-    return Budget(jnp.asarray(hops), jnp.asarray(steps), jnp.asarray(decrease), jnp.asarray(window))
+def stop(hops=0, steps=3000, decrease=1e-10, window=20):
+    return Stop(steps, decrease, window, hops)
 
 
 def keys(groups, n, seed=0):
@@ -32,7 +33,7 @@ def zeros(groups=1):
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda p: p.name)
 def test_minimises(problem):
-    found = batch.run(Smooth(problem.function), zeros(), problem.starts(12), keys(1, 12), budget())
+    found = batch.run(Smooth(problem.function), zeros(), problem.starts(12), keys(1, 12), stop())
     assert found.finished.all()
     # Rosenbrock in 8 dimensions has one more local minimum (about 3.99), Beale's far slopes are
     # flat: not all starts must arrive.
@@ -45,7 +46,7 @@ def test_minimises(problem):
 )
 def test_as_low_as_scipy_from_the_same_starts(problem):
     starts = problem.starts(8, seed=3)
-    ours = batch.run(Smooth(problem.function), zeros(), starts, keys(1, 8), budget()).f[0]
+    ours = batch.run(Smooth(problem.function), zeros(), starts, keys(1, 8), stop()).f[0]
     function = jax.jit(jax.value_and_grad(problem.function))
     options = {"maxiter": 3000, "ftol": 1e-14, "gtol": 1e-10, "maxcor": 30}
     theirs = [
@@ -65,7 +66,7 @@ def test_as_low_as_scipy_from_the_same_starts(problem):
 @pytest.mark.parametrize("library", ["jaxopt", "optax"])
 def test_as_low_as_the_libraries_from_the_same_starts(library):
     starts = PROBLEMS[0].starts(6, seed=5)
-    ours = batch.run(Smooth(rosenbrock), zeros(), starts, keys(1, 6), budget()).f[0]
+    ours = batch.run(Smooth(rosenbrock), zeros(), starts, keys(1, 6), stop()).f[0]
     function = lambda z: rosenbrock(z, 0.0)  # noqa: E731
     if library == "jaxopt":
         jaxopt = pytest.importorskip("jaxopt")
@@ -96,8 +97,8 @@ def test_as_low_as_the_libraries_from_the_same_starts(library):
 
 def test_hops_find_what_one_local_minimisation_misses():
     starts = np.random.default_rng(1).uniform(2.0, 4.0, (1, 4, 3))
-    once = batch.run(Smooth(egg_box), zeros(), starts, keys(1, 4), budget())
-    hopped = batch.run(Smooth(egg_box), zeros(), starts, keys(1, 4), budget(hops=150))
+    once = batch.run(Smooth(egg_box), zeros(), starts, keys(1, 4), stop())
+    hopped = batch.run(Smooth(egg_box), zeros(), starts, keys(1, 4), stop(hops=150))
     assert once.f.min() > 5.0
     assert hopped.f.min() < 0.2 * once.f.min()
     assert np.all(hopped.f <= once.f)
@@ -110,17 +111,17 @@ def test_hops_find_what_one_local_minimisation_misses():
 def test_a_search_does_not_depend_on_its_neighbours():
     """Alone, among others, in another place of the queue: the same search to the last bit."""
     starts, k = PROBLEMS[0].starts(21, seed=7), keys(1, 21)
-    together = batch.run(Smooth(rosenbrock), zeros(), starts, k, budget(hops=2))
-    backwards = batch.run(Smooth(rosenbrock), zeros(), starts[:, ::-1], k[:, ::-1], budget(hops=2))
+    together = batch.run(Smooth(rosenbrock), zeros(), starts, k, stop(hops=2))
+    backwards = batch.run(Smooth(rosenbrock), zeros(), starts[:, ::-1], k[:, ::-1], stop(hops=2))
     np.testing.assert_array_equal(together.z, backwards.z[:, ::-1])
-    alone = batch.run(Smooth(rosenbrock), zeros(), starts[:, 4:5], k[:, 4:5], budget(hops=2))
+    alone = batch.run(Smooth(rosenbrock), zeros(), starts[:, 4:5], k[:, 4:5], stop(hops=2))
     np.testing.assert_array_equal(together.z[:, 4:5], alone.z)
     np.testing.assert_array_equal(together.evaluations[:, 4:5], alone.evaluations)
 
 
 def test_groups_have_data_of_their_own():
     starts, k = np.repeat(PROBLEMS[0].starts(5), 3, axis=0), np.repeat(keys(1, 5), 3, axis=0)
-    found = batch.run(Smooth(rosenbrock), np.array([0.0, 1.0, 10.0]), starts, k, budget())
+    found = batch.run(Smooth(rosenbrock), np.array([0.0, 1.0, 10.0]), starts, k, stop())
     np.testing.assert_allclose(found.f.min(axis=1), [0.0, 1.0, 10.0], atol=1e-6)
 
 
@@ -129,10 +130,10 @@ def test_the_width_of_a_chunk_does_not_matter(width):
     starts = np.random.default_rng(1).uniform(-3, 3, (3, 11, 4))
     shifts = np.arange(3.0)
     plain = batch.run(
-        Smooth(egg_box), shifts, starts, keys(3, 11), budget(hops=3), width=batch.Width(1, 8)
+        Smooth(egg_box), shifts, starts, keys(3, 11), stop(hops=3), width=batch.Width(1, 8)
     )
     wide = batch.run(
-        Smooth(egg_box), shifts, starts, keys(3, 11), budget(hops=3), width=batch.Width(*width)
+        Smooth(egg_box), shifts, starts, keys(3, 11), stop(hops=3), width=batch.Width(*width)
     )
     np.testing.assert_array_equal(wide.hops, plain.hops)
     np.testing.assert_allclose(wide.f, plain.f, rtol=1e-9, atol=1e-9)
@@ -144,7 +145,7 @@ def test_single_precision_stays_single_and_comes_near():
         zeros(),
         PROBLEMS[2].starts(8).astype(np.float32),
         keys(1, 8),
-        budget(decrease=1e-6),
+        stop(decrease=1e-6),
     )
     assert found.z.dtype == found.f.dtype == np.float32
     np.testing.assert_allclose(found.z[0, np.argmin(found.f[0])][6:], 1.0, atol=1e-2)
@@ -159,8 +160,8 @@ def test_an_accelerator_takes_all_groups_at_once_and_no_more_than_its_memory(mon
             return {"bytes_limit": 2e9}
 
     monkeypatch.setattr(jax, "local_devices", lambda: [Accelerator()])
-    assert batch._width(np.zeros((8, 100, 5)), np.zeros((8, 10))) == (8, 128)
-    few = batch._width(np.zeros((64, 4096, 33)), np.zeros((64, 2000)))
+    assert batch._width(np.zeros((8, 100, 5)), np.zeros((8, 10)), QUASI_NEWTON) == (8, 128)
+    few = batch._width(np.zeros((64, 4096, 33)), np.zeros((64, 2000)), QUASI_NEWTON)
     assert few.groups == 1
     assert few.lanes < 16384
 
@@ -168,20 +169,20 @@ def test_an_accelerator_takes_all_groups_at_once_and_no_more_than_its_memory(mon
 def test_same_seed_same_answer_and_other_seed_another_way():
     starts = PROBLEMS[0].starts(4)
     first, again, other = (
-        batch.run(Smooth(rosenbrock), zeros(), starts, keys(1, 4, s), budget(hops=3))
+        batch.run(Smooth(rosenbrock), zeros(), starts, keys(1, 4, s), stop(hops=3))
         for s in (0, 0, 1)
     )
     np.testing.assert_array_equal(first.z, again.z)
     assert not np.array_equal(first.evaluations, other.evaluations)
 
 
-def test_one_compilation_for_all_numbers_of_starts_groups_and_budgets():
+def test_one_compilation_for_all_numbers_of_starts_groups_and_stops():
     objective = Smooth(lambda z, data: rosenbrock(z, data))
     before = batch._block._cache_size()
     for n, groups, b in (
-        (3, 1, budget()),
-        (40, 2, budget(hops=1)),
-        (100, 3, budget(decrease=1e-2)),
+        (3, 1, stop()),
+        (40, 2, stop(hops=1)),
+        (100, 3, stop(decrease=1e-2)),
     ):
         batch.run(
             objective,
@@ -201,7 +202,7 @@ def test_non_finite_starts_are_dropped_not_returned():
         return jnp.sum((z - 1.0) ** 2) + jnp.where(z[0] < 0, jnp.nan, 0.0) + data
 
     starts = np.array([[[-1.0, 0.0], [2.0, 3.0], [jnp.nan, 1.0]]])
-    found = batch.run(Smooth(half_plane), zeros(), starts, keys(1, 3), budget())
+    found = batch.run(Smooth(half_plane), zeros(), starts, keys(1, 3), stop())
     assert np.isinf(found.f[0, 0])
     assert np.isinf(found.f[0, 2])
     assert found.f[0, 1] < 1e-10
@@ -213,7 +214,7 @@ def test_a_step_into_nonsense_is_shortened():
         return jnp.where(z[0] < 1e-3, jnp.inf, z[0] - jnp.log(z[0]) + 1e3 * z[1] ** 2) + data
 
     found = batch.run(
-        Smooth(walled), zeros(), np.array([[[5.0, 1.0], [0.01, -1.0]]]), keys(1, 2), budget()
+        Smooth(walled), zeros(), np.array([[[5.0, 1.0], [0.01, -1.0]]]), keys(1, 2), stop()
     )
     np.testing.assert_allclose(found.f[0], 1.0, atol=1e-8)
 
@@ -228,7 +229,7 @@ def test_interruption_keeps_what_was_found():
         zeros(),
         np.ones((1, 64, 3)) * 3.3,
         keys(1, 64),
-        budget(hops=100_000),
+        stop(hops=100_000),
         watch,
     )
     assert not found.finished.all()
@@ -240,7 +241,7 @@ def test_an_error_in_watch_is_raised():
         raise RuntimeError("told")
 
     with pytest.raises(RuntimeError, match="told"):
-        batch.run(Smooth(rosenbrock), zeros(), PROBLEMS[0].starts(4), keys(1, 4), budget(), watch)
+        batch.run(Smooth(rosenbrock), zeros(), PROBLEMS[0].starts(4), keys(1, 4), stop(), watch)
 
 
 # ------------------------------------------------------------------ direction
@@ -275,7 +276,7 @@ def drive(memory, steps, A, start):
     """The direction that a memory gives after a fresh begin and these steps."""
     z, grad = start, A @ start
     common = {"first_length": jnp.asarray(0.1)}
-    move = Move(
+    move = Update(
         jnp.asarray(0),
         grad,
         0 * grad,
@@ -286,11 +287,11 @@ def drive(memory, steps, A, start):
         jnp.array(True),
         **common,
     )
-    memory, d = direction.advance(memory, move)
+    memory, d = direction.next_direction(memory, move)
     for i, s in enumerate(steps):
         last, z = grad, z + s
         grad = A @ z
-        move = Move(
+        move = Update(
             jnp.asarray(i + 1),
             grad,
             last,
@@ -301,7 +302,7 @@ def drive(memory, steps, A, start):
             jnp.array(i == 0),
             **common,
         )
-        memory, d = direction.advance(memory, move)
+        memory, d = direction.next_direction(memory, move)
     return d
 
 
@@ -346,9 +347,9 @@ def two_loops(steps, A, start):
 def test_pairs_without_positive_curvature_are_left_out():
     q = 4
     grad = jnp.arange(1.0, q + 1)
-    memory, d = direction.advance(
+    memory, d = direction.next_direction(
         Dense(jnp.eye(q)),
-        Move(
+        Update(
             jnp.asarray(0),
             grad,
             0 * grad,
@@ -358,9 +359,9 @@ def test_pairs_without_positive_curvature_are_left_out():
             jnp.asarray(0.1),
         ),
     )
-    after, _ = direction.advance(
+    after, _ = direction.next_direction(
         memory,
-        Move(
+        Update(
             jnp.asarray(1),
             grad - d,
             grad,
@@ -380,7 +381,7 @@ def test_large_problems_take_pairs_and_minimise():
     assert isinstance(direction.make_memory(q, jnp.float64), Pairs)
     assert isinstance(direction.make_memory(q - 20, jnp.float64), Dense)
     found = batch.run(
-        Smooth(rosenbrock), zeros(), np.full((1, 2, q), 0.8), keys(1, 2), budget(steps=4000)
+        Smooth(rosenbrock), zeros(), np.full((1, 2, q), 0.8), keys(1, 2), stop(steps=4000)
     )
     assert found.f.min() < 1e-6
 
@@ -389,7 +390,7 @@ def test_large_problems_take_pairs_and_minimise():
 
 
 def trial(f, slope, t=1.0, low=0.0, high=np.inf, trials=0):
-    return Trial(*map(jnp.asarray, (f, slope, 1.0, -1.0, t, low, high, trials)))
+    return LineTrial(*map(jnp.asarray, (f, slope, 1.0, -1.0, t, low, high, trials)))
 
 
 @pytest.mark.parametrize(
@@ -444,23 +445,23 @@ def test_hop_size_adapts_between_its_ends():
 
 
 def test_a_tick_spends_one_evaluation():
-    state = lane.init(jnp.array([0.5, 0.5]), jax.random.PRNGKey(0))
+    state = lane.init(jnp.array([0.5, 0.5]), jax.random.PRNGKey(0), QUASI_NEWTON)
     for n in range(1, 80):
         working = not bool(state.done | state.failed)
         spent = int(state.evaluations)
-        state = lane.tick(state, Smooth(rosenbrock), 0.0, jnp.asarray(n))
+        state = lane.tick(state, Smooth(rosenbrock), 0.0, jnp.asarray(n), QUASI_NEWTON)
         assert int(state.evaluations) == spent + working
         if n % 8 == 0:
-            state = lane.pause(state, budget())
+            state = lane.pause(state, stop(), QUASI_NEWTON)
     assert bool(state.done)
 
 
 def test_a_pause_hops_only_where_the_local_minimisation_has_ended():
-    state = lane.init(jnp.array([-0.5, 1.2]), jax.random.PRNGKey(0))
+    state = lane.init(jnp.array([-0.5, 1.2]), jax.random.PRNGKey(0), QUASI_NEWTON)
     for n in range(5):
-        state = lane.tick(state, Smooth(rosenbrock), 0.0, jnp.asarray(n))
-    assert int(lane.pause(state, budget(hops=1)).hop) == 0
-    hopped = lane.pause(state, budget(hops=1, steps=int(state.steps)))
+        state = lane.tick(state, Smooth(rosenbrock), 0.0, jnp.asarray(n), QUASI_NEWTON)
+    assert int(lane.pause(state, stop(hops=1), QUASI_NEWTON).hop) == 0
+    hopped = lane.pause(state, stop(hops=1, steps=int(state.steps)), QUASI_NEWTON)
     assert int(hopped.hop) == 1
     assert not hopped.done
     assert float(hopped.best_f) == float(state.f)
@@ -470,16 +471,22 @@ def test_a_pause_hops_only_where_the_local_minimisation_has_ended():
 
 def test_a_lane_that_cannot_go_on_waits_for_its_pause():
     nowhere = Smooth(lambda z, data: jnp.sum(z) * jnp.nan)
-    state = lane.tick(lane.init(jnp.zeros(2), jax.random.PRNGKey(0)), nowhere, 0.0, jnp.asarray(0))
+    state = lane.tick(
+        lane.init(jnp.zeros(2), jax.random.PRNGKey(0), QUASI_NEWTON),
+        nowhere,
+        0.0,
+        jnp.asarray(0),
+        QUASI_NEWTON,
+    )
     assert state.failed
-    assert int(lane.tick(state, nowhere, 0.0, jnp.asarray(1)).evaluations) == 1
-    assert int(lane.pause(state, budget(hops=1)).hop) == 1
+    assert int(lane.tick(state, nowhere, 0.0, jnp.asarray(1), QUASI_NEWTON).evaluations) == 1
+    assert int(lane.pause(state, stop(hops=1), QUASI_NEWTON).hop) == 1
 
 
 def test_objective_falls_along_accepted_steps():
-    state, last = lane.init(jnp.array([-0.5, 1.2]), jax.random.PRNGKey(0)), np.inf
+    state, last = lane.init(jnp.array([-0.5, 1.2]), jax.random.PRNGKey(0), QUASI_NEWTON), np.inf
     for n in range(60):
-        state = lane.tick(state, Smooth(rosenbrock), 0.0, jnp.asarray(n))
+        state = lane.tick(state, Smooth(rosenbrock), 0.0, jnp.asarray(n), QUASI_NEWTON)
         if np.isfinite(state.f):
             assert float(state.f) <= last
             last = float(state.f)

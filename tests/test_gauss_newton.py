@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mixjax.engine import batch, gauss_newton, lane
 from mixjax.engine.gauss_newton import GAUSS_NEWTON, SMALLEST, damped_step, least_damping
-from mixjax.engine.lane import Budget
+from mixjax.engine.lane import Stop
 from mixjax.engine.linear import invert, solve_positive
 
 
@@ -44,8 +44,8 @@ class Squares:
         return 0.5 * jnp.sum(r * r), slopes.T @ r, slopes.T @ slopes
 
 
-def budget(hops=0, steps=500, decrease=1e-12, window=5):
-    return Budget(jnp.asarray(hops), jnp.asarray(steps), jnp.asarray(decrease), jnp.asarray(window))
+def ending(hops=0, steps=500, decrease=1e-12, window=5):
+    return Stop(steps, decrease, window, hops)
 
 
 def run(kind, starts, hops=0, data=(1.0,), width=None, **stop):
@@ -56,7 +56,7 @@ def run(kind, starts, hops=0, data=(1.0,), width=None, **stop):
         np.asarray(data),
         starts,
         keys,
-        budget(hops, **stop),
+        ending(hops, **stop),
         width=width,
         descent=GAUSS_NEWTON,
     )

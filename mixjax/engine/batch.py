@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mixjax.engine.descent import Descent
-from mixjax.engine.lane import Budget, LaneState, init, pause, tick
+from mixjax.engine.lane import LaneState, Stop, init, pause, tick
 from mixjax.engine.quasi_newton import QUASI_NEWTON
 from mixjax.numerics import cores
 
@@ -101,12 +101,12 @@ def run(
     data: Any,
     starts: np.ndarray,
     keys: np.ndarray,
-    budget: Budget,
+    stop: Stop,
     watch: Callable[[Found], None] | None = None,
     width: Width | None = None,
     descent: Descent = QUASI_NEWTON,
 ) -> Found:
-    """Run every search to the end of its budget.
+    """Run every search to its end.
 
     Args:
         objective: hashable (z (q,), data) -> value (), gradient (q,); what else `descent` reads of
@@ -114,7 +114,7 @@ def run(
         data: its data, every leaf with a leading axis of groups.
         starts: (groups, starts, q), float64 or float32; everything is computed in this precision.
         keys: random keys (groups, starts, 2).
-        budget: the same for all.
+        stop: when each search ends, the same for all.
         watch: called now and then with what was found so far; an exception it raises ends the run.
         width: of a chunk; by default the device's own.
         descent: how lanes go down.
@@ -123,9 +123,9 @@ def run(
         The `Found`, NumPy arrays (groups, starts, ...); on KeyboardInterrupt that so far, not all
         of it `finished`.
     """
-    data, budget = _as_precision((data, budget), starts.dtype)
+    data, stop = _as_precision((data, stop), starts.dtype)
     width = width or _width(starts, data, descent)
-    job = _Job(objective, descent, data, starts, keys, budget, width)
+    job = _Job(objective, descent, data, starts, keys, stop, width)
     chunks = _deal(job)
     futures = []
     try:
@@ -145,7 +145,7 @@ def run(
             finally:
                 # Before all are done only on a failure or an interruption: chunks then end after
                 # their current block.
-                job.stop.set()
+                job.halt.set()
     except KeyboardInterrupt:
         pass
     for future in futures:
@@ -177,7 +177,7 @@ class _Job:
     Attributes:
         buffer: what all searches found, which chunks write into.
         devices: those that are free, a CPU once for each core.
-        stop: set when chunks should end after their block.
+        halt: set when chunks should end after their block.
         news: set when a chunk has written into the buffer, or has ended.
     """
 
@@ -186,11 +186,11 @@ class _Job:
     data: Any
     starts: np.ndarray
     keys: np.ndarray
-    budget: Budget
+    stop: Stop
     width: Width
     buffer: Found = field(init=False)
     devices: queue.SimpleQueue[Any] = field(default_factory=lambda: _workers())
-    stop: threading.Event = field(default_factory=threading.Event)
+    halt: threading.Event = field(default_factory=threading.Event)
     news: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -207,11 +207,13 @@ class _Job:
 
 
 def _as_precision(tree: Any, dtype: np.dtype) -> Any:
-    """The same leaves, those of floating point in the given precision."""
+    """The same leaves, those of floating point in the given precision, whole numbers in 32 bits."""
 
     def cast(leaf: Any) -> np.ndarray:
         leaf = np.asarray(leaf)
-        return leaf.astype(dtype) if np.issubdtype(leaf.dtype, np.floating) else leaf
+        if np.issubdtype(leaf.dtype, np.floating):
+            return leaf.astype(dtype)
+        return leaf.astype(np.int32) if np.issubdtype(leaf.dtype, np.integer) else leaf
 
     return jax.tree.map(cast, tree)
 
@@ -226,7 +228,7 @@ def _workers() -> queue.SimpleQueue[Any]:
     return free
 
 
-def _width(starts: np.ndarray, data: Any, descent: Descent = QUASI_NEWTON) -> Width:
+def _width(starts: np.ndarray, data: Any, descent: Descent) -> Width:
     """One vector register of lanes on a CPU; on an accelerator as many lanes as there are searches
     and memory for."""
     groups, count, q = starts.shape
@@ -296,10 +298,10 @@ def _run_chunk(job: _Job, groups: np.ndarray, starts: np.ndarray) -> None:
             )
             chunk = _idle(waiting, job.width.lanes, job.descent)
             working, pauses = True, 0
-            while working and not job.stop.is_set():
+            while working and not job.halt.is_set():
                 most = min(max(1, pauses // BLOCK_SHARE), BLOCK)
                 chunk, working = _block(
-                    job.objective, job.descent, chunk, waiting, data, job.budget, most
+                    job.objective, job.descent, chunk, waiting, data, job.stop, most
                 )
                 working, pauses = bool(working), pauses + most
                 jax.tree.map(write, job.buffer, chunk.lanes.found)
@@ -351,7 +353,7 @@ def _block(
     chunk: _Chunk,
     waiting: _Queue,
     data: Any,
-    budget: Budget,
+    stop: Stop,
     most: jax.typing.ArrayLike,
 ) -> tuple[_Chunk, jax.Array]:
     """Advance all lanes until every search is done, for `most` pauses at most; also whether any is
@@ -380,7 +382,7 @@ def _block(
         return of_groups(partial(_refill, descent=descent))(lanes, waiting)
 
     def rest(chunk: _Chunk) -> _Chunk:
-        judged = of_groups(_of_lanes(lambda lane: pause(lane, budget, descent)))(chunk.lanes.state)
+        judged = of_groups(_of_lanes(lambda lane: pause(lane, stop, descent)))(chunk.lanes.state)
         return chunk._replace(lanes=refill(chunk.lanes._replace(state=judged)))
 
     def working(carry: tuple[_Chunk, jax.Array]) -> jax.Array:

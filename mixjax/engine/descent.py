@@ -10,41 +10,40 @@ from typing import Any, NamedTuple
 import jax
 
 
-class Seen(NamedTuple):
-    """What one evaluation tells: value f (), gradient grad (q,), and curvature (q, q) or None where
-    the descent reads none."""
+class Evaluation(NamedTuple):
+    """What one evaluation tells: value f (), gradient grad (q,), and curvature (q, q), or (0, 0)
+    where the descent reads none."""
 
     f: jax.Array
     grad: jax.Array
-    curvature: jax.Array | None
+    curvature: jax.Array
 
 
-class Arrival(NamedTuple):
-    """A lane that has tried its step.
+class Trial(NamedTuple):
+    """A lane that has tried its step."""
 
-    tick (): number of the tick, the same for all lanes.
-    z (q,), seen: where it came to, f infinite where it or the gradient is not finite.
-    last_z, last_grad (q,), last_f (): where it came from.
-    fresh (): a local minimisation begins at z. idle (): nothing that is decided here counts.
-    """
-
+    # Number of the tick (), the same for all lanes.
     tick: jax.Array
+    # Where it came to, (q,); f is infinite where it or the gradient is not finite.
     z: jax.Array
-    seen: Seen
+    evaluation: Evaluation
+    # Where it came from, (q,), (q,) and ().
     last_z: jax.Array
     last_grad: jax.Array
     last_f: jax.Array
+    # A local minimisation begins at z, ().
     fresh: jax.Array
+    # Nothing that is decided here counts, ().
     idle: jax.Array
 
 
-class Verdict(NamedTuple):
-    """The state to go on with; moved (): the lane is at the new point now; stuck (): this local
-    minimisation cannot go on."""
+class Decision(NamedTuple):
+    """The descent state to go on with; accepted (): the lane is at the trial point now; failed ():
+    this local minimisation cannot go on."""
 
     state: Any
-    moved: jax.Array
-    stuck: jax.Array
+    accepted: jax.Array
+    failed: jax.Array
 
 
 @dataclass(frozen=True)
@@ -52,18 +51,18 @@ class Descent:
     """How a lane goes down: what it evaluates, which step it tries, whether it takes it. Hashable.
 
     Attributes:
-        evaluate: (objective, z (q,), data) -> Seen.
+        evaluate: (objective, z (q,), data) -> Evaluation.
         init: (q, dtype) -> state.
         step: state -> the step to try (q,), 0 where a local minimisation begins.
-        advance: (state, Arrival) -> Verdict.
+        advance: (state, Trial) -> Decision.
         restart: state -> the state of a local minimisation that begins.
         pause: ticks between two looks whether a local minimisation has ended.
     """
 
-    evaluate: Callable[[Any, jax.Array, Any], Seen]
+    evaluate: Callable[[Any, jax.Array, Any], Evaluation]
     init: Callable[[int, Any], Any]
     step: Callable[[Any], jax.Array]
-    advance: Callable[[Any, Arrival], Verdict]
+    advance: Callable[[Any, Trial], Decision]
     restart: Callable[[Any], Any]
     pause: int
 

@@ -31,36 +31,32 @@ class Dense(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """z_diff, grad_diff (history, q); inverse_curvature (history,), 0: no pair; scale () of the
-    first Hessian."""
+    """The last steps and gradient differences."""
 
-    z_diff: jax.Array
-    grad_diff: jax.Array
-    inverse_curvature: jax.Array
-    scale: jax.Array
+    z_diff: jax.Array  # (history, q)
+    grad_diff: jax.Array  # (history, q)
+    inverse_curvature: jax.Array  # (history,), 0: no pair
+    scale: jax.Array  # (), of the first Hessian
 
 
 Memory = Dense | Pairs
 
 
-class Move(NamedTuple):
-    """What happened to a lane in this tick.
+class Update(NamedTuple):
+    """What happened to a lane in this tick."""
 
-    tick (): number of the tick, the same for all lanes.
-    grad, last_grad, last_direction, z_diff (q,): z_diff is 0 unless a step was accepted.
-    moved (): a step was accepted. fresh (): a local minimisation begins here. first (): its first
-    step.
-    first_length (): length of the first step.
-    """
-
+    # Number of the tick (), the same for all lanes.
     tick: jax.Array
+    # (q,); z_diff is 0 unless a step was accepted.
     grad: jax.Array
     last_grad: jax.Array
     last_direction: jax.Array
     z_diff: jax.Array
-    moved: jax.Array
+    # (): a step was accepted; a local minimisation begins here; this is its first step.
+    accepted: jax.Array
     fresh: jax.Array
     first: jax.Array
+    # Length of the first step, ().
     first_length: jax.Array
 
 
@@ -72,26 +68,26 @@ def make_memory(q: int, dtype: jnp.dtype) -> Memory:
     return Pairs(empty, empty, jnp.zeros(HISTORY, dtype), jnp.ones((), dtype))
 
 
-def advance(memory: Memory, move: Move) -> tuple[Memory, jax.Array]:
-    """The memory after a move, and the direction -H grad (q,) to go from there.
+def next_direction(memory: Memory, update: Update) -> tuple[Memory, jax.Array]:
+    """The memory after an update, and the direction -H grad (q,) to go from there.
 
     A fresh lane forgets everything and takes steepest descent of length `first_length`.
     """
-    return (
-        _advance_dense(memory, move) if isinstance(memory, Dense) else _advance_pairs(memory, move)
-    )
+    if isinstance(memory, Dense):
+        return _advance_dense(memory, update)
+    return _advance_pairs(memory, update)
 
 
-def _curvature(move: Move) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _curvature(update: Update) -> tuple[jax.Array, jax.Array, jax.Array]:
     """grad_diff (q,), inverse_curvature () (0 unless the pair is of use), and z_diff.grad_diff /
     |grad_diff|^2 ()."""
-    grad_diff = jnp.where(move.moved & ~move.fresh, move.grad - move.last_grad, 0.0)
-    curvature, norm = dot(move.z_diff, grad_diff), dot(grad_diff, grad_diff)
+    grad_diff = jnp.where(update.accepted & ~update.fresh, update.grad - update.last_grad, 0.0)
+    curvature, norm = dot(update.z_diff, grad_diff), dot(grad_diff, grad_diff)
     # Cautious update: a pair of no or negative curvature would spoil positive definiteness.
     useful = (
-        move.moved
-        & ~move.fresh
-        & (curvature > 1e-10 * jnp.sqrt(norm * dot(move.z_diff, move.z_diff)))
+        update.accepted
+        & ~update.fresh
+        & (curvature > 1e-10 * jnp.sqrt(norm * dot(update.z_diff, update.z_diff)))
         & (norm > 0)
     )
     safe = jnp.where(useful, curvature, 1.0)
@@ -102,35 +98,35 @@ def _curvature(move: Move) -> tuple[jax.Array, jax.Array, jax.Array]:
     )
 
 
-def _steepest_scale(move: Move) -> jax.Array:
+def _steepest_scale(update: Update) -> jax.Array:
     """The scale of the identity that makes the first step `first_length` long."""
-    norm = jnp.sqrt(dot(move.grad, move.grad))
-    return move.first_length / jnp.where(norm > 0, norm, 1.0)
+    norm = jnp.sqrt(dot(update.grad, update.grad))
+    return update.first_length / jnp.where(norm > 0, norm, 1.0)
 
 
-def _advance_dense(memory: Dense, move: Move) -> tuple[Dense, jax.Array]:
+def _advance_dense(memory: Dense, update: Update) -> tuple[Dense, jax.Array]:
     """BFGS update of the inverse Hessian H (Nocedal and Wright, eq. 6.17), expanded:
 
         H+ = H - rho (s (H y)^T + (H y) s^T) + rho (rho y.H y + 1) s s^T
 
     Needs H y = H grad - H last_grad = H grad + last_direction: one product with H per tick.
     """
-    H, s = memory.inverse_hessian, move.z_diff
-    grad_diff, rho, scale = _curvature(move)
+    H, s = memory.inverse_hessian, update.z_diff
+    grad_diff, rho, scale = _curvature(update)
     # The first pair sets the scale of H = h0 I (eq. 6.20): a factor on everything that was computed
     # with h0.
-    keep = jnp.where(move.first & (rho > 0), scale / H[0, 0], 1.0)
-    H_grad = keep * (jnp.sum(H * move.grad[None, :], axis=1))
-    H_y = H_grad + keep * move.last_direction
+    keep = jnp.where(update.first & (rho > 0), scale / H[0, 0], 1.0)
+    H_grad = keep * (jnp.sum(H * update.grad[None, :], axis=1))
+    H_y = H_grad + keep * update.last_direction
     ss = rho * (rho * dot(grad_diff, H_y) + 1.0)
     direction = -(
         H_grad
-        - rho * (s * dot(H_y, move.grad) + H_y * dot(s, move.grad))
-        + ss * s * dot(s, move.grad)
+        - rho * (s * dot(H_y, update.grad) + H_y * dot(s, update.grad))
+        + ss * s * dot(s, update.grad)
     )
     keep, identity = (
-        jnp.where(move.fresh, 0.0, keep),
-        jnp.where(move.fresh, _steepest_scale(move), 0.0),
+        jnp.where(update.fresh, 0.0, keep),
+        jnp.where(update.fresh, _steepest_scale(update), 0.0),
     )
     cross = rho * H_y
     updated = (
@@ -139,21 +135,21 @@ def _advance_dense(memory: Dense, move: Move) -> tuple[Dense, jax.Array]:
         + (ss * s - cross)[:, None] * s[None, :]
         - s[:, None] * cross[None, :]
     )
-    return Dense(updated), jnp.where(move.fresh, -identity * move.grad, direction)
+    return Dense(updated), jnp.where(update.fresh, -identity * update.grad, direction)
 
 
-def _advance_pairs(memory: Pairs, move: Move) -> tuple[Pairs, jax.Array]:
+def _advance_pairs(memory: Pairs, update: Update) -> tuple[Pairs, jax.Array]:
     """L-BFGS: write the pair into this tick's slot, then the two loops (Nocedal and Wright,
     algorithm 7.4)."""
     history = memory.inverse_curvature.shape[0]
-    grad_diff, rho, scale = _curvature(move)
-    slot = move.tick % history
-    forget = jnp.where(move.fresh, 0.0, 1.0)
+    grad_diff, rho, scale = _curvature(update)
+    slot = update.tick % history
+    forget = jnp.where(update.fresh, 0.0, 1.0)
     memory = Pairs(
-        jax.lax.dynamic_update_index_in_dim(memory.z_diff, move.z_diff, slot, 0),
+        jax.lax.dynamic_update_index_in_dim(memory.z_diff, update.z_diff, slot, 0),
         jax.lax.dynamic_update_index_in_dim(memory.grad_diff, grad_diff, slot, 0),
         jax.lax.dynamic_update_index_in_dim(forget * memory.inverse_curvature, rho, slot, 0),
-        jnp.where(move.fresh, _steepest_scale(move), jnp.where(rho > 0, scale, memory.scale)),
+        jnp.where(update.fresh, _steepest_scale(update), jnp.where(rho > 0, scale, memory.scale)),
     )
 
     def newest_first(
@@ -176,7 +172,7 @@ def _advance_pairs(memory: Pairs, move: Move) -> tuple[Pairs, jax.Array]:
         ), weights
 
     descent, weights = jax.lax.fori_loop(
-        0, history, newest_first, (move.grad, jnp.zeros_like(memory.inverse_curvature))
+        0, history, newest_first, (update.grad, jnp.zeros_like(memory.inverse_curvature))
     )
     descent, _ = jax.lax.fori_loop(0, history, oldest_first, (memory.scale * descent, weights))
     return memory, -descent

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mixjax.engine.descent import Arrival, Descent, Seen, Verdict
+from mixjax.engine.descent import Decision, Descent, Evaluation, Trial
 from mixjax.engine.linear import solve_positive
 from mixjax.numerics import dot
 
@@ -36,7 +36,7 @@ LONGEST = 2.0  # largest entry of a step, in z
 MAX_REFUSED = 12  # steps refused in a row, after which the local minimisation has ended
 
 
-class State(NamedTuple):
+class GaussNewtonState(NamedTuple):
     """The step being tried (q,), curvature (q, q) at the lane's point, damping (), and steps
     refused in a row ()."""
 
@@ -46,42 +46,41 @@ class State(NamedTuple):
     refused: jax.Array
 
 
-def evaluate(objective: Any, z: jax.Array, data: Any) -> Seen:
+def evaluate(objective: Any, z: jax.Array, data: Any) -> Evaluation:
     """Value, gradient and curvature."""
-    return Seen(*objective.curved(z, data))
+    return Evaluation(*objective.curved(z, data))
 
 
-def init(q: int, dtype: Any) -> State:
+def init(q: int, dtype: Any) -> GaussNewtonState:
     """Nothing known."""
-    return State(
-        jnp.zeros(q, dtype),
-        jnp.eye(q, dtype=dtype),
-        jnp.full((), FIRST_DAMPING, dtype),
-        jnp.zeros((), jnp.int32),
+    return GaussNewtonState(
+        step=jnp.zeros(q, dtype),
+        curvature=jnp.eye(q, dtype=dtype),
+        damping=jnp.full((), FIRST_DAMPING, dtype),
+        refused=jnp.zeros((), jnp.int32),
     )
 
 
-def go_on(state: State, at: Arrival) -> Verdict:
-    """Take the step if it lowers f, and solve for the next one with less damping; else with more
+def advance(state: GaussNewtonState, trial: Trial) -> Decision:
+    """Accept the step if it lowers f, and solve for the next one with less damping; else with more
     from where the lane is."""
-    f, grad, curvature = at.seen
-    assert curvature is not None
+    f, grad, curvature = trial.evaluation
     finite = jnp.isfinite(f) & jnp.all(jnp.isfinite(curvature))
-    taken = jnp.where(at.fresh, finite, finite & (f < at.last_f))
-    moved = taken & ~at.idle
-    curvature = jnp.where(moved, curvature, state.curvature)
+    lower = jnp.where(trial.fresh, finite, finite & (f < trial.last_f))
+    accepted = lower & ~trial.idle
+    curvature = jnp.where(accepted, curvature, state.curvature)
     damping = jnp.clip(
-        state.damping * jnp.where(taken, LESS, MORE),
-        least_damping(jnp.where(moved, f, at.last_f), curvature),
+        state.damping * jnp.where(lower, LESS, MORE),
+        least_damping(jnp.where(accepted, f, trial.last_f), curvature),
         LARGEST,
     )
-    damping = jnp.where(at.fresh, FIRST_DAMPING, damping).astype(grad.dtype)
-    refused = jnp.where(taken, 0, state.refused + 1)
-    longer = damped_step(jnp.where(moved, grad, at.last_grad), curvature, damping)
-    return Verdict(
-        State(longer, curvature, damping, refused),
-        moved,
-        jnp.where(at.fresh, ~finite, refused >= MAX_REFUSED),
+    damping = jnp.where(trial.fresh, FIRST_DAMPING, damping).astype(grad.dtype)
+    refused = jnp.where(lower, 0, state.refused + 1)
+    step = damped_step(jnp.where(accepted, grad, trial.last_grad), curvature, damping)
+    return Decision(
+        GaussNewtonState(step, curvature, damping, refused),
+        accepted,
+        jnp.where(trial.fresh, ~finite, refused >= MAX_REFUSED),
     )
 
 
@@ -104,13 +103,13 @@ def damped_step(grad: jax.Array, curvature: jax.Array, damping: jax.Array) -> ja
     has no minimum in this precision."""
     diagonal = jnp.diagonal(curvature)
     floor = jnp.maximum(RIDGE * jnp.max(diagonal), jnp.finfo(grad.dtype).tiny)
-    found = -solve_positive(curvature + damping * jnp.diag(diagonal + floor), grad)
-    downhill = jnp.all(jnp.isfinite(found)) & (dot(found, grad) < 0)
-    found = jnp.where(downhill, found, 0.0)
-    return found * jnp.minimum(1.0, LONGEST / jnp.maximum(jnp.max(jnp.abs(found)), LONGEST))
+    step = -solve_positive(curvature + damping * jnp.diag(diagonal + floor), grad)
+    downhill = jnp.all(jnp.isfinite(step)) & (dot(step, grad) < 0)
+    step = jnp.where(downhill, step, 0.0)
+    return step * jnp.minimum(1.0, LONGEST / jnp.maximum(jnp.max(jnp.abs(step)), LONGEST))
 
 
-def restart(state: State) -> State:
+def restart(state: GaussNewtonState) -> GaussNewtonState:
     """Forget the step being tried; the curvature is overwritten when the first point has been
     seen."""
     return state._replace(
@@ -120,4 +119,4 @@ def restart(state: State) -> State:
     )
 
 
-GAUSS_NEWTON = Descent(evaluate, init, lambda state: state.step, go_on, restart, pause=4)
+GAUSS_NEWTON = Descent(evaluate, init, lambda state: state.step, advance, restart, pause=4)

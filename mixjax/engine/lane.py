@@ -15,72 +15,69 @@ import jax
 import jax.numpy as jnp
 
 from mixjax.engine import hop as hopping
-from mixjax.engine.descent import Arrival, Descent, choose
-from mixjax.engine.quasi_newton import QUASI_NEWTON
+from mixjax.engine.descent import Descent, Evaluation, Trial, choose
 
 
-class Budget(NamedTuple):
-    """When a lane stops; data, so that another budget recompiles nothing.
+class Stop(NamedTuple):
+    """When a lane stops; data, so that other numbers recompile nothing.
 
-    hops (): local minimisations after the first.
-    steps (): accepted steps at most in one local minimisation.
-    decrease (), window (): a local minimisation ends when `window` steps, or a few more, lowered f
-    by less than this share.
+    A local minimisation ends after so many accepted steps, or when `window` steps, or a few more,
+    lowered f by less than the share `decrease`; so many hops follow the first.
     """
 
-    hops: jax.Array
-    steps: jax.Array
-    decrease: jax.Array
-    window: jax.Array
+    steps: Any
+    decrease: Any
+    window: Any
+    hops: Any = 0
 
 
 class LaneState(NamedTuple):
-    """Exactly what the next tick needs.
+    """Exactly what the next tick needs."""
 
-    # the accepted point: z, grad (q,), f (); f is infinite where a local minimisation begins
-    # the step being tried, and curvature: way, the descent's own state
-    # the local minimisation: steps (), mark () = f when `marked` () steps were made, failed () = it
-    cannot go on # basin hopping: kept_z, best_z (q,), kept_f, best_f, hop_size, hop ()
-    # who and how far: key, evaluations, done ()
-    """
-
+    # The accepted point (q,), () and (q,); f is infinite where a local minimisation begins.
     z: jax.Array
     f: jax.Array
     grad: jax.Array
-    way: Any
+    # The step being tried, and what is known of curvature: the descent's own.
+    descent: Any
+    # The local minimisation (): accepted steps; f and their number at the last mark; whether it
+    # cannot go on.
     steps: jax.Array
-    mark: jax.Array
-    marked: jax.Array
+    mark_f: jax.Array
+    mark_steps: jax.Array
     failed: jax.Array
+    # Basin hopping (q,) and (): the minimum hopped from, the lowest one, size and number of the
+    # next hop.
     kept_z: jax.Array
     kept_f: jax.Array
     best_z: jax.Array
     best_f: jax.Array
     hop_size: jax.Array
     hop: jax.Array
+    # Random key (2,), and ().
     key: jax.Array
     evaluations: jax.Array
     done: jax.Array
 
 
-def init(z: jax.Array, key: jax.Array, descent: Descent = QUASI_NEWTON) -> LaneState:
+def init(z: jax.Array, key: jax.Array, descent: Descent) -> LaneState:
     """A lane about to evaluate its start z (q,)."""
-    zero, count = jnp.zeros((), z.dtype), jnp.zeros((), jnp.int32)
+    count = jnp.zeros((), jnp.int32)
     inf, no = jnp.full((), jnp.inf, z.dtype), jnp.zeros((), bool)
     return LaneState(
         z=z,
         f=inf,
         grad=jnp.zeros_like(z),
-        way=descent.init(len(z), z.dtype),
+        descent=descent.init(len(z), z.dtype),
         steps=count,
-        mark=inf,
-        marked=count,
+        mark_f=inf,
+        mark_steps=count,
         failed=no,
         kept_z=z,
         kept_f=inf,
         best_z=z,
         best_f=inf,
-        hop_size=zero + hopping.FIRST_SIZE,
+        hop_size=jnp.full((), hopping.FIRST_SIZE, z.dtype),
         hop=count,
         key=key,
         evaluations=count,
@@ -89,7 +86,7 @@ def init(z: jax.Array, key: jax.Array, descent: Descent = QUASI_NEWTON) -> LaneS
 
 
 def tick(
-    state: LaneState, objective: Any, data: Any, number: jax.Array, descent: Descent = QUASI_NEWTON
+    state: LaneState, objective: Any, data: Any, number: jax.Array, descent: Descent
 ) -> LaneState:
     """One evaluation, and the step that follows from it.
 
@@ -98,66 +95,71 @@ def tick(
             gradient (q,).
         number: of the tick, the same for all lanes of a batch.
     """
-    z = state.z + descent.step(state.way)
+    z = state.z + descent.step(state.descent)
     # A law with constants of its own may compute in double where the search is single.
-    seen = jax.tree.map(lambda x: x.astype(z.dtype), descent.evaluate(objective, z, data))
-    fresh = jnp.isinf(state.f)
-    idle = state.done | state.failed
-    finite = jnp.isfinite(seen.f) & jnp.all(jnp.isfinite(seen.grad))
-    seen = seen._replace(
-        f=jnp.where(finite, seen.f, jnp.inf), grad=jnp.where(finite, seen.grad, 0.0)
+    f, grad, curvature = jax.tree.map(
+        lambda x: x.astype(z.dtype), descent.evaluate(objective, z, data)
     )
-    way, moved, stuck = descent.advance(
-        state.way, Arrival(number, z, seen, state.z, state.grad, state.f, fresh, idle)
+    finite = jnp.isfinite(f) & jnp.all(jnp.isfinite(grad))
+    f, grad = jnp.where(finite, f, jnp.inf), jnp.where(finite, grad, 0.0)
+    fresh, idle = jnp.isinf(state.f), state.done | state.failed
+    trial = Trial(
+        tick=number,
+        z=z,
+        evaluation=Evaluation(f, grad, curvature),
+        last_z=state.z,
+        last_grad=state.grad,
+        last_f=state.f,
+        fresh=fresh,
+        idle=idle,
     )
+    onward, accepted, failed = descent.advance(state.descent, trial)
     return state._replace(
-        z=jnp.where(moved, z, state.z),
-        f=jnp.where(moved, seen.f, state.f),
-        grad=jnp.where(moved, seen.grad, state.grad),
-        way=way,
-        steps=jnp.where(moved, jnp.where(fresh, 0, state.steps + 1), state.steps),
-        failed=state.failed | stuck,
+        z=jnp.where(accepted, z, state.z),
+        f=jnp.where(accepted, f, state.f),
+        grad=jnp.where(accepted, grad, state.grad),
+        descent=onward,
+        steps=jnp.where(accepted, jnp.where(fresh, 0, state.steps + 1), state.steps),
+        failed=state.failed | failed,
         evaluations=state.evaluations + jnp.where(idle, 0, 1),
     )
 
 
-def pause(state: LaneState, budget: Budget, descent: Descent = QUASI_NEWTON) -> LaneState:
+def pause(state: LaneState, stop: Stop, descent: Descent) -> LaneState:
     """The lane as it is, or after a hop where its local minimisation has ended or cannot go on."""
-    steps = state.steps - state.marked
-    due = steps >= budget.window
+    steps = state.steps - state.mark_steps
+    due = steps >= stop.window
     # The share is per window: a pause may come some steps later.
-    slow = state.mark - state.f <= budget.decrease * jnp.abs(state.f) * (
-        steps / budget.window
-    ).astype(state.f.dtype)
-    settled = (due & slow) | (state.steps >= budget.steps) | ~jnp.any(state.grad != 0)
+    windows = (steps / stop.window).astype(state.f.dtype)
+    slow = state.mark_f - state.f <= stop.decrease * jnp.abs(state.f) * windows
+    settled = (due & slow) | (state.steps >= stop.steps) | ~jnp.any(state.grad != 0)
     ended = (state.failed | (settled & ~jnp.isinf(state.f))) & ~state.done
     marked = state._replace(
-        mark=jnp.where(due, state.f, state.mark), marked=jnp.where(due, state.steps, state.marked)
+        mark_f=jnp.where(due, state.f, state.mark_f),
+        mark_steps=jnp.where(due, state.steps, state.mark_steps),
     )
-    return choose(ended, _hop(marked, budget, descent), marked)
+    return choose(ended, _hop(marked, stop, descent), marked)
 
 
-def _hop(state: LaneState, budget: Budget, descent: Descent) -> LaneState:
+def _hop(state: LaneState, stop: Stop, descent: Descent) -> LaneState:
     """The lane after a local minimisation: Metropolis, best so far, and a fresh point to begin
     from."""
     luck, noise = hopping.draw(
         jax.random.fold_in(state.key, state.hop), state.z.shape[0], state.z.dtype
     )
     accepted = hopping.accept(luck, state.f, state.kept_f)
-    kept_z, kept_f = (
-        jnp.where(accepted, state.z, state.kept_z),
-        jnp.where(accepted, state.f, state.kept_f),
-    )
+    kept_z = jnp.where(accepted, state.z, state.kept_z)
+    kept_f = jnp.where(accepted, state.f, state.kept_f)
     better = state.f < state.best_f
     hop_size = jnp.where(state.hop == 0, state.hop_size, hopping.adapt(state.hop_size, accepted))
-    done = state.hop >= budget.hops
+    done = state.hop >= stop.hops
     return state._replace(
         z=jnp.where(done, kept_z, hopping.perturb(noise, kept_z, hop_size)),
         f=jnp.where(done, kept_f, jnp.inf),
-        way=descent.restart(state.way),
+        descent=descent.restart(state.descent),
         steps=jnp.zeros_like(state.steps),
-        mark=jnp.full_like(state.f, jnp.inf),
-        marked=jnp.zeros_like(state.steps),
+        mark_f=jnp.full_like(state.f, jnp.inf),
+        mark_steps=jnp.zeros_like(state.steps),
         failed=jnp.array(False),
         kept_z=kept_z,
         kept_f=kept_f,

@@ -19,7 +19,7 @@ CURVATURE = 0.9  # Wolfe: share of the slope that must be gone
 MAX_TRIALS = 20
 
 
-class Trial(NamedTuple):
+class LineTrial(NamedTuple):
     """One trial at step_length (): f and slope there, and at 0; bracket (low, high); trials so
     far."""
 
@@ -33,7 +33,7 @@ class Trial(NamedTuple):
     trials: jax.Array
 
 
-class Verdict(NamedTuple):
+class LineDecision(NamedTuple):
     """accepted, failed (): bool; otherwise step_length, low, high () of the next trial."""
 
     accepted: jax.Array
@@ -43,7 +43,7 @@ class Verdict(NamedTuple):
     high: jax.Array
 
 
-def line_search(trial: Trial) -> Verdict:
+def line_search(trial: LineTrial) -> LineDecision:
     """Judge a trial: accept it, or say where to try next, or give up after `MAX_TRIALS`.
 
     A non-finite f is a trial that went too far. A trial that decreases enough but is still too
@@ -58,10 +58,10 @@ def line_search(trial: Trial) -> Verdict:
     high = jnp.where(lower, trial.high, trial.step_length)
     inside = jnp.where(finite, _inside(trial, low, high), low + 0.1 * (high - low))
     step_length = jnp.where(jnp.isinf(high), 2.0 * trial.step_length, inside)
-    return Verdict(accepted, last & ~accepted, step_length, low, high)
+    return LineDecision(accepted, last & ~accepted, step_length, low, high)
 
 
-def _inside(trial: Trial, low: jax.Array, high: jax.Array) -> jax.Array:
+def _inside(trial: LineTrial, low: jax.Array, high: jax.Array) -> jax.Array:
     """The next length inside a bracket: the parabola's minimum after a first overshoot, else the
     middle."""
     drop = trial.f - trial.f0 - trial.step_length * trial.slope0

@@ -11,107 +11,108 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mixjax.engine.descent import Arrival, Descent, Seen, Verdict, choose
-from mixjax.engine.direction import Memory, Move, advance, make_memory
-from mixjax.engine.linesearch import Trial, line_search
+from mixjax.engine.descent import Decision, Descent, Evaluation, Trial, choose
+from mixjax.engine.direction import Memory, Update, make_memory, next_direction
+from mixjax.engine.linesearch import LineTrial, line_search
 from mixjax.numerics import dot
 
 FIRST_LENGTH = 0.1  # of the first step of a local minimisation, in z
 
 
-class State(NamedTuple):
-    """Exactly what the next tick needs.
+class QuasiNewtonState(NamedTuple):
+    """Exactly what the next tick needs."""
 
-    # the step being tried: direction (q,), its slope, step_length, bracket (low, high), trials so
-    far () # curvature: memory; first () = no pair yet
-    """
-
+    # The step being tried: direction (q,); its slope, step_length, bracket (low, high) and trials
+    # so far ().
     direction: jax.Array
     slope: jax.Array
     step_length: jax.Array
     low: jax.Array
     high: jax.Array
     trials: jax.Array
+    # Curvature: what is remembered; first () = no pair yet.
     memory: Memory
     first: jax.Array
 
 
-def evaluate(objective: Any, z: jax.Array, data: Any) -> Seen:
+def evaluate(objective: Any, z: jax.Array, data: Any) -> Evaluation:
     """Value and gradient."""
     f, grad = objective(z, data)
-    return Seen(f, grad, None)
+    return Evaluation(f, grad, jnp.zeros((0, 0), z.dtype))
 
 
-def init(q: int, dtype: Any) -> State:
+def init(q: int, dtype: Any) -> QuasiNewtonState:
     """Nothing known."""
-    zero, count = jnp.zeros((), dtype), jnp.zeros((), jnp.int32)
-    return State(
-        jnp.zeros(q, dtype),
-        zero,
-        zero,
-        zero,
-        jnp.full_like(zero, jnp.inf),
-        count,
-        make_memory(q, dtype),
-        jnp.array(True),
+    zero = jnp.zeros((), dtype)
+    return QuasiNewtonState(
+        direction=jnp.zeros(q, dtype),
+        slope=zero,
+        step_length=zero,
+        low=zero,
+        high=jnp.full_like(zero, jnp.inf),
+        trials=jnp.zeros((), jnp.int32),
+        memory=make_memory(q, dtype),
+        first=jnp.array(True),
     )
 
 
-def step(state: State) -> jax.Array:
+def step(state: QuasiNewtonState) -> jax.Array:
     """The trial along the direction (q,)."""
     return state.step_length * state.direction
 
 
-def go_on(state: State, at: Arrival) -> Verdict:
-    """Take the trial and a new direction, or try another length along the old one."""
-    f, grad = at.seen.f, at.seen.grad
-    found = line_search(
-        Trial(
-            f,
-            dot(grad, state.direction),
-            at.last_f,
-            state.slope,
-            state.step_length,
-            state.low,
-            state.high,
-            state.trials,
+def advance(state: QuasiNewtonState, trial: Trial) -> Decision:
+    """Accept the trial and take a new direction, or try another length along the old one."""
+    f, grad, _ = trial.evaluation
+    line = line_search(
+        LineTrial(
+            f=f,
+            slope=dot(grad, state.direction),
+            f0=trial.last_f,
+            slope0=state.slope,
+            step_length=state.step_length,
+            low=state.low,
+            high=state.high,
+            trials=state.trials,
         )
     )
     finite = jnp.isfinite(f)
-    moved = jnp.where(at.fresh, finite, found.accepted) & ~at.idle
-    stepped = _redirected(state, at, moved)
+    accepted = jnp.where(trial.fresh, finite, line.accepted) & ~trial.idle
+    redirected = _redirected(state, trial, accepted)
+    # Both share a memory: without a pair it is the one before, written in place.
     waiting = state._replace(
-        step_length=found.step_length, low=found.low, high=found.high, trials=state.trials + 1
+        step_length=line.step_length,
+        low=line.low,
+        high=line.high,
+        trials=state.trials + 1,
+        memory=redirected.memory,
     )
-    # `waiting` shares the memory of `stepped`: without a pair it is the one before, written in
-    # place.
-    return Verdict(
-        choose(moved, stepped, waiting._replace(memory=stepped.memory)),
-        moved,
-        jnp.where(at.fresh, ~finite, found.failed),
+    return Decision(
+        choose(accepted, redirected, waiting),
+        accepted,
+        jnp.where(trial.fresh, ~finite, line.failed),
     )
 
 
-def _redirected(state: State, at: Arrival, moved: jax.Array) -> State:
+def _redirected(state: QuasiNewtonState, trial: Trial, accepted: jax.Array) -> QuasiNewtonState:
     """The state at a newly accepted point, with a direction to go on."""
-    grad = at.seen.grad
-    z_diff = jnp.where(moved, at.z - at.last_z, 0.0)
-    move = Move(
-        at.tick,
-        grad,
-        at.last_grad,
-        state.direction,
-        z_diff,
-        moved,
-        at.fresh,
-        state.first,
-        jnp.asarray(FIRST_LENGTH, grad.dtype),
+    grad = trial.evaluation.grad
+    update = Update(
+        tick=trial.tick,
+        grad=grad,
+        last_grad=trial.last_grad,
+        last_direction=state.direction,
+        z_diff=jnp.where(accepted, trial.z - trial.last_z, 0.0),
+        accepted=accepted,
+        fresh=trial.fresh,
+        first=state.first,
+        first_length=jnp.asarray(FIRST_LENGTH, grad.dtype),
     )
-    memory, direction = advance(state.memory, move)
+    memory, direction = next_direction(state.memory, update)
     slope = dot(grad, direction)
     downhill = slope < 0  # false also for a non-finite slope
     one = jnp.ones_like(slope)
-    return State(
+    return QuasiNewtonState(
         direction=jnp.where(downhill, direction, -grad),
         slope=jnp.where(downhill, slope, -dot(grad, grad)),
         step_length=one,
@@ -119,22 +120,14 @@ def _redirected(state: State, at: Arrival, moved: jax.Array) -> State:
         high=jnp.full_like(one, jnp.inf),
         trials=jnp.zeros_like(state.trials),
         memory=memory,
-        first=at.fresh,
+        first=trial.fresh,
     )
 
 
-def restart(state: State) -> State:
+def restart(state: QuasiNewtonState) -> QuasiNewtonState:
     """Forget the step being tried; the memory is overwritten when the first point has been seen."""
-    zero = jnp.zeros_like(state.slope)
-    return state._replace(
-        direction=jnp.zeros_like(state.direction),
-        slope=zero,
-        step_length=zero,
-        low=zero,
-        high=jnp.full_like(zero, jnp.inf),
-        trials=jnp.zeros_like(state.trials),
-        first=jnp.array(True),
-    )
+    fresh = init(len(state.direction), state.direction.dtype)
+    return fresh._replace(memory=state.memory)
 
 
-QUASI_NEWTON = Descent(evaluate, init, step, go_on, restart, pause=8)
+QUASI_NEWTON = Descent(evaluate, init, step, advance, restart, pause=8)

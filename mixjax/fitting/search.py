@@ -18,7 +18,7 @@ from mixjax.engine.batch import Found
 from mixjax.engine.descent import Descent
 from mixjax.engine.direction import DENSE_LIMIT
 from mixjax.engine.gauss_newton import GAUSS_NEWTON
-from mixjax.engine.lane import Budget
+from mixjax.engine.lane import Stop
 from mixjax.engine.quasi_newton import QUASI_NEWTON
 from mixjax.fitting.loss import Settings
 from mixjax.fitting.objective import HuberObjective, Observations
@@ -88,15 +88,6 @@ def _draw(
 Stage = Literal["sift", "search", "polish"]
 
 
-class Stop(NamedTuple):
-    """When a local minimisation ends: after so many steps, or when `window` steps lower the
-    objective by less than the share `decrease`."""
-
-    steps: int
-    decrease: float
-    window: int
-
-
 class Plan(NamedTuple):
     """How the lanes of a search go down, and when their local minimisations end: of all starts, of
     those searched on, of the last few."""
@@ -122,8 +113,9 @@ def minimise(
     """Every start of every group minimised as the plan of this objective says for a stage; see
     `engine.batch.run`."""
     plan = plan_for(objective, starts.z.shape[-1])
-    budget = make_budget(hops, getattr(plan, stage))
-    return batch.run(objective, data, *starts, budget, watch, descent=plan.descent)
+    stop: Stop = getattr(plan, stage)
+    stop = stop._replace(hops=hops)
+    return batch.run(objective, data, *starts, stop, watch, descent=plan.descent)
 
 
 def plan_for(objective: Any, q: int) -> Plan:
@@ -155,17 +147,6 @@ class Searched(NamedTuple):
         """Whether the polish of the lowest minimum of a group ended by itself."""
         lowest = int(np.argmin(self.best.f[group]))
         return bool(self.best.evaluations[group, lowest] < self.plan.polish.steps)
-
-
-def make_budget(hops: int, stop: Stop) -> Budget:
-    """A `Budget` in the numbers that the engine reads."""
-    with jax.enable_x64(True):
-        return Budget(
-            jnp.asarray(hops, jnp.int32),
-            jnp.asarray(stop.steps, jnp.int32),
-            jnp.asarray(stop.decrease),
-            jnp.asarray(stop.window, jnp.int32),
-        )
 
 
 def search(
