@@ -40,12 +40,12 @@ def main() -> None:
     train = mj.read_runs(data("slimpajama.csv"), where="split == 'train'")
     chosen = mj.extrapolate(train, targets=TARGETS)
     print(chosen)
-    names = [c.law for c in chosen.candidates]
+    names = [c.law.name for c in chosen.candidates]
     of_paper = [name for name in names if not name.startswith("powers")]
     own = {
         t: min(
             chosen.candidates, key=lambda c: float(np.mean([e[t] for e in c.errors.values()]))
-        ).law
+        ).law.name
         for t in TARGETS
     }
     rules: dict[str, dict[str, list[str]]] = {

@@ -11,16 +11,8 @@ import mixjax as mj
 from mixjax.data.runs import Runs
 from mixjax.errors import MixjaxWarning, UserError
 from mixjax.fitting.simulate import random_truth, simulate_runs
-from mixjax.trust.best import best_mixture
-from mixjax.trust.intervals import (
-    Interval,
-    Uncertainty,
-    beyond,
-    cut,
-    measured_drift,
-    noise_of,
-    uncertainty,
-)
+from mixjax.trust.drift import beyond, cut, measured_drift
+from mixjax.trust.intervals import LossInterval, Uncertainty, best_mixture, noise_of, uncertainty
 from mixjax.trust.refit import Ensemble
 
 TARGETS = ("d0", "d1")
@@ -199,7 +191,7 @@ def test_intervals_cover_new_measurements(trust):
 
 def test_the_best_mixture_and_what_it_may_cost(trust):
     truth = random_truth("additive", 3, TARGETS, seed=3)
-    found = best_mixture(trust, *LARGER)
+    found = best_mixture(trust, mj.Question(trust.fit, *LARGER))
     assert all(low - 1e-9 <= high for low, high in found.shares.values())
     best = mj.optimal_mixture(truth, *LARGER)
     h = np.array(list(found.best.weights.values()))
@@ -215,11 +207,32 @@ def test_the_best_mixture_and_what_it_may_cost(trust):
 def test_members_may_go_below_the_trained_shares(trust):
     """The true best mixture may lie there too; held at the trained shares, members promise too
     small a regret."""
+    question = mj.Question(trust.fit, *LARGER)
     free, few = (
-        best_mixture(replace(trust, lowest=np.full(3, lowest)), *LARGER) for lowest in (0.01, 0.3)
+        best_mixture(replace(trust, lowest=np.full(3, lowest)), question) for lowest in (0.01, 0.3)
     )
     assert few.regret == pytest.approx(free.regret, rel=0.05)
     assert few.members == len(trust.ensemble)
+
+
+def test_a_question_keeps_its_limits_and_its_pull(trust):
+    question = mj.Question(
+        trust.fit,
+        *LARGER,
+        caps={"two": 0.5},
+        groups={"two": trust.fit.domains[:2]},
+        fixed={trust.fit.domains[0]: 0.2},
+    )
+    first, second, _ = best_mixture(trust, question).shares.values()
+    assert first == pytest.approx((0.2, 0.2), abs=1e-9)
+    assert second[1] <= 0.3 + 1e-9
+    free = mj.Question(trust.fit, *LARGER)
+    prior = best_mixture(trust, free).best.weights
+    # Where the prior is the best mixture itself, a pull holds the members to it.
+    strong = best_mixture(trust, free.but(pull=mj.Pull(prior, 100.0)))
+    for d, (low, high) in strong.shares.items():
+        assert (low, high) == pytest.approx((prior[d], prior[d]), abs=1e-3)
+    assert 0 <= strong.regret < best_mixture(trust, free).regret
 
 
 def test_same_seed_same_intervals(fit, runs, trust):
@@ -248,7 +261,7 @@ def test_unusable_options_are_refused(fit, runs, trust):
 
 
 def test_missing_losses_are_not_covered():
-    interval = Interval(np.ones(3), np.zeros(3), np.full(3, 2.0), 0.9)
+    interval = LossInterval(np.ones(3), np.zeros(3), np.full(3, 2.0), 0.9)
     assert interval.covers([1.0, 3.0, np.nan]).tolist() == [True, False, False]
 
 

@@ -113,6 +113,7 @@ LIMITS = {
     "a cap": ({"caps": {"c": 0.3}}, 1),
     "a group's cap": ({"caps": {"ab": 0.3}, "groups": {"ab": ("a", "b")}}, 1),
     "a group's floor": ({"floors": {"bc": 0.9}, "groups": {"bc": ("b", "c")}}, 1),
+    "a pull": ({"pull": mj.Pull({"a": 0.6, "b": 0.3, "c": 0.1}, 0.05)}, 2),
     "all in groups": ({"caps": {"ab": 0.3}, "groups": {"ab": ("a", "b"), "rest": ("c",)}}, 1),
 }
 
@@ -128,7 +129,7 @@ def test_slopes_of_the_best_mixture_against_optima_of_moved_parameters(law, limi
     basis = trades(h, goal.box)
     assert basis.shape == (3, directions)
     np.testing.assert_allclose(basis.T @ basis, np.eye(directions), atol=1e-12)
-    found = best_slopes(about, h, basis, np.array([1.0, 2.0]), goal.N, goal.D)
+    found = best_slopes(about, h, basis, goal)
     np.testing.assert_allclose(found.shares.sum(axis=1), 0.0, atol=1e-9)
     if "groups" in limited:
         inside = [d in next(iter(limited["groups"].values())) for d in "abc"]
@@ -155,6 +156,9 @@ def test_slopes_of_the_best_mixture_against_optima_of_moved_parameters(law, limi
             # What the old best mixture loses under the moved parameters is the squared length of
             # the other slope.
             lost = float(there.value(h) - there.value(high))
+            if goal.prior is not None:
+                prior, strength = goal.prior
+                lost += strength * np.sum(h * np.log(h / prior) - high * np.log(high / prior))
             np.testing.assert_allclose(
                 0.5 * np.sum((found.regret[g] @ direction) ** 2) * step**2,
                 lost,

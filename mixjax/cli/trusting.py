@@ -301,7 +301,7 @@ def _best(fitted: Fit, runs: Runs, given: Mapping[str, Any], as_json: bool) -> N
     from mixjax.cli import files
     from mixjax.mixture.optimum import optimal_mixture
     from mixjax.mixture.question import Question
-    from mixjax.trust.best import best_mixture
+    from mixjax.trust.intervals import best_mixture
 
     wanted = {"weights": given["weights"], "caps": given["cap"], "floors": given["floor"]}
     question = Question(fitted, given["N"], given["D"], **wanted)

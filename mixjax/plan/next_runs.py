@@ -315,8 +315,7 @@ def _design(question: Question, trained: Runs, best: Floats, basis: Floats, pool
         raise UserError("fit", what, "choose among mixtures without shares of 0")
     moves = BestSlopes(*np.zeros((2, len(targets), 1, q)))  # where nothing moves it
     if basis.size:
-        weights = np.array([question.weighed[t] for t in targets])
-        moves = best_slopes(about, best, basis, weights, question.N, question.D)
+        moves = best_slopes(about, best, basis, question)
     return _Design(
         shares=Trace(moves.shares),
         regret=Trace(moves.regret / np.sqrt(2.0)),

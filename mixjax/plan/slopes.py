@@ -30,6 +30,7 @@ from mixjax.fitting.problem import Problem, from_paper, make_problem
 from mixjax.fitting.record import Fit
 from mixjax.law.evaluate import domain_index
 from mixjax.mixture.box import Box
+from mixjax.mixture.question import Question
 from mixjax.numerics import correlation_within
 from mixjax.trust.intervals import noise_of
 
@@ -135,16 +136,14 @@ def trades(h: Floats, box: Box) -> Floats:
     return basis
 
 
-def best_slopes(
-    about: Tangent, h: Floats, basis: Floats, weights: Floats, N: float | None, D: float | None
-) -> BestSlopes:
-    """Slopes of the best mixture h (k,) at one scale.
+def best_slopes(about: Tangent, h: Floats, basis: Floats, question: Question) -> BestSlopes:
+    """Slopes of the best mixture h (k,) of a question.
 
     Args:
         basis: (k, r), the directions in which it may move, see `trades`; one at least.
-        weights: of the targets in the objective (targets,).
     """
-    n, d = (np.ones(1) if x is None else np.array([float(x)]) for x in (N, D))
+    weights = [question.weighed[t] for t in about.problem.targets]
+    n, d = (np.array([x]) for x in question.scale)
     moving = np.flatnonzero((basis != 0).any(axis=1))
     basis = basis[moving]
 
@@ -159,6 +158,8 @@ def best_slopes(
             slope = jax.grad(objective, argnums=2)
             curves.append(np.asarray(jax.jacfwd(slope, argnums=2)(z, g, shares)))
             mixed.append(np.asarray(jax.jacfwd(slope, argnums=0)(z, g, shares)))
+    if question.prior is not None:  # of strength * sum h log(h / prior)
+        curves.append(question.prior[1] * np.diag(1.0 / h[moving]))
     values, vectors = np.linalg.eigh(basis.T @ np.sum(curves, axis=0) @ basis)
     values = np.maximum(values, _FLATTEST * max(float(values[-1]), 1e-300))
     # (targets, r, q), in the eigenvectors of the projected Hessian.

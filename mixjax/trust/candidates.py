@@ -294,7 +294,7 @@ def log_likelihood(residuals: Floats, huber: Huber) -> float:
         return math.inf
     # s lies between the mean Huber loss (Laplace) and twice that (normal); the likelihood has one
     # peak in log s.
-    lowest = minimize_scalar(
+    lowest: Any = minimize_scalar(
         lambda log_s: -_mean_log_density(mean, math.exp(log_s), huber.delta),
         bounds=(math.log(0.5 * mean), math.log(4.0 * mean)),
         method="bounded",
