@@ -201,7 +201,7 @@ def main() -> None:
             "lowest": float(excess.min()),
         },
         "slsqp_higher_by_1e-7": int((excess < -1e-7).sum()),
-        "all_starts_agree": float(np.mean(found.agreeing == found.starts)),
+        "all_starts_agree": float(np.mean(found.ends.agreeing == found.ends.starts)),
     }
     path = write_result("mixtures", result)
     rows = [

@@ -71,7 +71,7 @@ def test_each_is_the_mixture_of_its_problem(law):
         np.testing.assert_allclose(found.losses[i], list(alone.losses.values()), rtol=1e-5)
         assert found.gap[i] < 1e-8 * max(1, alone.objective)
         assert found.convex[i] == alone.convex
-        assert found.starts[i] == (1 if alone.convex else alone.starts)
+        assert found.ends.starts[i] == alone.starts
     below, above = (
         found.h - np.array(list(args["floors"].values())).T,
         np.array(list(args["caps"].values())).T - found.h,
@@ -86,10 +86,15 @@ def test_place_and_neighbours_do_not_matter(law):
     args = many_problems(fit, 300, seed=1)
     whole, again = mj.optimal_mixtures(fit, **args), mj.optimal_mixtures(fit, **args)
     np.testing.assert_array_equal(whole.h, again.h)
-    rows = np.random.default_rng(0).permutation(300)[:77]
-    part = mj.optimal_mixtures(fit, **some_of(args, rows))
-    for name in ("h", "objective", "gap", "agreeing", "losses"):
-        np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[rows])
+    order = np.random.default_rng(0).permutation(300)
+    part = mj.optimal_mixtures(fit, **some_of(args, order[:200]))
+    for name in ("h", "objective", "gap", "losses"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[order[:200]])
+    np.testing.assert_array_equal(part.ends.agreeing, whole.ends.agreeing[order[:200]])
+    # Few questions take lanes of the other width, which rounds otherwise.
+    few = mj.optimal_mixtures(fit, **some_of(args, order[:20]))
+    np.testing.assert_allclose(few.objective, whole.objective[order[:20]], rtol=1e-13)
+    np.testing.assert_allclose(few.h, whole.h[order[:20]], atol=1e-6)
 
 
 def test_numbers_are_broadcast():

@@ -97,7 +97,7 @@ def worst_target(question: Question, references: Mapping[str, float] | None = No
     best = least_worst(question, level)
     warn_minimum(question, best.end)
     return Balanced(
-        answer_at(question, best.end.h, best.end, question.is_convex()),
+        answer_at(question, best.end, question.is_convex()),
         level,
         best.excess,
         best.largest,
@@ -209,7 +209,7 @@ def limited_mixture(
             raise UserError("limits", what, "loosen them a little")
         end, prices = within, dict.fromkeys(limits, 0.0)
     warn_minimum(question, end)
-    return Limited(answer_at(question, end.h, end, convex), limits, prices, free)
+    return Limited(answer_at(question, end, convex), limits, prices, free)
 
 
 # --- What both need ------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ All lanes go on for `BLOCK` steps at a time; then those that are done leave and 
 places, so that none waits for the slowest and nothing is compiled anew. Lanes lie along the last
 axis: a descent is computed by the same instructions wherever it lies, and its answer depends
 neither on its place nor on its neighbours. There are two widths, for one question and for
-thousands. Starts of a problem are screened: those that come near a better one go on as one.
+thousands; on the width it depends by rounding only. Starts of a problem are screened: those that
+come near a better one go on as one.
 """
 
 from __future__ import annotations

@@ -89,20 +89,14 @@ class Optima:
 
     Attributes:
         domains, targets: names.
-        h: domain weights (questions, k); rows sum to 1.
+        ends: how the solver ended, with h (questions, k) and gap (questions,) in the unit of the
+            objective, a pull included; see `Minima`.
         losses: predicted (questions, targets); infinite where the law is.
         objective: sum over targets of target_weights * losses (questions,); infinite where the law
             is nowhere finite, or no mixture meets the limits.
-        gap: first-order optimality gap in the unit of the objective (questions,), 0 at the optimum.
-        pull: what a pull towards a prior adds to the objective (questions,); the gap is that of the
-            sum.
+        pull: what a pull towards a prior adds to the objective (questions,).
         convex: where the objective is known to be convex, so that it is at most `gap` above the
             minimum (questions,).
-        agreeing, starts: how many of how many starts ended within 1e-9 of the best objective,
-            relatively (questions,).
-        stalled, emptied: (questions, k), domains held at 0 because exponents of both signs pull at
-            them, or because the law jumps down there; the gap is that of the others.
-        before: the objective (questions,) before any domain was emptied.
         target_weights: (questions, targets).
         N, D: counts (questions,), None where they were not given.
         member: which parameter set (questions,).
@@ -110,17 +104,11 @@ class Optima:
 
     domains: tuple[str, ...]
     targets: tuple[str, ...]
-    h: Floats
+    ends: Minima
     losses: Floats
     objective: Floats
-    gap: Floats
     pull: Floats
     convex: Flags
-    agreeing: Ints
-    starts: Ints
-    stalled: Flags
-    emptied: Flags
-    before: Floats
     target_weights: Floats
     N: Floats | None
     D: Floats | None
@@ -131,9 +119,20 @@ class Optima:
         return len(self.h)
 
     @property
+    def h(self) -> Floats:
+        """Domain weights (questions, k); rows sum to 1."""
+        return self.ends.h
+
+    @property
+    def gap(self) -> Floats:
+        """First-order optimality gap (questions,), 0 at the optimum; of the domains not held."""
+        return self.ends.gap
+
+    @property
     def held(self) -> Flags:
-        """(questions, k), domains held at 0."""
-        return self.stalled | self.emptied
+        """(questions, k), domains held at 0: exponents of both signs pull at them, or the law jumps
+        down there."""
+        return self.ends.stalled | self.ends.emptied
 
     def weights(self, question: int) -> dict[str, float]:
         """{domain: share} of one question."""
@@ -212,60 +211,42 @@ def best_of(question: Question) -> Optimum:
         UserError: N or D missing, or an objective that is nowhere finite.
 
     Warns:
-        MixjaxWarning: the answer is not a proved minimum of what was asked, see `warn_end`.
+        MixjaxWarning: the answer is not a proved minimum of what was asked, see `warn_minimum`.
     """
     answers = optima(question)
     if not np.isfinite(answers.objective[0]):
         raise nowhere_finite(question, "mixture")
-    warn_end(
-        question,
-        gap=answers.gap[0],
-        value=answers.objective[0],
-        before=answers.before[0],
-        stalled=answers.stalled[0],
-        emptied=answers.emptied[0],
-    )
+    warn_minimum(question, answers.ends.row(0))
     return optimum_at(question, answers, 0)
 
 
 def optimum_at(question: Question, answers: Optima, i: int) -> Optimum:
     """One of the answers as a record with names; question: the one it is the answer to."""
-    h = answers.h[i]
-    weights = answers.weights(i)
-    return Optimum(
-        weights=weights,
-        losses=dict(zip(answers.targets, answers.losses[i].tolist(), strict=True)),
-        objective=float(answers.objective[i]),
-        gap=float(answers.gap[i]),
-        pull=float(answers.pull[i]),
-        N=None if answers.N is None else float(answers.N[i]),
-        D=None if answers.D is None else float(answers.D[i]),
-        target_weights=dict(zip(answers.targets, answers.target_weights[i].tolist(), strict=True)),
-        bound=question.bound(h),
-        convex=bool(answers.convex[i]),
-        agreeing=int(answers.agreeing[i]),
-        starts=int(answers.starts[i]),
-        held=tuple(np.array(answers.domains)[answers.held[i]].tolist()),
-        epochs=epochs_of(weights, question.tokens, question.D) or None,
-    )
+    losses = dict(zip(answers.targets, answers.losses[i].tolist(), strict=True))
+    return answer_at(question, answers.ends.row(i), bool(answers.convex[i]), losses)
 
 
-def answer_at(question: Question, h: Floats, end: Minimum, convex: bool) -> Optimum:
-    """A mixture h (k,) that answers a question by another objective than its own, which ended
-    so."""
+def answer_at(
+    question: Question, end: Minimum, convex: bool, losses: dict[str, float] | None = None
+) -> Optimum:
+    """The record of an answer to a question, by its own or another objective that ended so.
+
+    Args:
+        losses: of all targets at its mixture, predicted here where they are not known.
+    """
+    h, targets = end.h, question.fit.targets
+    if losses is None:
+        losses = {t: float(x) for t, x in question.losses(h).items()}
     weights = question.named(h)
-    pull = 0.0 if question.prior is None else question.prior[1] * float(kl(h, question.prior[0]))
     return Optimum(
         weights=weights,
-        losses={t: float(x) for t, x in question.losses(h).items()},
-        objective=float(question.value(h)),
+        losses=losses,
+        objective=sum(w * losses[t] for t, w in question.weighed.items()),
         gap=end.gap,
-        pull=pull,
-        N=question.N,
-        D=question.D,
-        target_weights=dict(
-            zip(question.fit.targets, question.target_weights.tolist(), strict=True)
-        ),
+        pull=0.0 if question.prior is None else question.prior[1] * float(kl(h, question.prior[0])),
+        N=None if question.N is None else float(question.N),
+        D=None if question.D is None else float(question.D),
+        target_weights=dict(zip(targets, question.target_weights.tolist(), strict=True)),
         bound=question.bound(h),
         convex=convex,
         agreeing=end.agreeing,
@@ -284,36 +265,26 @@ def nowhere_finite(question: Question, where: str) -> UserError:
     )
 
 
-def warn_end(
-    question: Question, gap: float, value: float, before: float, stalled: Flags, emptied: Flags
-) -> None:
+def warn_minimum(question: Question, end: Minimum) -> None:
     """Warn of an answer that is not a proved minimum of what was asked: domains held at 0, a gap
     that is not small."""
-
-    def names(which: Flags) -> str:
-        return ", ".join(np.array(question.domains)[which])
-
-    if emptied.any():
-        less = 100 * (before - value) / abs(before)
+    domains = np.array(question.domains)
+    if end.emptied.any():
+        less, names = 100 * (end.before - end.value) / abs(end.before), domains[end.emptied]
         what = (
-            f"the law promises {less:.2g} percent less with {names(emptied)} at exactly 0, where "
+            f"the law promises {less:.2g} percent less with {', '.join(names)} at exactly 0, where "
             f"an exponent is negative: held at 0, the gap is that of the others"
         )
         warn("mixture", what, "give a floor to see it in")
-    if stalled.any():
+    if end.stalled.any():
         what = (
-            f"exponents of both signs pull at {names(stalled)}, held at 0: the gap is that of the "
-            f"others"
+            f"exponents of both signs pull at {', '.join(domains[end.stalled])}, held at 0: the "
+            f"gap is that of the others"
         )
         warn("mixture", what, "give a floor to see them in")
-    if not is_small(gap, value):
-        what = f"the optimality gap is still {gap:.1e}"
+    if not is_small(end.gap, end.value):
+        what = f"the optimality gap is still {end.gap:.1e}"
         warn("mixture", what, "take the weights as approximate")
-
-
-def warn_minimum(question: Question, end: Minimum) -> None:
-    """`warn_end` of a solved problem that is not the question's own objective."""
-    warn_end(question, end.gap, end.value, end.before, end.stalled, end.emptied)
 
 
 # --- Many questions ------------------------------------------------------------------------------
@@ -404,20 +375,17 @@ def optima(
     losses = map_problems(_Losses(law), Problems(objective, shared, own, boxes), best.h)
     losses = np.where(np.isfinite(losses), losses, np.inf)
     counted = np.sum(weights * np.where(weights > 0, losses, 0.0), axis=1)
+    ends = best._replace(
+        value=best.value * unit, gap=np.maximum(best.gap * unit, 0.0), before=best.before * unit
+    )
     return Optima(
         domains=fit.domains,
         targets=fit.targets,
-        h=best.h,
+        ends=ends,
         losses=losses,
         objective=np.where(np.isfinite(best.value), counted, np.inf),
-        gap=np.maximum(best.gap * unit, 0.0),
         pull=np.zeros(n) if strength is None or prior is None else strength * kl(best.h, prior[0]),
         convex=convex,
-        agreeing=best.agreeing,
-        starts=best.starts,
-        stalled=best.stalled,
-        emptied=best.emptied,
-        before=best.before * unit,
         target_weights=weights,
         N=N if vary.N is not None or question.N is not None else None,
         D=D if vary.D is not None or question.D is not None else None,

@@ -46,6 +46,32 @@ class Minima(NamedTuple):
     emptied: Flags
     before: Floats
 
+    def row(self, i: int) -> Minimum:
+        """Of one problem."""
+        return Minimum(
+            self.h[i],
+            float(self.value[i]),
+            max(float(self.gap[i]), 0.0),
+            int(self.agreeing[i]),
+            int(self.starts[i]),
+            self.stalled[i],
+            self.emptied[i],
+            float(self.before[i]),
+        )
+
+
+class Minimum(NamedTuple):
+    """One problem's row of `Minima`: h, stalled, emptied (k,), the others numbers."""
+
+    h: Floats
+    value: float
+    gap: float
+    agreeing: int
+    starts: int
+    stalled: Flags
+    emptied: Flags
+    before: float
+
 
 def starts_of(k: int) -> Floats:
     """The centre, points near every corner, and one that nearly leaves out each domain (n, k)."""
@@ -73,19 +99,6 @@ def solve(
     return _on_faces(problems, starts, convex, _settle(problems, starts, convex))
 
 
-class Minimum(NamedTuple):
-    """One problem's row of `Minima`: h, stalled, emptied (k,), the others numbers."""
-
-    h: Floats
-    value: float
-    gap: float
-    agreeing: int
-    starts: int
-    stalled: Flags
-    emptied: Flags
-    before: float
-
-
 def solve_one(
     f: Callable[[jax.Array, Any], jax.Array],
     data: Any,
@@ -102,16 +115,7 @@ def solve_one(
     """
     boxes = jax.tree.map(lambda side: np.asarray(side)[None], box)
     ends = solve(Problems(Alone(f), data, lambda numbers: (), boxes), np.array([convex]), also)
-    return Minimum(
-        ends.h[0],
-        float(ends.value[0]),
-        max(float(ends.gap[0]), 0.0),
-        int(ends.agreeing[0]),
-        int(ends.starts[0]),
-        ends.stalled[0],
-        ends.emptied[0],
-        float(ends.before[0]),
-    )
+    return ends.row(0)
 
 
 @dataclass(frozen=True)

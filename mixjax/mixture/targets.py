@@ -54,7 +54,10 @@ def corners(question: Question, targets: Sequence[str] | None = None) -> dict[st
     answers = optima(question, Vary(weights=weights))
     if not np.isfinite(answers.objective).all():
         raise nowhere_finite(question, "corners")
-    return {name: optimum_at(question, answers, i) for i, name in enumerate(names)}
+    return {
+        name: optimum_at(question.but(weights={name: 1.0}), answers, i)
+        for i, name in enumerate(names)
+    }
 
 
 @dataclass(frozen=True, eq=False)
