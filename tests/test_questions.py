@@ -45,7 +45,7 @@ QUESTIONS = {
     "group": {"groups": {"text": ("a", "b")}, "caps": {"text": 0.4}},
     "group floor": {"groups": {"text": ("b", "c")}, "floors": {"text": 0.3}, "caps": {"c": 0.3}},
     "fixed": {"fixed": {"b": 0.25}, "groups": {"rest": ("a", "c")}, "caps": {"rest": 0.5}},
-    "tokens": {"tokens": {"a": 10e9, "c": 20e9}, "epochs": {"c": 2.0}},
+    "tokens": {"tokens": {"a": 20e9, "c": 25e9}, "epochs": {"c": 2.0}},
     "pull": {"pull": Pull(BASE, 0.05), "caps": {"d": 0.45}},
 }
 
