@@ -27,6 +27,7 @@ from mixjax.mixture.box import Box
 from mixjax.mixture.mirror import (
     GOAL,
     MirrorState,
+    behind_barriers,
     init,
     is_done,
     step,
@@ -83,13 +84,18 @@ class Ends(NamedTuple):
 
 
 def descend(problems: Problems, starts: Floats, only_first: Flags) -> Ends:
-    """Descend in every problem from every start (starts, k), or from the first; keep the best."""
+    """Descend in every problem from every start, or from the first; keep the best.
+
+    Args:
+        starts: (starts, k), or of each problem its own (problems, starts, k).
+        only_first: (problems,), whether the first start will do.
+    """
     descents = _begin(problems, starts, only_first)
     several = np.flatnonzero(~only_first[descents.problem])
     leader = np.arange(len(descents.problem))
     for screen in SCREENS if len(several) else ():
         _advance(descents, np.unique(leader[several]), np.full(len(leader), screen))
-        leader[several] = several[_leaders(descents, several, leader, len(starts))]
+        leader[several] = several[_leaders(descents, several, leader, starts.shape[-2])]
     limit = np.full(len(leader), LATE)
     limit[_best(descents, leader)] = MAX_STEPS
     _advance(descents, np.unique(leader), limit)
@@ -115,6 +121,18 @@ def map_problems(
         for chunk in _chunks(np.arange(len(h)), width):
             parts.append(_mapped(function, problems.shared, problems.own(chunk), h[chunk]))
     return np.concatenate(parts)[: len(h)]
+
+
+def barriers_of(problems: Problems) -> Flags:
+    """Near which corners of every problem (problems, k) f falls behind a barrier, see
+    `behind_barriers`."""
+    count = len(problems.boxes.caps)
+    with jax.enable_x64(True):
+        parts = [
+            _barriers(problems.f, problems.shared, problems.own(chunk), _of(chunk, problems.boxes))
+            for chunk in _chunks(np.arange(count), _width(count))
+        ]
+    return np.concatenate(parts)[:count]
 
 
 def faces_of(problems: Problems, h: Floats, value: Floats) -> Flags:
@@ -145,13 +163,14 @@ class _Descents:
 
 def _begin(problems: Problems, starts: Floats, only_first: Flags) -> _Descents:
     count, k = np.shape(problems.boxes.caps)
-    begun = np.where(only_first, 1, len(starts))
+    begun = np.where(only_first, 1, starts.shape[-2])
     problem = np.repeat(np.arange(count), begun)
     start = np.arange(len(problem)) - np.repeat(np.cumsum(begun) - begun, begun)
     n = len(problem)
+    log_starts = np.log(starts[problem, start] if starts.ndim == 3 else starts[start])
     # Numbers of NumPy, so that they can be written in place.
     states = MirrorState(
-        *cast(Any, (np.log(starts)[start], np.zeros(n), np.zeros((n, k)), np.zeros(n), np.zeros(n)))
+        *cast(Any, (log_starts, np.zeros(n), np.zeros((n, k)), np.zeros(n), np.zeros(n)))
     )
     descents = _Descents(problems, problem, states, np.zeros(n, dtype=int), _width(n))
 
@@ -354,3 +373,11 @@ def _faces(
         return worth_emptying(h, value, lambda h: f(h, (shared, own)), box)
 
     return _first(jax.vmap(one, in_axes=-1, out_axes=-1)(_last(h), value, _last(own), _last(box)))
+
+
+@partial(jax.jit, static_argnums=0)
+def _barriers(f: Objective, shared: Any, own: Any, box: Box) -> jax.Array:
+    def one(own: Any, box: Box) -> jax.Array:
+        return behind_barriers(lambda h: f(h, (shared, own)), box)
+
+    return _first(jax.vmap(one, in_axes=-1, out_axes=-1)(_last(own), _last(box)))

@@ -62,6 +62,9 @@ _NEGLIGIBLE = 1e-9
 # from a share of _NEAR to 0.
 _NEAR, _DROP = 1e-6, 1e-5
 
+# Shares of a domain at which f is seen on the way to its corner.
+TOWARDS = (0.9, 0.99, 0.999, 0.9999)
+
 Function = Callable[[jax.Array], jax.Array]
 
 
@@ -261,3 +264,26 @@ def worth_emptying(h: jax.Array, value: jax.Array, f: Function, box: Box) -> jax
         return found
 
     return jax.vmap(lower)(jnp.eye(h.shape[0], dtype=bool)) & usable & (box.floors == 0)
+
+
+def behind_barriers(f: Function, box: Box) -> jax.Array:
+    """Near which corners (k,) of the simplex f falls again, on the way to the corner, after a rise.
+
+    A descent from 0.9 of the corner does not pass such a barrier, and one from 0.999 may lie behind
+    it. f is seen at a few points of the way, the other domains alike.
+    """
+    one = jnp.eye(box.caps.shape[0])
+    others = (1.0 - one) / max(box.caps.shape[0] - 1, 1)
+
+    def falls_again(corner: jax.Array, rest: jax.Array) -> jax.Array:
+        first, *later = (share * corner + (1.0 - share) * rest for share in TOWARDS)
+        low = highest = f(first)
+        falls = jnp.asarray(False)
+        for point in later:
+            value = f(point)
+            risen = highest > low + _VALUE_NOISE * jnp.abs(low)
+            falls = falls | (risen & (value < highest - _VALUE_NOISE * jnp.abs(highest)))
+            highest = jnp.maximum(highest, value)
+        return falls & contains(box, later[-1])
+
+    return jax.vmap(falls_again)(one, others)

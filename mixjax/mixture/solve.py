@@ -3,7 +3,8 @@
 Mirror descent from many starts, and what a descent cannot see put right, for all who ask.
 
 A descent that stalls where exponents of both signs pull at a domain goes on without it (`_settle`);
-and where a law jumps down at a face of the simplex, the face is searched too (`_on_faces`).
+behind a barrier near a corner a lower minimum is sought (`_near_corners`); and where a law jumps
+down at a face of the simplex, the face is searched too (`_on_faces`).
 """
 
 from __future__ import annotations
@@ -16,10 +17,20 @@ import jax
 import numpy as np
 
 from mixjax.mixture.box import Box, is_met
-from mixjax.mixture.lanes import Ends, Flags, Floats, Ints, Problems, descend, faces_of
+from mixjax.mixture.lanes import (
+    Ends,
+    Flags,
+    Floats,
+    Ints,
+    Problems,
+    barriers_of,
+    descend,
+    faces_of,
+)
 
-# Shares of one domain in starts near its corner, and in a start that nearly leaves it out.
-CORNERS, LEAST = (0.9, 0.999), 1e-6
+# Shares of one domain in a start near its corner, in one behind a barrier before it, and in one
+# that nearly leaves it out.
+CORNER, NEARER, LEAST = 0.9, 0.999, 1e-6
 # A descent has stalled above this gap relative to its objective. Then domains below this share are
 # left out, if that raises the objective by less than this, relatively; so many times at most.
 STALLED, TRACE, RISE, ROUNDS = 1e-8, 1e-4, 1e-6, 4
@@ -76,9 +87,8 @@ class Minimum(NamedTuple):
 def starts_of(k: int) -> Floats:
     """The centre, points near every corner, and one that nearly leaves out each domain (n, k)."""
     one, others = np.eye(k, dtype=bool), max(k - 1, 1)
-    near, nearer = (np.where(one, share, (1 - share) / others) for share in CORNERS)
-    without = np.where(one, LEAST, (1 - LEAST) / others)
-    return np.concatenate([np.full((1, k), 1.0 / k), near, without, nearer])
+    near, without = (np.where(one, x, (1 - x) / others) for x in (CORNER, LEAST))
+    return np.concatenate([np.full((1, k), 1.0 / k), near, without])
 
 
 def solve(
@@ -96,7 +106,8 @@ def solve(
     if also is not None:
         more = np.maximum(also, LEAST)
         starts = more if alone else np.concatenate([more, starts])
-    return _on_faces(problems, starts, convex, _settle(problems, starts, convex))
+    best = _settle(problems, starts, convex)
+    return _on_faces(problems, starts, convex, _near_corners(problems, convex, best))
 
 
 def solve_one(
@@ -166,6 +177,40 @@ def _settle(problems: Problems, starts: Floats, convex: Flags) -> Minima:
     return best
 
 
+def _near_corners(problems: Problems, convex: Flags, best: Minima) -> Minima:
+    """The minima, or lower ones that lie near a corner behind a barrier that no start passes."""
+    going = np.flatnonzero(~convex & np.isfinite(best.value))
+    k = best.h.shape[1]
+    if not len(going) or k < 2:
+        return best
+    boxes = _rows(problems.boxes, going)
+    row, domain = np.nonzero(barriers_of(_some(problems, going, boxes)))
+    if not len(row):
+        return best
+    start = np.where(np.arange(k) == domain[:, None], NEARER, (1 - NEARER) / (k - 1))
+    alone = np.ones(len(row), dtype=bool)
+    some = _some(problems, going[row], _rows(boxes, row))
+    other = _ended(descend(some, start[:, None], alone))
+    lowest = _lowest(row, domain, other.value)
+    better = _below(other.value[lowest], best.value[going[row[lowest]]])
+    where = going[row[lowest[better]]]
+    starts = best.starts[where].copy()
+    _put(best, where, other, lowest[better])
+    best.starts[where] += starts
+    return best
+
+
+def _lowest(row: Ints, domain: Ints, value: Floats) -> Ints:
+    """Of each row the place of its lowest value; of equal ones that of the first domain."""
+    order = np.lexsort((domain, value, row))
+    return order[np.unique(row[order], return_index=True)[1]]
+
+
+def _below(new: Floats, old: Floats) -> Flags:
+    """Whether a value is lower by more than rounding."""
+    return new < old - LOWER * np.abs(old)
+
+
 def _on_faces(problems: Problems, starts: Floats, convex: Flags, best: Minima) -> Minima:
     """The minima, without the domains whose absence lowers them, which are held at 0 then."""
     k = best.h.shape[1]
@@ -186,10 +231,8 @@ def _on_faces(problems: Problems, starts: Floats, convex: Flags, best: Minima) -
         if not len(row):
             break
         other = _settle(_some(problems, going[row], tighter), starts, np.zeros(len(row), bool))
-        order = np.lexsort((domain, other.value, row))
-        lowest = order[np.unique(row[order], return_index=True)[1]]
-        value = best.value[going[row[lowest]]]
-        lowest = lowest[other.value[lowest] < value - LOWER * np.abs(value)]
+        lowest = _lowest(row, domain, other.value)
+        lowest = lowest[_below(other.value[lowest], best.value[going[row[lowest]]])]
         going = going[row[lowest]]
         stalled, emptied = best.stalled[going].copy(), best.emptied[going] | held[lowest]
         before = best.before[going].copy()
