@@ -53,7 +53,7 @@ def _front(fit: str, scale: list[str], folder: Path, between: str) -> None:
         *scale,
         "--between",
         between,
-        "--mixtures",
+        "--base",
         str(folder / "base.yaml"),
         "--figure",
         str(folder / "front.png"),

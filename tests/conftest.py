@@ -8,6 +8,14 @@ import jax
 import pytest
 from hypothesis import settings
 
+from tests.cli import alone as alone
+from tests.cli import folder as folder
+from tests.cli import place as place
+from tests.cli import read as read
+from tests.cli import refused as refused
+from tests.cli import run as run
+from tests.cli import table as table
+
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

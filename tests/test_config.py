@@ -70,7 +70,7 @@ compare: [additive, joint]
         "residual": "log",
         "seed": 3,
     }
-    assert config.mixes == (
+    assert config.questions == [
         {
             "N": 7e9,
             "D": 1.5e11,
@@ -79,16 +79,16 @@ compare: [additive, joint]
             "floors": {"no": 0.1},
         },
         {"N": 1e9, "D": 1.5e11},
-    )
+    ]
     assert config.compare == ("additive", "joint")
 
 
 def test_only_data_and_law_are_needed(write):
     config = read_config(write("data: builtin:demo\nlaw: joint\nmix:\nwhere:\n"))
-    assert (config.data, config.law, config.mixes, config.read, config.fit) == (
+    assert (config.data, config.law, config.questions, config.read, config.fit) == (
         (DEMO,),
         "joint",
-        (),
+        [],
         {},
         {},
     )
@@ -109,12 +109,12 @@ def test_our_own_configs_are_read(path):
         ("data: a.csv\nlaw: joint\nhops: -1\n", ("line 3", "at least 0")),
         ("data: a.csv\nlaw: joint\ndelta: 0\n", ("line 3", "above 0")),
         ("data: a.csv\nlaw: joint\ndelta: .nan\n", ("line 3", "number")),
-        ("data: a.csv\nlaw: joint\nmix: {N: 7B}\n", ("line 3", "N is '7B'")),
+        ("data: a.csv\nlaw: joint\nmix: {N: 7Q}\n", ("line 3", "N is '7Q'")),
         ("data: a.csv\nlaw: [joint]\n", ("line 2", "law is a list")),
         ("data: {a: 1}\nlaw: joint\n", ("line 1", "data is a mapping")),
         ("data: a.csv\nlaw: joint\nresidual: huber\n", ("line 3", "loss or log")),
         ("data: a.csv\nlaw: joint\nwhere: [1]\n", ("line 3", "where is a list")),
-        ("data: a.csv\nlaw: joint\ntargets: [a, a]\n", ("line 3", "'a' twice")),
+        ("data: a.csv\nlaw: joint\ntargets: [a, a]\n", ("line 3", "'a' is named twice")),
         ("data: a.csv\nlaw: joint\ntargets: a,,b\n", ("line 3", "empty name")),
         ("data: a.csv\nlaw: joint\ncolumns: h\n", ("line 3", "columns is 'h'")),
         ("data: a.csv\nlaw: joint\nlaw: full\n", ("line 3", "'law' is there twice")),

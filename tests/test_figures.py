@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from mixjax.cli.exploring import PARTS, Request
+from mixjax.cli.explore import PARTS, Request
 from mixjax.drawing.style import COLOURS, line_of
 from mixjax.fitting.simulate import known_fit, random_truth
+from mixjax.mixture.move import Start
 from mixjax.mixture.question import Question
 from mixjax.mixture.robust import robust_mixture
 from mixjax.mixture.targets import target_map
@@ -26,16 +27,9 @@ def fit(law):
 
 @pytest.fixture(scope="module")
 def request_of_all():
-    goal = Question(fit("joint"), N=7e9, D=150e9)
-    return Request(
-        goal,
-        goal,
-        goal.but(fit=fit("additive")),
-        {"a": 0.7, "b": 0.1, "c": 0.1, "d": 0.1},
-        None,
-        None,
-        {},
-    )
+    question = Question(fit("joint"), N=7e9, D=150e9)
+    start = Start({"a": 0.7, "b": 0.1, "c": 0.1, "d": 0.1})
+    return Request(question, fit("additive"), start)
 
 
 def panels(figure):
@@ -71,7 +65,7 @@ def assert_whole(figure):
 
 
 def test_maps_of_two_and_robust_mixtures(request_of_all):
-    goal = request_of_all.goal
+    goal = request_of_all.question
     (axes,) = panels(map_figure(target_map(goal, ["a", "b"], divisions=4)))
     assert "a" in axes.get_xlabel()
     (axes,) = panels(robust_figure(robust_mixture(goal, [goal.fit, goal.fit], 0.5)))

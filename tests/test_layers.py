@@ -47,11 +47,22 @@ def module(path: Path) -> str:
 MODULES = {module(path): path for path in FILES}
 
 
+# Where the package's public names come from, {name: module}; a room's is its own.
+HOMES = {
+    alias.name: f"mixjax.{alias.name}" if node.module == "mixjax" else str(node.module)
+    for node in ast.parse((HOUSE / "__init__.pyi").read_text()).body
+    if isinstance(node, ast.ImportFrom)
+    for alias in node.names
+}
+
+
 def imported(path: Path) -> Iterator[str]:
     """Modules of the package that a module imports anywhere: also inside functions, also for types
-    alone."""
+    alone, also by a public name of `mj`."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom):
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "mj":
+            names = [HOMES[node.attr]]
+        elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}: a relative import"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         else:

@@ -11,19 +11,30 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TextIO
 
 import click
 
 from mixjax import __version__
-from mixjax.cli import deciding, exploring, fitting, mixing, pipeline, planning, trusting, using
+from mixjax.cli import decide, explore, fit, mix, pipeline, plan, trust
+from mixjax.cli.run import BAD_INPUT, DONE, INTERRUPTED
 from mixjax.errors import MixjaxWarning, UserError, nearest
-
-DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
 
 
 class _Commands(click.Group):
-    """A group that offers the nearest command, and whose reader may go away."""
+    """A group with its commands under headings, that offers the nearest command, and whose reader
+    may go away."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [str(command.name) for commands in HEADINGS.values() for command in commands]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, self.commands))
+        for heading, commands in HEADINGS.items():
+            rows = [(str(c.name).ljust(width), c.get_short_help_str(80)) for c in commands]
+            with formatter.section(heading):
+                formatter.write_dl(rows)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -59,43 +70,31 @@ def mixjax(ctx: click.Context) -> None:
     \b
       mixjax demo                                  everything, on simulated runs
       mixjax fit runs.csv -o fit.json              fit a law
-      mixjax mix fit.json -N 7e9 -D 150e9          the best mixture for 7e9 parameters, 150e9 tokens
+      mixjax mix fit.json -N 7B -D 150B            the best mixture for 7e9 parameters, 150e9 tokens
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
 
-_COMMANDS = (
-    *(
-        pipeline.demo,
-        pipeline.run,
-        fitting.fit,
-        using.score,
-        using.predict,
-        mixing.mix,
-        mixing.pareto,
+# What the commands are for, in the order of the user's way.
+HEADINGS: dict[str, tuple[click.Command, ...]] = {
+    "The whole way": (pipeline.demo, pipeline.run),
+    "Plan": (plan.design, plan.next_),
+    "Fit": (fit.fit, fit.score, fit.predict, fit.compare),
+    "Trust": (trust.validate, trust.extrapolate, trust.intervals, trust.identify, trust.enough),
+    "Decide": (
+        mix.mix,
+        decide.judge,
+        decide.flat,
+        decide.move,
+        decide.value,
+        decide.budget,
+        decide.robust,
+        decide.pareto,
+        explore.explore,
     ),
-    *(
-        deciding.judge,
-        deciding.flat,
-        deciding.value,
-        deciding.budget,
-        deciding.move,
-        deciding.robust,
-        exploring.explore,
-    ),
-    *(
-        fitting.compare,
-        trusting.validate,
-        trusting.extrapolate,
-        trusting.intervals,
-        trusting.identify,
-        planning.design,
-        planning.next_,
-        planning.enough,
-    ),
-)
-for _command in _COMMANDS:
+}
+for _command in (command for commands in HEADINGS.values() for command in commands):
     mixjax.add_command(_command)
 
 
@@ -108,14 +107,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 2 bad input or usage, 130 interrupted.
     """
+    told: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", MixjaxWarning)
-        warnings.showwarning = _show_warning
+        warnings.showwarning = partial(_show_warning, told)
+        words = None if argv is None else list(argv)
         return _guarded(
-            lambda: mixjax.main(
-                args=None if argv is None else list(argv), prog_name="mixjax", standalone_mode=False
-            )
+            lambda: mixjax.main(args=words, prog_name="mixjax", standalone_mode=False, obj=told)
         )
 
 
@@ -151,15 +150,11 @@ def _complain(message: str, code: int = BAD_INPUT) -> int:
     return code
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    _line(f"mixjax: warning: {message}")
+def _show_warning(told: list[str], message: Warning | str, *_: Any) -> None:
+    """One line on stderr, kept for --json; what was told is not told again."""
+    if str(message) not in told:
+        told.append(str(message))
+        _line(f"mixjax: warning: {message}")
 
 
 def _line(text: str) -> None:

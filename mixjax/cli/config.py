@@ -1,58 +1,304 @@
-"""Config file -> plain keyword arguments, checked: unknown keys, wrong types and missing files are
-told with their line."""
+"""Files of wishes -> records, checked: configs and supplies. Unknown keys, wrong types and missing
+files are told with their line."""
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from mixjax.errors import UserError, nearest
+from mixjax.cli import words
+from mixjax.errors import UserError, check_names, nearest
 
 DEMO = "builtin:demo"
 _LARGEST = 256 * 1024  # bytes; a config is a page of text
 _DEEPEST = 5
 
+# --- Readers: one node of a file -> one value ----------------------------------------------------
+
+Reader = Callable[[yaml.Node, str, str], Any]  # node, path of the file, key
+
+
+def _line(node: yaml.Node, path: str) -> str:
+    return f"{path}, line {node.start_mark.line + 1}"
+
+
+def _refuse(node: yaml.Node, path: str, key: str, wanted: str) -> UserError:
+    kinds = {yaml.SequenceNode: "a list", yaml.MappingNode: "a mapping"}
+    what = kinds.get(type(node)) or repr(node.value)
+    return UserError(_line(node, path), f"{key} is {what}", f"give {wanted}")
+
+
+def _one(read: words.Read[Any], wanted: str) -> Reader:
+    """Reads one word."""
+
+    def reader(node: yaml.Node, path: str, key: str) -> Any:
+        try:
+            if isinstance(node, yaml.ScalarNode):
+                return read(str(node.value))
+        except ValueError:
+            pass
+        raise _refuse(node, path, key, wanted)
+
+    return reader
+
+
+def _list(node: yaml.Node, path: str, key: str, between: str | None = None) -> tuple[str, ...]:
+    """Distinct names: a list, or one line of them; between: what stands between them there, None
+    where a line is one name."""
+    if isinstance(node, yaml.SequenceNode) and node.value:
+        names = [_TEXT(item, path, key) for item in node.value]
+    elif isinstance(node, yaml.ScalarNode):
+        names = str(node.value).split(between) if between else [_TEXT(node, path, key)]
+    else:
+        raise _refuse(node, path, key, "a name or a list of names")
+    try:
+        return words.distinct([name.strip() for name in names], key)
+    except ValueError as error:
+        raise UserError(_line(node, path), f"{key}: {error}", "name each once") from None
+
+
+def _mapping(
+    node: yaml.Node, path: str, what: str, readers: Mapping[str, Reader] | Reader
+) -> dict[str, Any]:
+    """{key: value}; readers: by key, or one for keys of any name. Keys without a value count as not
+    there."""
+    if not isinstance(node, yaml.MappingNode):
+        raise _refuse(node, path, what, "lines of the form `key: value`")
+    values: dict[str, Any] = {}
+    for key_node, value in node.value:
+        place = _line(key_node, path)
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise UserError(place, "a key is not a word", "write `key: value`")
+        key = str(key_node.value)
+        if key in values:
+            raise UserError(place, f"key {key!r} is there twice", "keep one of them")
+        if not callable(readers) and key not in readers:
+            remedy = f"{nearest(key, readers)}keys of {what}: {', '.join(readers)}"
+            raise UserError(place, f"unknown key {key!r}", remedy)
+        empty = isinstance(value, yaml.ScalarNode) and value.tag == "tag:yaml.org,2002:null"
+        reader = readers if callable(readers) else readers[key]
+        values[key] = None if empty else reader(value, path, key)
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _each(read: Reader) -> Reader:
+    """Reads {name: value}, of any names."""
+    return partial(_mapping, readers=read)
+
+
+def _either(word: Reader, mapping: Reader) -> Reader:
+    """Reads one word or a mapping."""
+    return lambda node, path, key: (mapping if isinstance(node, yaml.MappingNode) else word)(
+        node, path, key
+    )
+
+
+def _filled(node: yaml.Node, path: str, what: str, record: type) -> Any:
+    """A record by the readers of its fields, and the lines of its keys."""
+    readers = {f.name: f.metadata["read"] for f in fields(record) if f.metadata}
+    return record(**_mapping(node, path, what, readers), lines=Lines(path, _lines(node)))
+
+
+def _text(word: str) -> str:
+    if not word.strip():
+        raise ValueError(word)
+    return word
+
+
+def _choice(*known: str) -> Reader:
+    return _one(lambda word: words.among(*known)(word)[0], " or ".join(known))
+
+
+def _column(node: yaml.Node, path: str, key: str) -> Any:
+    """A column or a pattern, a mapping of them, or of N and D a number too."""
+    number = key in ("N", "D")
+    if isinstance(node, yaml.MappingNode):
+        return _mapping(node, path, key, {"column": _TEXT, "times": _COUNT} if number else _TEXT)
+    return words.number_or_text(_TEXT(node, path, key)) if number else _TEXT(node, path, key)
+
+
+_TEXT = _one(_text, "one line of text")
+_COUNT = _one(words.count, "a number above 0")
+_WHOLE = _one(words.whole, "a whole number of at least 0")
+_SHARES = _each(_one(words.share, "a share such as 0.1 or 10%"))
+_NAMES = partial(_list, between=",")
+
+
+def _key(read: Reader, default: Any = None) -> Any:
+    """The field of a record that a key of this reader fills."""
+    return field(default=default, metadata={"read": read})
+
+
+# --- Records -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Where the keys of a file stand.
+
+    Attributes:
+        path: of the file, as it was named.
+        of: {key: line}, those of inner mappings too; the first of a name.
+    """
+
+    path: str = ""
+    of: Mapping[str, int] = field(default_factory=dict)
+
+    def place(self, *keys: str) -> str:
+        """The file and the line of the first of these keys that stands in it."""
+        line = next((self.of[key] for key in keys if key in self.of), None)
+        return f"{self.path}, line {line}" if line else self.path
+
+
+@dataclass(frozen=True)
+class Supply:
+    """What there is of the domains, and what their shares may be.
+
+    Attributes:
+        tokens: {domain: count}.
+        epochs: how often they may be seen, one number or {domain: number}.
+        caps, floors: {domain or group: share}.
+        groups: {name: domains}.
+        lines: where the keys stand, if in a file.
+    """
+
+    tokens: Mapping[str, float] | None = _key(_each(_COUNT))
+    epochs: float | Mapping[str, float] | None = _key(_either(_COUNT, _each(_COUNT)))
+    caps: Mapping[str, float] | None = _key(_SHARES)
+    floors: Mapping[str, float] | None = _key(_SHARES)
+    groups: Mapping[str, tuple[str, ...]] | None = _key(_each(partial(_list, between="+")))
+    lines: Lines = field(default_factory=Lines)
+
+    def over(self, other: Supply) -> dict[str, Any]:
+        """Keyword arguments of a `Question`: this and, where this says nothing, the other."""
+        both = {
+            name: {**(getattr(other, name) or {}), **(getattr(self, name) or {})}
+            for name in ("tokens", "caps", "floors", "groups")
+        }
+        epochs = other.epochs if self.epochs is None else self.epochs
+        return {k: v for k, v in {**both, "epochs": epochs}.items() if v not in (None, {})}
+
+    def check_names(self, domains: Collection[str], groups: Collection[str]) -> None:
+        """Refuse a name that is none of these domains, or for caps and floors of these groups, by
+        its line."""
+        epochs = self.epochs if isinstance(self.epochs, Mapping) else {}
+        for key, names in {"tokens": self.tokens, "epochs": epochs}.items():
+            for name in names or ():
+                check_names([name], domains, self.lines.place(name, key), "domain")
+        for key, names in {"caps": self.caps, "floors": self.floors}.items():
+            for name in names or ():
+                check_bounded([name], domains, groups, self.lines.place(name, key))
+
+
+def check_bounded(
+    names: Iterable[str], domains: Collection[str], groups: Collection[str], where: str
+) -> None:
+    """Refuse a name that is none of these domains and groups."""
+    what = "domain or group" if groups else "domain"
+    check_names(names, (*domains, *groups), where, what)
+
+
+@dataclass(frozen=True)
+class Mix(Supply):
+    """One mixture that a config asks for.
+
+    Attributes:
+        N, D: of the run to come.
+        weights: {target: importance}.
+        fixed: {domain or group: share}.
+    """
+
+    N: float | None = _key(_COUNT)
+    D: float | None = _key(_COUNT)
+    weights: Mapping[str, float] | None = _key(_each(_one(words.number, "a number")))
+    fixed: Mapping[str, float] | None = _key(_SHARES)
+
+    def question(self, supply: Supply) -> dict[str, Any]:
+        """Keyword arguments of a `Question`."""
+        own = {name: getattr(self, name) for name in ("N", "D", "weights", "fixed")}
+        return {k: v for k, v in own.items() if v is not None} | self.over(supply)
+
+
+def _mixes(node: yaml.Node, path: str, key: str) -> tuple[Mix, ...]:
+    items = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    return tuple(_filled(item, path, key, Mix) for item in items)
+
+
+def _supply(node: yaml.Node, path: str, key: str) -> Supply:
+    """A supply as it stands, or of a file that is named from the folder of this one."""
+    if isinstance(node, yaml.MappingNode):
+        return _filled(node, path, key, Supply)
+    return read_supply(Path(path).parent / _TEXT(node, path, key))
+
 
 @dataclass(frozen=True)
 class Config:
-    """What a config asks for.
+    """What a config asks for, key by key; paths as they are seen from where the command runs.
 
     Attributes:
-        path: of the config, as it was named.
         data, eval_data: files of runs to fit and to score, or (DEMO,); those of one tuple are
-            joined on `read["on"]`.
-        read: `where`, `columns` and `on` of `read_runs`.
-        eval_where: which rows to score beside the fitted ones.
+            joined on `on`.
         law: name, or FILE.py:NAME.
-        fit: keyword arguments of `fit`: targets, starts, hops, delta, residual, seed.
-        mixes: keyword arguments of `optimal_mixture`, one mapping for each mixture sought.
+        eval_where: which rows to score beside the fitted ones.
+        mix: mixtures sought, within `supply` too.
         compare: laws to compare.
-        lines: {key: line where it stands}.
+        lines: where the keys stand.
     """
 
-    path: str
-    data: tuple[str, ...]
-    law: str
-    eval_data: tuple[str, ...] = ()
-    read: Mapping[str, Any] = field(default_factory=dict)
-    eval_where: str | None = None
-    fit: Mapping[str, Any] = field(default_factory=dict)
-    mixes: tuple[Mapping[str, Any], ...] = ()
-    compare: tuple[str, ...] = ()
-    lines: Mapping[str, int] = field(default_factory=dict)
+    data: tuple[str, ...] = _key(_list, ())
+    on: tuple[str, ...] | None = _key(_NAMES)
+    columns: Mapping[str, Any] | None = _key(_each(_column))
+    where: str | None = _key(_TEXT)
+    eval_where: str | None = _key(_TEXT)
+    eval_data: tuple[str, ...] = _key(_list, ())
+    law: str = _key(_TEXT, "")
+    targets: tuple[str, ...] | None = _key(_NAMES)
+    starts: int | None = _key(_WHOLE)
+    hops: int | None = _key(_WHOLE)
+    delta: float | None = _key(_COUNT)
+    residual: str | None = _key(_choice("loss", "log"))
+    precision: str | None = _key(_choice("float64", "float32"))
+    seed: int | None = _key(_WHOLE)
+    supply: Supply = _key(_supply, Supply())
+    mix: tuple[Mix, ...] = _key(_mixes, ())
+    compare: tuple[str, ...] = _key(_NAMES, ())
+    lines: Lines = field(default_factory=Lines)
 
-    def place(self, name: str, otherwise: str = "") -> str:
-        """The file and the line where a key, or the law of that name, stands; of another key where
-        it is nowhere."""
-        key = "law" if name == self.law else "compare" if name in self.compare else name
-        line = self.lines.get(key) or self.lines.get(otherwise)
-        return f"{self.path}, line {line}" if line else self.path
+    def _given(self, *names: str) -> dict[str, Any]:
+        return {name: x for name in names if (x := getattr(self, name)) is not None}
+
+    @property
+    def read(self) -> dict[str, Any]:
+        """Keyword arguments of `read_runs`."""
+        return self._given("where", "columns", "on")
+
+    @property
+    def fit(self) -> dict[str, Any]:
+        """Keyword arguments of `fit`."""
+        return self._given("targets", "starts", "hops", "delta", "residual", "precision", "seed")
+
+    @property
+    def questions(self) -> list[dict[str, Any]]:
+        """Keyword arguments of a `Question` for each mixture sought."""
+        return [mix.question(self.supply) for mix in self.mix]
+
+    def check_names(self, domains: Collection[str], targets: Collection[str]) -> None:
+        """Refuse a name in the mixtures that is none of a table's, by its line."""
+        shared = self.supply.groups or {}
+        self.supply.check_names(domains, shared)
+        for mix in self.mix:
+            groups = {**shared, **(mix.groups or {})}
+            mix.check_names(domains, groups)
+            for name in mix.fixed or ():
+                check_bounded([name], domains, groups, mix.lines.place(name, "fixed"))
+            for name in mix.weights or ():
+                check_names([name], targets, mix.lines.place(name, "weights"), "target")
 
 
 def read_config(path: str | os.PathLike[str]) -> Config:
@@ -62,52 +308,106 @@ def read_config(path: str | os.PathLike[str]) -> Config:
         UserError: with file, line and the nearest key.
     """
     name = str(path)
-    root = _compose(name, _text(name))
+    root = _compose(name, _content(name))
     if root is None:
         raise UserError(name, "is empty", "write at least `data: FILE` and `law: NAME`")
-    values = _mapping(root, name, _KEYS, "the config")
+    config = _filled(root, name, "the config", Config)
     for key in ("data", "law"):
-        if values.get(key) is None:
+        if not getattr(config, key):
             raise UserError(name, f"no key {key!r}", f"add a line `{key}: ...`")
     folder = Path(name).parent
-    law = values["law"]
-    return Config(
-        path=name,
-        data=_from(folder, values["data"]),
-        law=str(folder / law) if law.rpartition(":")[0].endswith(".py") else law,
-        eval_data=_from(folder, values.get("eval_data") or ()),
-        read={
-            key: values.get(key)
-            for key in ("where", "columns", "on")
-            if values.get(key) is not None
-        },
-        eval_where=values.get("eval_where"),
-        fit={
-            key: values[key]
-            for key in ("targets", "starts", "hops", "delta", "residual", "seed")
-            if values.get(key) is not None
-        },
-        mixes=values.get("mix") or (),
-        compare=values.get("compare") or (),
-        lines=_lines(root),
+    own = config.law.rpartition(":")[0].endswith(".py")
+    return replace(
+        config,
+        data=_from(folder, config.data),
+        eval_data=_from(folder, config.eval_data),
+        law=str(folder / config.law) if own else config.law,
     )
+
+
+def read_supply(path: str | os.PathLike[str]) -> Supply:
+    """Read and check a file of tokens, epochs, caps, floors and groups.
+
+    Raises:
+        UserError: with file, line and the nearest key.
+    """
+    name = str(path)
+    root = _compose(name, _content(name))
+    if root is None:
+        raise UserError(name, "is empty", "write for example `tokens: {web: 600B}`")
+    return _filled(root, name, "the supply", Supply)
 
 
 def _lines(root: yaml.Node) -> dict[str, int]:
     """Where each key stands, those of inner mappings too; the first of a name."""
-    found: dict[str, int] = {}
-    for key, value in (
-        root.value
-        if isinstance(root, yaml.MappingNode)
-        else [(None, item) for item in root.value]
-        if isinstance(root, yaml.SequenceNode)
-        else []
-    ):
+    lines: dict[str, int] = {}
+    for item in root.value if isinstance(root, yaml.CollectionNode) else ():
+        key, value = item if isinstance(item, tuple) else (None, item)
         if key is not None:
-            found.setdefault(str(key.value), key.start_mark.line + 1)
-        for name, line in _lines(value).items():
-            found.setdefault(name, line)
-    return found
+            lines.setdefault(str(key.value), key.start_mark.line + 1)
+        lines = _lines(value) | lines
+    return lines
+
+
+# --- YAML -----------------------------------------------------------------------------------------
+
+
+def _content(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise UserError(
+                path, f"is larger than {_LARGEST // 1024} KiB", "name a config, not a table"
+            )
+        return content.decode("utf-8")
+    except OSError as error:
+        raise UserError(
+            path,
+            f"cannot be read ({error.strerror})",
+            "name a file in YAML, see configs/ of mixjax",
+        ) from None
+    except UnicodeDecodeError:
+        raise UserError(path, "is not text in UTF-8", "name a config file") from None
+
+
+def _compose(path: str, text: str) -> yaml.Node | None:
+    """The YAML nodes with their lines: nothing is constructed, no alias is followed, no tag is
+    obeyed."""
+    try:
+        _check_events(path, text)
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{path}, line {mark.line + 1}" if mark else path
+        raise UserError(
+            place,
+            f"is not YAML ({error.problem})",
+            "mend the line; quote text that begins with { or [",
+        ) from None
+    except yaml.YAMLError as error:
+        raise UserError(
+            path, f"is not YAML ({str(error).splitlines()[0]})", "name a config file"
+        ) from None
+
+
+def _check_events(path: str, text: str) -> None:
+    """Refuse what a config has no use for and could do harm: aliases, tags, deep nesting."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        place = f"{path}, line {event.start_mark.line + 1}"
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
+            event, yaml.CollectionEndEvent
+        )
+        if isinstance(event, yaml.AliasEvent):
+            raise UserError(place, f"alias *{event.anchor}", "write the value out")
+        if getattr(event, "tag", None) is not None:
+            raise UserError(place, f"tag {event.tag!r}", "leave it out")
+        if depth > _DEEPEST:
+            raise UserError(place, "is nested too deeply", "a config has at most four levels")
+
+
+# --- Files of data -------------------------------------------------------------------------------
 
 
 def find_data(files: Sequence[str], replacement: str | None = None) -> tuple[str, ...]:
@@ -157,225 +457,3 @@ def _from(folder: Path, files: Sequence[str]) -> tuple[str, ...]:
         name if name == DEMO else os.path.normpath(folder / Path(name).expanduser())
         for name in files
     )
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            content = file.read(_LARGEST + 1)
-        if len(content) > _LARGEST:
-            raise UserError(
-                path, f"is larger than {_LARGEST // 1024} KiB", "name a config, not a table"
-            )
-        return content.decode("utf-8")
-    except OSError as error:
-        raise UserError(
-            path, f"cannot be read ({error.strerror})", "name a config file, see configs/ of mixjax"
-        ) from None
-    except UnicodeDecodeError:
-        raise UserError(path, "is not text in UTF-8", "name a config file") from None
-
-
-def _compose(path: str, text: str) -> yaml.Node | None:
-    """The YAML nodes with their lines: nothing is constructed, no alias is followed, no tag is
-    obeyed."""
-    try:
-        _check_events(path, text)
-        return yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"{path}, line {mark.line + 1}" if mark else path
-        raise UserError(
-            place,
-            f"is not YAML ({error.problem})",
-            "mend the line; quote text that begins with { or [",
-        ) from None
-    except yaml.YAMLError as error:
-        raise UserError(
-            path, f"is not YAML ({str(error).splitlines()[0]})", "name a config file"
-        ) from None
-
-
-def _check_events(path: str, text: str) -> None:
-    """Refuse what a config has no use for and could do harm: aliases, tags, deep nesting."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        place = f"{path}, line {event.start_mark.line + 1}"
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
-            event, yaml.CollectionEndEvent
-        )
-        if isinstance(event, yaml.AliasEvent):
-            raise UserError(place, f"alias *{event.anchor}", "write the value out")
-        if getattr(event, "tag", None) is not None:
-            raise UserError(place, f"tag {event.tag!r}", "leave it out")
-        if depth > _DEEPEST:
-            raise UserError(place, "is nested too deeply", "a config has at most four levels")
-
-
-# --- Readers: one node of the file -> one value --------------------------------------------------
-
-Reader = Callable[[yaml.Node, str, str], Any]
-
-
-def _refuse(node: yaml.Node, path: str, key: str, wanted: str) -> UserError:
-    found = (
-        repr(node.value)
-        if isinstance(node, yaml.ScalarNode)
-        else ("a list" if isinstance(node, yaml.SequenceNode) else "a mapping")
-    )
-    return UserError(
-        f"{path}, line {node.start_mark.line + 1}", f"{key} is {found}", f"give {wanted}"
-    )
-
-
-def _mapping(
-    node: yaml.Node, path: str, readers: Mapping[str, Reader] | Reader, what: str
-) -> dict[str, Any]:
-    """{key: value}; readers: by key, or one for keys of any name."""
-    if not isinstance(node, yaml.MappingNode):
-        raise _refuse(node, path, what, "lines of the form `key: value`")
-    values: dict[str, Any] = {}
-    for key_node, value in node.value:
-        place = f"{path}, line {key_node.start_mark.line + 1}"
-        if not isinstance(key_node, yaml.ScalarNode):
-            raise UserError(place, "a key is not a word", "write `key: value`")
-        key = str(key_node.value)
-        if key in values:
-            raise UserError(place, f"key {key!r} is there twice", "keep one of them")
-        if not callable(readers) and key not in readers:
-            raise UserError(
-                place,
-                f"unknown key {key!r}",
-                nearest(key, readers) + f"keys of {what}: {', '.join(readers)}",
-            )
-        reader = readers if callable(readers) else readers[key]
-        values[key] = None if _is_empty(value) else reader(value, path, key)
-    return values
-
-
-def _is_empty(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
-
-
-def _word(node: yaml.Node, path: str, key: str) -> str:
-    if not isinstance(node, yaml.ScalarNode) or not str(node.value).strip():
-        raise _refuse(node, path, key, "one line of text")
-    return str(node.value)
-
-
-def _words(node: yaml.Node, path: str, key: str) -> tuple[str, ...]:
-    """A list, or a, b, c in one line."""
-    if isinstance(node, yaml.SequenceNode) and node.value:
-        words = tuple(_word(item, path, key) for item in node.value)
-    elif isinstance(node, yaml.ScalarNode) and key not in ("data", "eval_data"):
-        words = tuple(word.strip() for word in str(node.value).split(","))
-    elif isinstance(node, yaml.ScalarNode):
-        words = (_word(node, path, key),)
-    else:
-        raise _refuse(node, path, key, "a name or a list of names")
-    place = f"{path}, line {node.start_mark.line + 1}"
-    if not all(words):
-        raise UserError(place, f"{key} has an empty name", "write a, b, c or a list")
-    repeated = next((w for w in words if words.count(w) > 1), None)
-    if repeated is not None:
-        raise UserError(place, f"{key} has {repeated!r} twice", "name each once")
-    return words
-
-
-def _number(node: yaml.Node, path: str, key: str, wanted: str = "a number") -> float:
-    """A finite number; 7e9 and 1.5e11 are numbers here, which YAML 1.1 takes for words."""
-    try:
-        number = float(node.value) if isinstance(node, yaml.ScalarNode) else math.nan
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise _refuse(node, path, key, wanted)
-    return number
-
-
-def _positive(node: yaml.Node, path: str, key: str) -> float:
-    number = _number(node, path, key, "a number above 0")
-    if number <= 0:
-        raise _refuse(node, path, key, "a number above 0")
-    return number
-
-
-def _whole(node: yaml.Node, path: str, key: str) -> int:
-    number = _number(node, path, key, "a whole number of at least 0")
-    if number != int(number) or number < 0:
-        raise _refuse(node, path, key, "a whole number of at least 0")
-    return int(number)
-
-
-def _residual(node: yaml.Node, path: str, key: str) -> str:
-    word = _word(node, path, key)
-    if word not in ("loss", "log"):
-        raise _refuse(node, path, key, "loss or log")
-    return word
-
-
-def _numbers(node: yaml.Node, path: str, key: str) -> dict[str, float] | None:
-    return {
-        name: number
-        for name, number in _mapping(node, path, _number, key).items()
-        if number is not None
-    } or None
-
-
-def _columns(node: yaml.Node, path: str, key: str) -> dict[str, Any]:
-    """As `read_runs` takes them: a column, a pattern or a number, or a mapping."""
-    return {
-        name: value
-        for name, value in _mapping(node, path, _column, key).items()
-        if value is not None
-    }
-
-
-def _column(node: yaml.Node, path: str, key: str) -> Any:
-    if isinstance(node, yaml.MappingNode):
-        readers = {"column": _word, "times": _positive} if key in ("N", "D") else _word
-        return _mapping(node, path, readers, key)
-    word = _word(node, path, key)
-    return number_or_word(word) if key in ("N", "D") else word
-
-
-def number_or_word(word: str) -> float | str:
-    """A number where the word is one: N and D may be the same for a whole table."""
-    try:
-        return float(word)
-    except ValueError:
-        return word
-
-
-def _mixes(node: yaml.Node, path: str, key: str) -> tuple[dict[str, Any], ...]:
-    items = node.value if isinstance(node, yaml.SequenceNode) else [node]
-    return tuple(
-        {k: v for k, v in _mapping(item, path, _MIX_KEYS, key).items() if v is not None}
-        for item in items
-    )
-
-
-_MIX_KEYS: dict[str, Reader] = {
-    "N": _positive,
-    "D": _positive,
-    "weights": _numbers,
-    "caps": _numbers,
-    "floors": _numbers,
-}
-_KEYS: dict[str, Reader] = {
-    "data": _words,
-    "eval_data": _words,
-    "on": _words,
-    "columns": _columns,
-    "where": _word,
-    "eval_where": _word,
-    "law": _word,
-    "targets": _words,
-    "starts": _whole,
-    "hops": _whole,
-    "delta": _positive,
-    "residual": _residual,
-    "seed": _whole,
-    "mix": _mixes,
-    "compare": _words,
-}

@@ -1,81 +1,31 @@
-"""Files of a command: tables and laws read, outputs checked before the work begins, JSON
-printed."""
+"""Files that commands read and write: laws, fits, tables of points, mixtures."""
 
 from __future__ import annotations
 
+import csv
 import importlib.util
-import os
+import math
 import sys
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
+import yaml
 
-from mixjax.errors import UserError, warn
+import mixjax as mj
+from mixjax.cli import words
+from mixjax.cli.config import DEMO
+from mixjax.errors import UserError, check_names, warn
+from mixjax.text import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mixjax.data.runs import Runs
-    from mixjax.fitting.record import Fit
-    from mixjax.law import Law
+# --- Laws and fits -------------------------------------------------------------------------------
 
 
-def print_json(content: Mapping[str, Any]) -> None:
-    """One JSON object on stdout."""
-    from mixjax.text import to_json
-
-    click.echo(to_json(content), nl=False)
-
-
-def check_output(path: str | None, inputs: Iterable[str] = ()) -> None:
-    """Refuse, before any work, an output file that cannot be written or that is one of the
-    inputs."""
-    if path is None:
-        return
-    target = Path(path)
-    if target.suffix in (".parquet", ".pq"):
-        raise UserError(
-            path,
-            "is named as a Parquet file",
-            "name a .csv or .json file, which is what is written",
-        )
-    if target.is_dir():
-        raise UserError(path, "is a folder", "name a file")
-    if target.exists() and not target.is_file():
-        raise UserError(path, "is not an ordinary file", "name a file")
-    if target.exists() and any(os.path.exists(i) and os.path.samefile(i, path) for i in inputs):
-        raise UserError(path, "is also read", "name another file for the output")
-    _try_to_write(path, target.parent)
-
-
-def check_output_folder(path: str) -> None:
-    """Refuse a folder that neither exists nor can be made, or that cannot be written; makes
-    nothing."""
-    folder = Path(path)
-    if folder.exists() and not folder.is_dir():
-        raise UserError(path, "is a file", "name a folder")
-    existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    _try_to_write(path, existing)
-
-
-def _try_to_write(path: str, folder: Path) -> None:
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(
-            path,
-            f"cannot be written ({error.strerror})",
-            "name a place that exists and can be written",
-        ) from None
-
-
-def read_law(text: str) -> str | Law:
+def read_law(text: str) -> str | mj.Law:
     """A law's name as it is; FILE.py:NAME as the `Law` of that name in that file.
 
     Raises:
@@ -84,17 +34,15 @@ def read_law(text: str) -> str | Law:
     path, colon, name = text.rpartition(":")
     if not (colon and path.endswith(".py")):
         return text
-    from mixjax.law import Law, is_built_in
-
     law = getattr(_execute(path), name, None)
-    if not isinstance(law, Law):
+    if not isinstance(law, mj.Law):
         what = "has no" if law is None else f"has a {type(law).__name__}, not a mixjax.Law, as"
         raise UserError(
             path,
             f"{what} {name!r}",
             "write FILE.py:NAME, where the file says NAME = mixjax.Law(...)",
         )
-    if is_built_in(law.name):
+    if mj.law.is_built_in(law.name):
         raise UserError(
             path,
             f"law {name!r} has the name of a built-in law, {law.name!r}",
@@ -133,22 +81,17 @@ def _line_of(error: BaseException, path: str) -> str:
     return f", line {line}" if line else ""
 
 
-def read_fit(path: str, law_file: str | None) -> Fit:
+def read_fit(path: str, law_file: str | None = None) -> mj.Fit:
     """A fit, with the user's own law where one is named; "builtin:demo" is the known law behind the
     demo's simulated runs."""
-    from mixjax.cli.config import DEMO
-    from mixjax.fitting.record import load_fit
-
     if path == DEMO:
-        from mixjax.fitting.simulate import demo_truth
-
-        return demo_truth()
+        return mj.fitting.demo_truth()
     law = read_law(law_file) if law_file else None
     if isinstance(law, str):
         raise UserError(
             "--law", f"{law!r} is not FILE.py:NAME", "leave it out for fits of built-in laws"
         )
-    fit = load_fit(path, law)
+    fit = mj.load_fit(path, law)
     if law is not None and law.name != fit.law:
         raise UserError(
             path,
@@ -159,89 +102,151 @@ def read_fit(path: str, law_file: str | None) -> Fit:
     return fit
 
 
-def inputs(table: Mapping[str, Any]) -> list[str]:
-    """Files that the options of a table name."""
-    return [table["runs"], *table.get("join", ())]
+# --- Tables --------------------------------------------------------------------------------------
 
 
-def read_table(table: Mapping[str, Any], targets: Sequence[str] | None = None) -> Runs:
-    """The runs that RUNS, --join, --on, --where and --columns name."""
-    from mixjax.data.runs import read_runs
-
-    others = tuple(table.get("join", ()))
-    if bool(others) != ("on" in table):
-        raise UserError(
-            "--on" if others else "--join",
-            "is missing",
-            "join files with --join FILE --on KEY, KEY being a column of both",
+def warn_other_rows(path: str, fit: mj.Fit, runs: mj.Runs) -> None:
+    """Warn where the rows of a table are not those that were fitted."""
+    made = fit.made.get("fingerprint")
+    columns = [runs.targets.index(t) for t in fit.targets]
+    as_fitted = replace(runs, targets=fit.targets, losses=runs.losses[:, columns])
+    if made and made not in (runs.fingerprint(), as_fitted.fingerprint()):
+        warn(
+            path,
+            "these are not the rows that were fitted",
+            "give the same table, --where and --columns as to mixjax fit",
         )
-    source = [table["runs"], *others] if others else table["runs"]
-    return read_runs(
-        source,
-        where=table.get("where"),
-        columns=table.get("columns"),
-        on=table.get("on"),
-        targets=targets,
-    )
 
 
 def read_points(
-    path: str, columns: Mapping[str, Any] | None, fitted: Fit | None = None
-) -> tuple[pd.DataFrame, Runs]:
+    path: str, columns: Mapping[str, Any] | None, fit: mj.Fit | None = None
+) -> tuple[pd.DataFrame, mj.Runs]:
     """A table of points: as it stands in the file, text untouched, and checked; row by row the
-    same. fitted: whose predictions will be added to it."""
+    same.
+
+    Args:
+        fit: whose predictions will be added to it; the domains are then in its order.
+    """
     import pandas as pd
 
-    from mixjax.data.runs import read_runs
-    from mixjax.data.table import read_table
-
-    runs = read_runs(path, columns=columns, require_losses=False)
+    points = mj.read_runs(path, columns=columns, require_losses=False)
     if ".parquet" in path or path.endswith(".pq"):
-        content = read_table(path)[1].loc[runs.rows]
+        content = mj.data.read_table(path)[1].loc[points.rows]
     else:
         separator = "\t" if ".tsv" in Path(path).suffixes else ","
-        text = pd.read_csv(
-            path,
-            sep=separator,
-            dtype=str,
-            keep_default_na=False,
-            index_col=False,
-            encoding="utf-8-sig",
-        )
-        content = text.iloc[
-            : len(runs)
-        ]  # both skip blank lines; `rows` are lines of the file, of which a cell may hold several
-    replaced = [
-        f"loss_{t}" for t in (() if fitted is None else fitted.targets) if f"loss_{t}" in content
-    ]
+        as_text = {"dtype": str, "keep_default_na": False, "index_col": False}
+        text = pd.read_csv(path, sep=separator, encoding="utf-8-sig", **as_text)
+        # Both skip blank lines; `rows` are lines of the file, of which a cell may hold several.
+        content = text.iloc[: len(points)]
+    if fit is None:
+        return content.copy(), points
+    replaced = [f"loss_{t}" for t in fit.targets if f"loss_{t}" in content]
     if replaced:
-        warn(
-            path,
-            f"has {', '.join(replaced)} already",
-            "the predictions take their place in the output",
-        )
-    return content.copy(), runs
+        what = f"has {', '.join(replaced)} already"
+        warn(path, what, "the predictions take their place in the output")
+    return content.copy(), points.reordered(fit.domains)
 
 
-def write_table(content: pd.DataFrame, path: str | None, to_stdout: bool = False) -> None:
-    """A table as CSV into a file, whole or not at all; without one, to stdout where wanted."""
-    from mixjax.text import write_whole
-
+def write_table(content: pd.DataFrame, path: str | None) -> str:
+    """A table as CSV, into a file, whole or not at all, or without one as the text to be shown."""
     text = content.to_csv(index=False)
-    if path is not None:
-        write_whole(path, text)
-    elif to_stdout:
-        click.echo(text, nl=False)
+    if path is None:
+        return text
+    write_whole(path, text)
+    return ""
 
 
-def say_saved(path: str | None) -> None:
-    """Where the result is, on stderr; nothing without a file."""
-    if path is not None:
-        click.echo(f"saved: {path}", err=True)
+# --- Mixtures ------------------------------------------------------------------------------------
+
+_REMEDY = "write DOMAIN: SHARE lines, or NAME: {DOMAIN: SHARE, ...} for several mixtures"
+
+Mixture = dict[str, float]
 
 
-def say_interrupted(path: str | None) -> int:
-    """What became of an interrupted fit; the exit code."""
-    kept = f"the best fit so far is in {path}" if path else "nothing was saved, name a file with -o"
-    click.echo(f"mixjax: interrupted; {kept}", err=True)
-    return 130
+def read_mixtures(base: str | None, domains: Sequence[str]) -> dict[str, Mixture]:
+    """Mixtures {name: {domain: share}} of these domains.
+
+    Args:
+        base: a file, or NAME=SHARE,... itself; None for none. In YAML or JSON {domain: share},
+            {name: {domain: share}}, or what `mixjax mix --json` and --export json write; in CSV
+            columns domain, share. One mixture alone is called after its file, or "base".
+
+    Raises:
+        UserError: no such file, nothing in it that is a mixture, or another domain.
+    """
+    if base is None:
+        return {}
+    mixtures = _inline(base) if "=" in base and not Path(base).exists() else _in_file(base)
+    for mixture in mixtures.values():
+        check_names(mixture, domains, "--base" if "=" in base else base, "domain")
+    return mixtures
+
+
+def read_mixture(base: str, domains: Sequence[str]) -> Mixture:
+    """The one mixture that is named, as `read_mixtures` reads it.
+
+    Raises:
+        UserError: likewise, or several.
+    """
+    mixtures = read_mixtures(base, domains)
+    if len(mixtures) != 1:
+        what = f"holds {len(mixtures)} mixtures ({', '.join(mixtures)})"
+        raise UserError(base, what, "name a file of one")
+    return next(iter(mixtures.values()))
+
+
+def _inline(text: str) -> dict[str, Mixture]:
+    try:
+        return {"base": _shares("--base", words.pairs(words.share)(text))}
+    except ValueError as error:
+        remedy = "write for example web=0.7,code=30%, or name a file"
+        raise UserError("--base", str(error), remedy) from None
+
+
+def _in_file(path: str) -> dict[str, Mixture]:
+    stem = Path(path).stem
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        what = f"cannot be read ({error.strerror})"
+        raise UserError(path, what, "name a file of mixtures, or write web=0.7,code=30%") from None
+    except UnicodeDecodeError:
+        raise UserError(path, "is not text", _REMEDY) from None
+    content: Any = _csv(path, text) if Path(path).suffix == ".csv" else _yaml(path, text)
+    if not isinstance(content, dict) or not content:
+        raise UserError(path, "holds no mixture", _REMEDY)
+    if isinstance(content.get("weights"), dict):
+        return {stem: _shares(path, content["weights"])}
+    if all(isinstance(value, dict) for value in content.values()):
+        return {str(name): _shares(f"{path}, {name}", value) for name, value in content.items()}
+    return {stem: _shares(path, content)}
+
+
+def _yaml(path: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark else path
+        raise UserError(where, "is not YAML", _REMEDY) from None
+
+
+def _csv(path: str, text: str) -> Any:
+    rows = list(csv.DictReader(text.splitlines()))
+    if not rows or not {"domain", "share"} <= set(rows[0]):
+        raise UserError(path, "has no columns domain and share", "write a table with both")
+    return {row["domain"]: row["share"] for row in rows}
+
+
+def _shares(where: str, content: Mapping[Any, Any]) -> Mixture:
+    shares = {}
+    for domain, value in content.items():
+        try:
+            share = math.nan if isinstance(value, bool) else words.share(str(value))
+        except ValueError:
+            share = math.nan
+        if not share >= 0:
+            what = f"{domain!s} has {value!r}, which is not a share"
+            raise UserError(where, what, "give numbers of at least 0; they are scaled to sum to 1")
+        shares[str(domain)] = share
+    return shares

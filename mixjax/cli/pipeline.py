@@ -2,235 +2,160 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import click
-
-from mixjax.cli import options
-from mixjax.cli.progress import Progress
+import mixjax as mj
+from mixjax.cli import files
+from mixjax.cli.config import DEMO, Config, find_data, read_config
+from mixjax.cli.options import Watch
+from mixjax.cli.run import Shown, argument, check_output_folder, command, option
 from mixjax.errors import UserError
-
-if TYPE_CHECKING:
-    from mixjax.cli.config import Config
-    from mixjax.data.runs import Runs
-    from mixjax.report.pipeline import Outcome
 
 # The scale that the demo plans for: more than twice the largest simulated run in N.
 _DEMO_SCALE = {"N": 7e9, "D": 1.5e11}
 _SIMULATED = (
     "These runs are SIMULATED: losses of a known law plus noise of 0.3 percent. "
-    "No model was "
-    "trained; the point is to see the known law found again."
+    "No model was trained; the point is to see the known law found again."
 )
 
 
-@click.command(short_help="The whole pipeline as a config describes it.")
-@click.argument("config_file", metavar="CONFIG.yaml")
-@click.option(
-    "-o",
-    "--output",
-    metavar="DIR",
-    help="Folder for the results.  [default: ./<name of the config>-out]",
-)
-@click.option(
-    "--data",
-    metavar="PATH",
-    help="The data file, or the folder of the data files, in place of what the config says.",
-)
-@options.progress_option
-@options.cache_option
-@options.json_option
+@command("The whole pipeline on simulated runs.")
+def demo(
+    watch: Watch,
+    output: str | None = option(
+        "Folder for the results, the runs and the truth; without it they are only printed.",
+        "-o",
+        "--output",
+        role="fills",
+        metavar="DIR",
+    ),
+) -> Shown:
+    """Fit, score and mix on a simulated table of runs whose true law is known.
+
+    Fits the joint law to small simulated runs, scores it on a larger size it has not seen, finds
+    the best mixture for 7e9 parameters and 150e9 tokens, and compares all with the truth.
+
+    \b
+      mixjax demo -o demo-out
+    """
+    simulated = mj.demo_runs()
+    runs, held_out = (_simulated(f"split == '{part}'") for part in ("train", "eval"))
+    law = simulated.truth.law
+    with watch.over() as progress:
+        outcome = mj.report.run_pipeline(runs, law, held_out, [_DEMO_SCALE], watch=progress)
+    if outcome.interrupted:
+        return _finish(outcome, output, "demo")
+    recovered = mj.report.recovery(simulated.truth, outcome)
+    if output is not None:
+        Path(output).mkdir(parents=True, exist_ok=True)
+        files.write_table(simulated.table, str(Path(output) / "runs.csv"))
+        simulated.truth.save(Path(output) / "truth.json")
+    shown = _finish(outcome, output, "Demo: simulated runs", _SIMULATED)
+    content = {**shown.content, "truth": recovered, "simulated": True}
+    table = mj.fitting.recovery_table(recovered)
+    return replace(shown, content=content, text=f"{_SIMULATED}\n\n{shown.text}\n{table}\n")
+
+
+@command("The whole pipeline as a config describes it.")
 def run(
-    config_file: str,
-    output: str | None,
-    data: str | None,
-    progress: bool | None,
-    cache: bool,
-    as_json: bool,
-) -> int:
+    watch: Watch,
+    config_file: str = argument("CONFIG.yaml"),
+    data: str | None = option(
+        "The data file, or the folder of the data files, in place of what the config says.",
+        metavar="PATH",
+    ),
+    output: str | None = option(
+        "Folder for the results.  [default: ./<name of the config>-out]",
+        "-o",
+        "--output",
+        role="fills",
+        metavar="DIR",
+    ),
+) -> Shown:
     """Fit, score, mix and report as CONFIG.yaml says.
 
     Writes fit.json, scores.json, mixture.json, report.md and figures. Data files are looked for
     where the config says (relative to the config), then in the folder MIXJAX_DATA. Keys: data, on,
-    columns, where, eval_where, eval_data, law, targets, starts, hops, delta, residual, seed, mix
-    (N, D, weights, caps, floors; or a list of these), compare.
+    columns, where, eval_where, eval_data, law, targets, starts, hops, delta, residual, precision,
+    seed, compare; mix (N, D, weights, tokens, epochs, caps, floors, groups, fixed; or a list of
+    these) and supply, a file or the keys tokens, epochs, caps, floors, groups for every mix.
 
     \b
       mixjax run configs/slimpajama.yaml -o out --data slimpajama.csv
     """
-    from mixjax.cli import files
-    from mixjax.cli.config import read_config
-    from mixjax.cli.runtime import use_cache
-    from mixjax.report.pipeline import run_pipeline
-
-    config = read_config(config_file)
-    folder = output or f"{Path(config_file).stem}-out"
-    files.check_output_folder(folder)
-    for name in (config.law, *config.compare):
-        if not name.rpartition(":")[0].endswith(".py"):
-            _known_law(config, name)
-    law, laws = files.read_law(config.law), [files.read_law(name) for name in config.compare]
+    config, title = read_config(config_file), Path(config_file).stem
+    folder = output or f"{title}-out"
+    check_output_folder(folder)
+    law = _law(config, "law", config.law)
+    laws = [_law(config, "compare", name) for name in config.compare]
     runs, eval_runs = _read(config, data)
-    use_cache(cache)
-    _check_names(config, runs)
-    with Progress(progress, 1 + len(laws)) as watch:
-        outcome = run_pipeline(runs, law, eval_runs, config.mixes, laws, watch=watch, **config.fit)
-    return _finish(outcome, folder, Path(config_file).stem, as_json)
-
-
-def _known_law(config: Config, name: str) -> None:
-    """Refuse the name of a law that is none, by the line of the config."""
-    from mixjax.law import find_law
-
-    try:
-        find_law(name)
-    except UserError as error:
-        raise UserError(config.place(name), error.what, error.remedy) from None
-
-
-def _check_names(config: Config, runs: Runs) -> None:
-    """Refuse a name in the mixtures of a config that is none of the table's, by its line."""
-    from mixjax.errors import check_names
-
-    targets = tuple(config.fit.get("targets") or runs.targets)
-    for mix in config.mixes:
-        for key, known, what in (
-            ("weights", targets, "target"),
-            ("caps", runs.domains, "domain"),
-            ("floors", runs.domains, "domain"),
-        ):
-            for name in mix.get(key) or ():
-                check_names([name], known, config.place(name, key), what)
-
-
-def _read(config: Config, data: str | None) -> tuple[Runs, Runs | None]:
-    """The rows to fit, and those to score beside them."""
-    from mixjax.cli.config import DEMO, find_data
-    from mixjax.data.runs import read_runs
-    from mixjax.fitting.simulate import demo_runs
-
-    def read(named: tuple[str, ...], where: str | None, targets: Any) -> Runs:
-        if data is None and named == (DEMO,):
-            return replace(
-                read_runs(demo_runs().table, **{**config.read, "where": where}, targets=targets),
-                name="simulated runs",
-            )
-        files = find_data(named, data)
-        return read_runs(
-            files[0] if len(files) == 1 else files,
-            **{**config.read, "where": where},
-            targets=targets,
+    config.check_names(runs.domains, config.targets or runs.targets)
+    with watch.over(1 + len(laws)) as progress:
+        outcome = mj.report.run_pipeline(
+            runs, law, eval_runs, config.questions, laws, watch=progress, **config.fit
         )
+    return _finish(outcome, folder, title)
+
+
+def _law(config: Config, key: str, name: str) -> str | mj.Law:
+    """A law that a config names; one that there is not is refused by its line."""
+    law = files.read_law(name)
+    try:
+        mj.law.find_law(law)
+    except UserError as error:
+        raise UserError(config.lines.place(key), error.what, error.remedy) from None
+    return law
+
+
+def _simulated(where: str | None, **read: Any) -> mj.Runs:
+    runs = mj.read_runs(mj.demo_runs().table, where=where, **read)
+    return replace(runs, name="simulated runs")
+
+
+def _read(config: Config, data: str | None) -> tuple[mj.Runs, mj.Runs | None]:
+    """The rows to fit, and those to score beside them."""
+
+    def read(named: Sequence[str], where: str | None, targets: Any) -> mj.Runs:
+        how = {**config.read, "where": where, "targets": targets}
+        if data is None and named == (DEMO,):
+            return _simulated(**how)
+        found = find_data(named, data)
+        return mj.read_runs(found[0] if len(found) == 1 else found, **how)
 
     if config.eval_data and data is not None and not Path(data).is_dir():
-        raise UserError(
-            "--data",
-            f"{data!r} is one file, the config names data and eval_data",
-            "name the folder that holds both",
-        )
-    runs = read(config.data, config.read.get("where"), config.fit.get("targets"))
+        what = f"{data!r} is one file, the config names data and eval_data"
+        raise UserError("--data", what, "name the folder that holds both")
+    runs = read(config.data, config.where, config.targets)
     if not config.eval_data and config.eval_where is None:
         return runs, None
     return runs, read(config.eval_data or config.data, config.eval_where, None)
 
 
-def _finish(
-    outcome: Outcome,
-    folder: str,
-    title: str,
-    as_json: bool,
-    note: str = "",
-    more: Mapping[str, Any] | None = None,
-) -> int:
-    """Write the report and print what matters of it; of an interrupted fit, the fit alone is
-    kept."""
-    from mixjax.cli import files
-    from mixjax.report.report import write_report
-
+def _finish(outcome: mj.report.Outcome, folder: str | None, title: str, note: str = "") -> Shown:
+    """Write the report, if to a folder, and show what matters of it; of an interrupted fit the fit
+    alone is kept."""
     if outcome.interrupted:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        outcome.fit.save(Path(folder) / "fit.json")
-        return files.say_interrupted(str(Path(folder) / "fit.json"))
-    written = write_report(outcome, folder, title, note)
-    if as_json:
-        files.print_json({**outcome.to_dict(), **(more or {}), "folder": folder, "files": written})
-    else:
-        click.echo(_text(outcome))
-        click.echo(f"saved in {folder}: {', '.join(written)}", err=True)
-    return 0
+        kept = None if folder is None else str(Path(folder) / "fit.json")
+        if kept is not None:
+            Path(kept).parent.mkdir(parents=True, exist_ok=True)
+            outcome.fit.save(kept)
+        return Shown({}, "", saved=kept, interrupted=True)
+    content, saved = outcome.to_dict(), None
+    if folder is not None:
+        written = mj.report.write_report(outcome, folder, title, note)
+        content |= {"folder": folder, "files": written}
+        saved = f"{folder}: {', '.join(written)}"
+    return Shown(content, _text(outcome), saved=saved)
 
 
-def _text(outcome: Outcome) -> str:
-    from mixjax.fitting.summary import fit_table, scores_table
-
-    parts = [fit_table(outcome.fit, outcome.train)]
-    parts += (
-        []
-        if outcome.eval is None
-        else ["Rows that the fit has not seen:\n" + scores_table(outcome.eval)]
-    )
+def _text(outcome: mj.report.Outcome) -> str:
+    parts = [mj.fitting.fit_table(outcome.fit, outcome.train)]
+    if outcome.eval is not None:
+        scores = mj.fitting.scores_table(outcome.eval)
+        parts.append(f"Rows that the fit has not seen:\n{scores}")
     parts += [str(mixture) for mixture in outcome.mixtures]
     parts += [] if outcome.comparison is None else [str(outcome.comparison)]
-    return "\n\n".join(parts)
-
-
-@click.command(short_help="The whole pipeline on simulated runs.")
-@click.option(
-    "-o",
-    "--output",
-    metavar="DIR",
-    help="Folder for the results, the runs and the truth; without it they are only printed.",
-)
-@options.progress_option
-@options.cache_option
-@options.json_option
-def demo(output: str | None, progress: bool | None, cache: bool, as_json: bool) -> int:
-    """Fit, score and mix on a simulated table of runs whose true law is known.
-
-    Fits the joint law to small simulated runs, scores it on a larger size it has not seen, finds
-    the best mixture for 7e9 parameters and 150e9 tokens, and compares all with the truth.
-    """
-    from mixjax.cli import files
-    from mixjax.cli.runtime import use_cache
-    from mixjax.data.runs import read_runs
-    from mixjax.fitting.simulate import demo_runs
-    from mixjax.fitting.summary import recovery_table
-    from mixjax.report.pipeline import recovery, run_pipeline
-
-    if output is not None:
-        files.check_output_folder(output)
-    simulated = demo_runs()
-    runs, held_out = (
-        replace(read_runs(simulated.table, where=f"split == '{part}'"), name="simulated runs")
-        for part in ("train", "eval")
-    )
-    use_cache(cache)
-    with Progress(progress) as watch:
-        outcome = run_pipeline(runs, simulated.truth.law, held_out, [_DEMO_SCALE], watch=watch)
-    if outcome.interrupted:
-        return _finish(outcome, output, "demo", as_json) if output else files.say_interrupted(None)
-    recovered = recovery(simulated.truth, outcome)
-    if not as_json:
-        click.echo(_SIMULATED + "\n")
-    if output is not None:
-        Path(output).mkdir(parents=True, exist_ok=True)
-        files.write_table(simulated.table, str(Path(output) / "runs.csv"))
-        simulated.truth.save(Path(output) / "truth.json")
-        _finish(
-            outcome,
-            output,
-            "Demo: simulated runs",
-            as_json,
-            _SIMULATED,
-            {"truth": recovered, "simulated": True},
-        )
-    elif as_json:
-        files.print_json({**outcome.to_dict(), "truth": recovered, "simulated": True})
-    else:
-        click.echo(_text(outcome))
-    if not as_json:
-        click.echo("\n" + recovery_table(recovered))
-    return 0
+    return "\n\n".join(parts) + "\n"

@@ -1,5 +1,12 @@
+from mixjax.fitting import doubts as doubts
 from mixjax.fitting.record import Fit as Fit
 from mixjax.fitting.record import load_fit as load_fit
 from mixjax.fitting.score import Score as Score
 from mixjax.fitting.simulate import demo_runs as demo_runs
+from mixjax.fitting.simulate import demo_truth as demo_truth
 from mixjax.fitting.simulate import simulate_runs as simulate_runs
+from mixjax.fitting.summary import fit_table as fit_table
+from mixjax.fitting.summary import fit_to_dict as fit_to_dict
+from mixjax.fitting.summary import recovery_table as recovery_table
+from mixjax.fitting.summary import scores_table as scores_table
+from mixjax.fitting.summary import scores_to_dict as scores_to_dict

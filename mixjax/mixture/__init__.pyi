@@ -1,3 +1,4 @@
+from mixjax.mixture import limits as limits
 from mixjax.mixture.balance import limited_mixture as limited_mixture
 from mixjax.mixture.balance import worst_target as worst_target
 from mixjax.mixture.budget import compute_optimal as compute_optimal

@@ -17,15 +17,8 @@ QUICK = ["--starts", "8", "--hops", "0"]
 TRAIN = ["--where", "split == 'train'"]
 
 
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch):
-    """No cache of compiled programs, no data folder of the user's."""
-    monkeypatch.setenv("MIXJAX_CACHE", "off")
-    monkeypatch.delenv("MIXJAX_DATA", raising=False)
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def trusting(tmp_path_factory):
     place = tmp_path_factory.mktemp("trusting")
     h = design_mixtures(["d0", "d1"], 6, minimum=0.05).to_numpy()
     rows = [(N, D, m) for N in (1e8, 3e8, 1e9, 3e9) for D in (5e9, 2e10) for m in range(len(h))]
@@ -55,37 +48,14 @@ def folder(tmp_path_factory):
     return place
 
 
-@pytest.fixture
-def run(capsys):
-    def run(*argv: object) -> tuple[int, str, str]:
-        code = main([str(word) for word in argv])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
-def as_json(result: tuple[int, str, str]) -> dict:
-    code, out, err = result
-    assert code == 0, err
-    return json.loads(out, parse_constant=pytest.fail)
-
-
-@pytest.mark.parametrize("command", ["validate", "intervals", "identify"])
-def test_every_command_has_help_and_json(run, command):
-    code, out, err = run(command, "--help")
-    assert (code, err) == (0, "")
-    assert "--json" in out
-
-
-def test_validate_by_size_and_by_mixture(folder, run):
-    found = as_json(run("validate", folder / "runs.csv", "--law", "additive", "--json", *QUICK))
+def test_validate_by_size_and_by_mixture(trusting, run, read):
+    found = read("validate", trusting / "runs.csv", "--law", "additive", *QUICK)
     assert found["folds"] == [{"name": "N >= 3e+09", "rows": 12}]
     assert set(found["targets"]) == {"d0", "t"}
     assert found["targets"]["d0"]["n"] == 12
     code, out, _ = run(
         "validate",
-        folder / "runs.csv",
+        trusting / "runs.csv",
         "--law",
         "additive",
         "--by",
@@ -100,34 +70,34 @@ def test_validate_by_size_and_by_mixture(folder, run):
     assert "regret" in out
 
 
-def test_intervals_at_points(folder, run, tmp_path):
+def test_intervals_at_points(trusting, run, tmp_path, read):
     command = [
         "intervals",
-        folder / "fit.json",
-        folder / "runs.csv",
-        folder / "points.csv",
+        trusting / "fit.json",
+        trusting / "runs.csv",
+        trusting / "points.csv",
         *TRAIN,
         "--resamples",
         "20",
     ]
-    code, _, err = run(*command, "-o", tmp_path / "out.csv")
-    assert (code, err) == (0, "")
+    code, out, err = run(*command, "-o", tmp_path / "out.csv")
+    assert (code, out, err) == (0, "", f"saved: {tmp_path / 'out.csv'}\n")
     table = pd.read_csv(tmp_path / "out.csv", dtype={"id": str})
     assert table["id"].tolist() == ["007", "008"]
     for t in ("d0", "t"):
         assert (
             (table[f"low_{t}"] < table[f"loss_{t}"]) & (table[f"loss_{t}"] < table[f"high_{t}"])
         ).all()
-    found = as_json(run(*command, "--json", "--level", "0.5"))
+    found = read(*command, "--level", "0.5")
     assert found["level"] == 0.5
     assert found["targets"]["t"]["low"][0] > table["low_t"][0]
 
 
-def test_intervals_of_the_best_mixture(folder, run):
+def test_intervals_of_the_best_mixture(trusting, run, read):
     command = [
         "intervals",
-        folder / "fit.json",
-        folder / "runs.csv",
+        trusting / "fit.json",
+        trusting / "runs.csv",
         "-N",
         "7e9",
         "-D",
@@ -136,7 +106,7 @@ def test_intervals_of_the_best_mixture(folder, run):
         "--resamples",
         "20",
     ]
-    found = as_json(run(*command, "--json"))
+    found = read(*command)
     for share in found["weights"].values():
         assert 0 <= share["low"] <= share["high"] <= 1
     assert found["objective"]["low"] <= found["objective"]["best"] <= found["objective"]["high"]
@@ -145,27 +115,24 @@ def test_intervals_of_the_best_mixture(folder, run):
     assert "regret at most" in out
 
 
-def test_identify_names_points_outside(folder, run):
-    found = as_json(
-        run(
-            "identify",
-            folder / "fit.json",
-            folder / "runs.csv",
-            *TRAIN,
-            "--points",
-            folder / "points.csv",
-            "--json",
-        )
+def test_identify_names_points_outside(trusting, run, read):
+    found = read(
+        "identify",
+        trusting / "fit.json",
+        trusting / "runs.csv",
+        *TRAIN,
+        "--points",
+        trusting / "points.csv",
     )
     assert [o["row"] for o in found["outside"]] == [3]
     assert found["targets"]["t"]["parameters"] == 9
-    code, out, _ = run("identify", folder / "fit.json", folder / "runs.csv", *TRAIN)
+    code, out, _ = run("identify", trusting / "fit.json", trusting / "runs.csv", *TRAIN)
     assert code == 0
     assert "pinned down" in out
 
 
-def test_other_rows_than_the_fitted_are_warned_of(folder, run):
-    code, _, err = run("identify", folder / "fit.json", folder / "runs.csv")
+def test_other_rows_than_the_fitted_are_warned_of(trusting, run):
+    code, _, err = run("identify", trusting / "fit.json", trusting / "runs.csv")
     assert code == 0
     assert "these are not the rows that were fitted" in err
 
@@ -196,8 +163,8 @@ def test_other_rows_than_the_fitted_are_warned_of(folder, run):
         (["identify", "fit.json", "none.csv"], "none.csv"),
     ],
 )
-def test_mistakes_are_told_in_one_line(folder, run, monkeypatch, argv, words):
-    monkeypatch.chdir(folder)
+def test_mistakes_are_told_in_one_line(trusting, run, monkeypatch, argv, words):
+    monkeypatch.chdir(trusting)
     code, out, err = run(*argv)
     assert (code, out) == (2, "")
     (line,) = [line for line in err.splitlines() if "warning" not in line]
@@ -205,10 +172,10 @@ def test_mistakes_are_told_in_one_line(folder, run, monkeypatch, argv, words):
     assert words in line
 
 
-def test_compare_chooses_and_says_why(folder, run, tmp_path):
+def test_compare_chooses_and_says_why(trusting, tmp_path, read):
     command = [
         "compare",
-        folder / "runs.csv",
+        trusting / "runs.csv",
         "--laws",
         "chinchilla,additive",
         *TRAIN,
@@ -216,18 +183,15 @@ def test_compare_chooses_and_says_why(folder, run, tmp_path):
         "split == 'eval'",
         *QUICK,
     ]
-    found = as_json(
-        run(
-            *command,
-            "--choose",
-            "--by",
-            "N,mixture",
-            "--deltas",
-            "1e-3,1e-2",
-            "-o",
-            tmp_path / "chosen.json",
-            "--json",
-        )
+    found = read(
+        *command,
+        "--choose",
+        "--by",
+        "N,mixture",
+        "--deltas",
+        "1e-3,1e-2",
+        "-o",
+        tmp_path / "chosen.json",
     )
     assert set(found["laws"]["additive"]) == {"train", "eval"}
     assert found["choice"]["law"] == "additive"
@@ -235,7 +199,7 @@ def test_compare_chooses_and_says_why(folder, run, tmp_path):
     assert set(found["choice"]["options"][0]["errors"]) == {"N", "mixture"}
     saved = json.loads((tmp_path / "chosen.json").read_text())
     assert (saved["law"], saved["delta"]) == ("additive", found["choice"]["delta"])
-    assert set(as_json(run(*command, "--json"))) == {"laws"}
+    assert set(read(*command)) == {"laws"}
 
 
 @pytest.mark.parametrize(
@@ -243,15 +207,15 @@ def test_compare_chooses_and_says_why(folder, run, tmp_path):
     [
         (["--by", "N"], "--by: goes with --choose"),
         (["-o", "fit2.json"], "-o: goes with --choose"),
-        (["--choose", "--by", "size"], "no split by 'size'"),
+        (["--choose", "--by", "size"], "'size' is none of N, D, mixture, run"),
         (["--choose", "--deltas", "1e-3,x"], "'x' is not a positive number"),
-        (["--choose", "--residuals", "square"], "no residual 'square'"),
+        (["--choose", "--residuals", "square"], "'square' is none of loss, log"),
         (["--choose", "-o", "runs.csv"], "is also read"),
         (["--choose", "--eval-where", "N > 5e8"], "rows of --eval-where are fitted too"),
     ],
 )
-def test_mistakes_of_a_choice_are_told_in_one_line(folder, run, monkeypatch, argv, words):
-    monkeypatch.chdir(folder)
+def test_mistakes_of_a_choice_are_told_in_one_line(trusting, run, monkeypatch, argv, words):
+    monkeypatch.chdir(trusting)
     code, out, err = run(
         "compare", "runs.csv", "--laws", "chinchilla", "--starts", "2", *TRAIN, *argv
     )
@@ -259,4 +223,4 @@ def test_mistakes_of_a_choice_are_told_in_one_line(folder, run, monkeypatch, arg
     (line,) = [line for line in err.splitlines() if "warning" not in line]
     assert line.startswith("mixjax: error: ")
     assert words in line
-    assert not (folder / "fit2.json").exists()
+    assert not (trusting / "fit2.json").exists()

@@ -8,22 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mixjax.cli import main
 from mixjax.data.design import design_mixtures
 from mixjax.fitting.simulate import random_truth, simulate_runs
 
 SCALE = ["-N", "7e9", "-D", "1.5e11"]
 
 
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch):
-    """No cache of compiled programs, no data folder of the user's."""
-    monkeypatch.setenv("MIXJAX_CACHE", "off")
-    monkeypatch.delenv("MIXJAX_DATA", raising=False)
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def planning(tmp_path_factory):
     place = tmp_path_factory.mktemp("planning")
     h = design_mixtures(["d0", "d1"], 6, minimum=0.05).to_numpy()
     rows = [(N, D, m) for N in (1e8, 3e8, 1e9) for D in (5e9, 2e10) for m in range(len(h))]
@@ -36,16 +28,6 @@ def folder(tmp_path_factory):
     return place
 
 
-@pytest.fixture
-def run(capsys):
-    def run(*argv: object) -> tuple[int, str, str]:
-        code = main([str(word) for word in argv])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
 def test_dirichlet_designs(run):
     code, out, err = run(
         "design", "--domains", "a,b,c", "--n", "3", "--dirichlet", "0.5", "--min", "0.1"
@@ -55,11 +37,11 @@ def test_dirichlet_designs(run):
     assert out == expected
 
 
-def test_next_runs_as_a_table_and_as_json(folder, run, tmp_path):
+def test_next_runs_as_a_table_and_as_json(planning, run, tmp_path):
     command = [
         "next",
-        folder / "fit.json",
-        folder / "runs.csv",
+        planning / "fit.json",
+        planning / "runs.csv",
         "--n",
         "2",
         *SCALE,
@@ -69,7 +51,7 @@ def test_next_runs_as_a_table_and_as_json(folder, run, tmp_path):
         tmp_path / "next.csv",
     ]
     code, out, err = run(*command)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, f"saved: {tmp_path / 'next.csv'}\n")
     assert "2 runs to train next, aim: best mixture, 7.2e+19 FLOP in all" in out
     code, out, err = run(*command, "--json")
     assert (code, err) == (0, "")
@@ -83,14 +65,14 @@ def test_next_runs_as_a_table_and_as_json(folder, run, tmp_path):
     np.testing.assert_allclose(table["h_d0"], [r["weights"]["d0"] for r in found["runs"]])
 
 
-def test_next_puts_points_in_order(folder, run):
+def test_next_puts_points_in_order(planning, run):
     argv = [
         "next",
-        folder / "fit.json",
-        folder / "runs.csv",
+        planning / "fit.json",
+        planning / "runs.csv",
         *SCALE,
         "--points",
-        folder / "mixtures.csv",
+        planning / "mixtures.csv",
         "--size",
         "1e8:5e9",
         "--n",
@@ -101,13 +83,14 @@ def test_next_puts_points_in_order(folder, run):
     code, out, err = run(*argv, "--json")
     assert (code, err) == (0, "")
     shares = [r["weights"]["d0"] for r in json.loads(out)["runs"]]
-    np.testing.assert_allclose(sorted(shares), sorted(pd.read_csv(folder / "mixtures.csv")["h_d0"]))
+    points = pd.read_csv(planning / "mixtures.csv")
+    np.testing.assert_allclose(sorted(shares), sorted(points["h_d0"]))
 
 
-def test_enough_as_a_table_as_json_and_as_a_figure(folder, run, tmp_path):
+def test_enough_as_a_table_as_json_and_as_a_figure(planning, run, tmp_path):
     command = [
         "enough",
-        folder / "runs.csv",
+        planning / "runs.csv",
         "--laws",
         "additive",
         "--counts",
@@ -167,10 +150,24 @@ def test_enough_as_a_table_as_json_and_as_a_figure(folder, run, tmp_path):
         (["next", "none.json", "runs.csv", *SCALE], "none.json"),
     ],
 )
-def test_mistakes_are_told_in_one_line(folder, run, monkeypatch, argv, words):
-    monkeypatch.chdir(folder)
+def test_mistakes_are_told_in_one_line(planning, run, monkeypatch, argv, words):
+    monkeypatch.chdir(planning)
     code, out, err = run(*argv)
     assert (code, out) == (2, "")
     (line,) = [line for line in err.splitlines() if "warning" not in line]
     assert line.startswith("mixjax: error: ")
     assert words in line
+
+
+def test_design_prints_a_table_that_can_be_read_back(run, tmp_path, read):
+    code, out, _ = run("design", "--domains", "a,b,c", "--n", "20", "--min", "0.02")
+    assert code == 0
+    rows = [[float(x) for x in line.split(",")] for line in out.splitlines()[1:]]
+    assert out.splitlines()[0] == "h_a,h_b,h_c"
+    assert len(rows) == 20
+    assert np.allclose(np.sum(rows, axis=1), 1)
+    assert np.min(rows) >= 0.02 - 1e-12
+    content = read("design", "--domains", "a,b,c", "--n", "20", "--min", "0.02")
+    assert [list(m.values()) for m in content["mixtures"]] == rows
+    assert run("design", "--domains", "a,b", "--n", "3", "-o", tmp_path / "d.csv")[:2] == (0, "")
+    assert len((tmp_path / "d.csv").read_text().splitlines()) == 4

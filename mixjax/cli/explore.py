@@ -1,0 +1,236 @@
+"""The command that draws everything a fit says about mixtures: explore."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mixjax as mj
+from mixjax.cli import files, options, words
+from mixjax.cli.options import NAMES, Asked
+from mixjax.cli.run import Shown, command, option
+from mixjax.cli.words import As
+from mixjax.errors import UserError
+from mixjax.text import to_json, write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Budgets of the paths: this far to both sides of the question's scale, so many points.
+_AROUND, _POINTS = 30.0, 13
+
+
+@dataclass(frozen=True)
+class Around:
+    """What explore looks at beside the question."""
+
+    other: str | None = option(
+        "A fit of another law to the same runs, for the part laws.",
+        role="reads",
+        metavar="FIT.json",
+    )
+    base: str | None = options.base("The mixture in use, for the parts move and judge.")
+    runs: str | None = option(
+        "Table of the fitted runs, for the distance to their mixtures in the part move.",
+        role="reads",
+        metavar="RUNS",
+    )
+    domains: tuple[str, ...] | None = option(
+        "Domains of the maps; those that are targets too, in order, by default.",
+        type=NAMES,
+    )
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a part is asked.
+
+    Attributes:
+        question: at its scale.
+        other: the second fit.
+        start: the mixture in use.
+        domains: of the maps.
+    """
+
+    question: mj.mixture.Question
+    other: mj.Fit | None = None
+    start: mj.Start | None = None
+    domains: tuple[str, ...] | None = None
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """N and D."""
+        N, D = self.question.N, self.question.D
+        assert N is not None
+        assert D is not None
+        return N, D
+
+    @property
+    def any_scale(self) -> mj.mixture.Question:
+        """The question without its supply, whose caps hold at one D only: for parts in which D
+        changes."""
+        return self.question.but(tokens=None, epochs=1.0)
+
+    @property
+    def budgets(self) -> tuple[list[float], list[float]]:
+        """N and D around the scale."""
+        times = [_AROUND ** (2 * i / (_POINTS - 1) - 1) for i in range(_POINTS)]
+        N, D = self.scale
+        return [N * x for x in times], [D * x for x in times]
+
+
+def _path(request: Request) -> tuple[Any, Figure]:
+    """h* along budgets, paper Fig. 6."""
+    (N, D), (sizes, tokens) = request.scale, request.budgets
+    paths = {
+        f"D = {D:.3g}": mj.budget_path(request.any_scale, sizes, D),
+        f"N = {N:.3g}": mj.budget_path(request.any_scale, N, tokens),
+        f"D / N = {D / N:.3g}": mj.budget_path(request.any_scale, sizes, tokens),
+    }
+    return _each(paths), mj.report.figures.path_figure(paths)
+
+
+def _growth(request: Request) -> tuple[Any, Figure]:
+    """Growth laws and their accumulation points, paper Fig. 10."""
+    paths = mj.growth_laws(request.any_scale, points=_POINTS)
+    return _each(paths), mj.report.figures.growth_figure(paths)
+
+
+def _corners(request: Request) -> tuple[Any, Figure]:
+    """One target at a time, paper Fig. 7."""
+    optima = mj.corners(request.question)
+    return _each(optima), mj.report.figures.corners_figure(optima)
+
+
+def _each(results: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: result.to_dict() for name, result in results.items()}
+
+
+def _map(number: int) -> Part:
+    """w -> h*(w) on a triangle, paper Fig. 8, or a tetrahedron, Fig. 9."""
+
+    def part(request: Request) -> tuple[Any, Figure]:
+        fit = request.question.fit
+        both = request.domains or tuple(d for d in fit.domains if d in fit.targets)
+        if len(both) < number:
+            what = f"{len(both)} domains are targets too"
+            raise UserError("map", what, f"a map of {number} needs {number}")
+        points = mj.target_map(request.question, both[:number])
+        return points.to_dict(), mj.report.figures.map_figure(points)
+
+    return part
+
+
+def _laws(request: Request) -> tuple[Any, Figure]:
+    """The optimum of the other fit's law beside this one's."""
+    if request.other is None:
+        raise UserError("laws", "needs a second fit", "name it with --other FIT.json")
+    this = request.any_scale
+    names = [this.fit.law, request.other.law]
+    if names[0] == names[1]:
+        names = [f"{names[0]} (this)", f"{names[1]} (other)"]
+    questions = (this, this.but(fit=request.other, weights=this.weighed))
+    both = mj.beside(dict(zip(names, questions, strict=True)), *request.budgets)
+    return both.to_dict(), mj.report.figures.beside_figure(both)
+
+
+def _flat(request: Request) -> tuple[Any, Figure]:
+    """The flat region at 0.1 percent."""
+    region = mj.flat_region(request.question)
+    return region.to_dict(), mj.report.figures.region_figure(region)
+
+
+def _budget(request: Request) -> tuple[Any, Figure]:
+    """The best split of the compute that N and D stand for."""
+    N, D = request.scale
+    best = mj.compute_optimal(request.question, 6 * N * D)
+    return best.to_dict(), mj.report.figures.budget_figure(best)
+
+
+def _move(request: Request) -> tuple[Any, Figure]:
+    """Steps from the base to the optimum."""
+    if request.start is None:
+        raise UserError("move", "needs the mixture in use", "name it with --base")
+    moves = mj.trust_path(request.question, request.start)
+    return moves.to_dict(), mj.report.figures.moves_figure(moves)
+
+
+def _judge(request: Request) -> tuple[Any, Figure]:
+    """The base and equal shares beside the optimum."""
+    own = {} if request.start is None else {"base": request.start.base}
+    judged = mj.compare_mixtures(request.question, own)
+    return judged.to_dict(), mj.report.figures.compare_figure(judged)
+
+
+Part = Callable[[Request], tuple[Any, "Figure"]]
+PARTS: Mapping[str, Part] = {
+    "path": _path,
+    "growth": _growth,
+    "corners": _corners,
+    "map3": _map(3),
+    "map4": _map(4),
+    "laws": _laws,
+    "flat": _flat,
+    "budget": _budget,
+    "move": _move,
+    "judge": _judge,
+}
+
+
+@command("Every analysis of a fit, as figures and numbers.")
+def explore(
+    asked: Asked,
+    around: Around,
+    only: tuple[str, ...] | None = option(
+        f"Parts to draw: {', '.join(PARTS)}.  [default: all that the fit and options allow]",
+        type=As(words.among(*PARTS), "path,flat", "a,b"),
+    ),
+    output: str = option(
+        "Folder for the figures and explore.json.",
+        "-o",
+        "--output",
+        role="fills",
+        required=True,
+        metavar="DIR",
+    ),
+) -> Shown:
+    """Draw what a fit says about mixtures around N and D: one PNG a part, and all numbers in
+    explore.json.
+
+    path: h* along budgets. growth: as N and D grow, with limits. corners: one target at a time.
+    map3, map4: target weights to optimal mixture, with fixed points. laws: two laws. flat: shares
+    that cost little. budget: best N and D for 6 N D. move: steps from the base. judge: base beside
+    optimum. FIT.json may be builtin:demo, a known law of invented numbers.
+
+    \b
+      mixjax explore joint.json -N 7B -D 150B -o figures --other additive.json --base base.yaml
+      mixjax explore builtin:demo -N 7B -D 150B -o figures
+    """
+    missing = next((name for name in "ND" if getattr(asked.scale, name) is None), None)
+    if missing is not None:
+        remedy = "say around which scale to look, e.g. -N 7e9 -D 150e9"
+        raise UserError(f"-{missing}", "is missing", remedy)
+    question = asked.question()
+    other = around.other and files.read_fit(around.other, asked.file.law_file)
+    start = around.base and options.start(question, around.base, around.runs)
+    request = Request(question, other or None, start or None, around.domains)
+    results, figures, left_out = {}, {}, {}
+    for name in only or PARTS:
+        try:
+            results[name], figures[name] = PARTS[name](request)
+        except UserError as error:
+            if only:  # a part that was asked for by name must apply
+                raise
+            left_out[name] = str(error).removeprefix(f"{name}: ")
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        mj.report.save(figure, folder / f"{name}.png")
+    write_whole(folder / "explore.json", to_json(results))
+    written = [*(f"{name}.png" for name in figures), "explore.json"]
+    content = {"folder": output, "files": written, "left_out": left_out, "parts": results}
+    lines = [f"saved in {output}: {', '.join(written)}"]
+    lines += [f"left out: {name}: {reason}" for name, reason in left_out.items()]
+    return Shown(content, "".join(f"{line}\n" for line in lines))

@@ -1,0 +1,175 @@
+"""Commands that fit laws to tables of runs and use fits: fit, score, predict, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mixjax as mj
+from mixjax.cli import files, options, words
+from mixjax.cli.options import COLUMNS, EVAL_WHERE, LAW, NAMES, FitFile, Search, Table, Watch
+from mixjax.cli.run import Shown, argument, command, option
+from mixjax.cli.words import As
+from mixjax.errors import UserError
+
+
+@command("Fit a law to a table of runs.")
+def fit(
+    table: Table,
+    search: Search,
+    watch: Watch,
+    law: str = option(LAW, default="joint", show_default=True, metavar="NAME"),
+    output: str | None = options.output(
+        "FIT.json", "Where to write the fit; without it the table is only printed."
+    ),
+) -> Shown:
+    """Fit a law to every target (loss column) of RUNS, a table in CSV or Parquet.
+
+    Columns: N (parameters), D (tokens), h_<domain> (weights), loss_<target>; others are named with
+    --columns. Ctrl-C ends the search and keeps the best fit so far.
+
+    \b
+      mixjax fit runs.csv -o fit.json --law joint --where "split == 'train'"
+      mixjax fit runs.csv -o fit.json --columns "h=weight_{},loss={}_ce,N=params_M*1e6,D=tokens"
+    """
+    record = files.read_law(law)
+    runs = table.read(search.targets)
+    with watch.over() as progress:
+        fitted = mj.fit(runs, record, watch=progress, **search.given())
+    if output is not None:
+        fitted.save(output)
+    scores = fitted.score(runs)
+    content, text = mj.fitting.fit_to_dict(fitted, scores), mj.fitting.fit_table(fitted, scores)
+    return Shown(content, f"{text}\n", saved=output, interrupted=fitted.interrupted)
+
+
+@command("Errors of a fit on a table of runs.")
+def score(file: FitFile, table: Table) -> Shown:
+    """Score the predictions of FIT.json on RUNS.
+
+    Per target: n rows, mre (mean relative error, percent), mae, r2, rank (Spearman's), huber (the
+    objective of the fit).
+
+    \b
+      mixjax score fit.json runs.csv --where "split == 'eval'"
+    """
+    scores = file.read().score(table.read())
+    return Shown(mj.fitting.scores_to_dict(scores), f"{mj.fitting.scores_table(scores)}\n")
+
+
+@command("Predict losses at points of a table.")
+def predict(
+    file: FitFile,
+    points: str = argument("POINTS.csv"),
+    columns: dict[str, Any] | None = COLUMNS,
+    output: str | None = options.output("OUT.csv", "Where to write the table; stdout without it."),
+) -> Shown:
+    """Predict the losses of FIT.json at the rows of POINTS.csv, which has N, D and h_<domain> as
+    the law needs them.
+
+    Writes the table as it is with columns loss_<target> added.
+
+    \b
+      mixjax predict fit.json points.csv -o predicted.csv
+    """
+    fitted = file.read()
+    content, at = files.read_points(points, columns, fitted)
+    losses = fitted.predict(at.N, at.D, at.h)
+    for target, values in losses.items():
+        content[f"loss_{target}"] = values
+    return Shown({"losses": losses}, files.write_table(content, output), saved=output)
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """A choice of one of the laws."""
+
+    choose: bool = option(
+        "Choose one of the laws, by rows of RUNS left out and an information criterion.",
+        is_flag=True,
+    )
+    by: tuple[str, ...] | None = option(
+        "With --choose: what to leave out, of N, D, mixture, run.  [default: N,D,mixture]",
+        type=As(words.among("N", "D", "mixture", "run"), "N,mixture", "a,b"),
+    )
+    deltas: tuple[float, ...] | None = option(
+        "With --choose: deltas to choose from.  [default: that of --delta]",
+        type=As(words.listed(words.count, "numbers"), "1e-3,1e-2", "X,Y"),
+    )
+    residuals: tuple[str, ...] | None = option(
+        "With --choose: residuals to choose from.  [default: that of --residual]",
+        type=As(words.among("loss", "log"), "loss,log", "a,b"),
+    )
+    output: str | None = options.output("FIT.json", "With --choose: where to write the chosen fit.")
+
+    def check(self) -> None:
+        """Refuse options of a choice where there is none."""
+        given = {"--by": self.by, "--deltas": self.deltas, "--residuals": self.residuals}
+        for name, value in {**given, "-o": self.output}.items():
+            if value is not None and not self.choose:
+                raise UserError(name, "goes with --choose", "add --choose, or leave it out")
+
+    def of(
+        self, runs: mj.Runs, records: Sequence[Any], search: Search, watch: Watch, fits: Any
+    ) -> mj.trust.Choice:
+        """The choice among these laws, whose fits with the search's delta and residual are there
+        already."""
+        deltas = self.deltas or ((search.delta,) if search.delta else None)
+        residuals = self.residuals or ((search.residual,) if search.residual else None)
+        given = {"by": self.by, "deltas": deltas, "residuals": residuals}
+        candidates = len(records) * len(deltas or "1") * len(residuals or "1")
+        with watch.over(candidates) as progress:
+            return mj.trust.choose_law(
+                runs,
+                records,
+                fits=fits,
+                watch=progress,
+                **{name: value for name, value in given.items() if value},
+                **search.given("delta", "residual"),
+            )
+
+
+@command("Fit several laws and compare their errors.")
+def compare(
+    table: Table,
+    search: Search,
+    watch: Watch,
+    choosing: Choosing,
+    laws: tuple[str, ...] = option(
+        "Laws to compare.",
+        type=NAMES,
+        default="simple,additive,joint,full",
+        show_default=True,
+        metavar="a,b",
+    ),
+    eval_where: str | None = EVAL_WHERE,
+) -> Shown:
+    """Fit several laws to RUNS and score each on the fitted rows and on rows it has not seen.
+
+    --choose picks one for all targets, and says why: each law (with each delta and residual) is
+    fitted without the largest N, without the largest D, and without whole mixtures in 5 folds; the
+    lowest mean error on what was left out wins, and of those within one standard error of it the
+    lowest information criterion. Rows of --eval-where decide nothing.
+
+    \b
+      mixjax compare runs.csv --laws additive,joint --where "split == 'train'"
+      mixjax compare runs.csv --where "N < 1e9" --eval-where "N >= 1e9" --choose -o fit.json
+    """
+    choosing.check()
+    records = [files.read_law(law) for law in laws]
+    runs = table.read(search.targets)
+    held_out = None if eval_where is None else table.read(where=eval_where)
+    both = set() if held_out is None else {*runs.rows.tolist()} & {*held_out.rows.tolist()}
+    if choosing.choose and both:
+        what = f"{len(both)} rows of --eval-where are fitted too"
+        raise UserError("--choose", what, "leave them out with --where")
+    with watch.over(len(records)) as progress:
+        compared = mj.compare(runs, records, held_out, watch=progress, **search.given())
+    if not choosing.choose:
+        return Shown(compared.to_dict(), f"{compared}\n")
+    choice = choosing.of(runs, records, search, watch, tuple(compared.fits.values()))
+    if choosing.output is not None:
+        choice.fit.save(choosing.output)
+    content = {**compared.to_dict(), "choice": choice.to_dict()}
+    return Shown(content, f"{compared}\n\n{choice}\n", saved=choosing.output)

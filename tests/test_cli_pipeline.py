@@ -1,0 +1,111 @@
+"""demo and run on the command line: the whole way through."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import os
+
+from mixjax.fitting.fit import fit
+from mixjax.fitting.simulate import demo_runs
+
+
+def test_run_writes_the_whole_report(folder, run, tmp_path, read):
+    (tmp_path / "exp.yaml").write_text(
+        f"data: {folder / 'runs.csv'}\nwhere: split == 'train'\neval_where: split == "
+        f"'eval'\nlaw: additive\nstarts: 4\nhops: 0\n"
+        "mix: [{N: 7e9, D: 150e9}, {N: 7e9, D: 150e9, caps: {code: 0.3}}]\ncompare: [chinchilla]\n"
+    )
+    code, out, err = run("run", tmp_path / "exp.yaml", "-o", tmp_path / "out")
+    assert code == 0, err
+    files = {
+        "fit.json",
+        "scores.json",
+        "mixture.json",
+        "compare.json",
+        "predicted.png",
+        "mixture.png",
+        "report.md",
+    }
+    assert set(os.listdir(tmp_path / "out")) == files
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert set(scores) == {"train", "eval"}
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert str(tmp_path) not in report
+    assert str(folder) not in report
+    assert "| code |" in report
+    assert (tmp_path / "out" / "predicted.png").read_bytes().startswith(b"\x89PNG")
+    assert "Rows that the fit has not seen" in out
+    again = read("run", tmp_path / "exp.yaml", "-o", tmp_path / "out")
+    assert set(again["scores"]) == {"train", "eval"}
+    assert len(again["mixtures"]) == 2
+
+
+def test_run_without_domains_a_mixture_or_held_out_rows(table, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MIXJAX_DATA", str(tmp_path / "data"))
+    os.mkdir("data")
+    table[["N", "D", "loss_web"]].to_csv("data/plain.csv", index=False)
+    (tmp_path / "c.yaml").write_text(
+        "data: nowhere/plain.csv\nlaw: chinchilla\nresidual: log\nstarts: 4\nhops: 0\n"
+    )
+    assert run("run", "c.yaml")[0] == 0
+    assert set(os.listdir("c-out")) == {"fit.json", "scores.json", "predicted.png", "report.md"}
+
+
+def test_other_layouts_and_joined_files(table, run, tmp_path, monkeypatch, read):
+    monkeypatch.chdir(tmp_path)
+    numbered = table.assign(id=range(len(table)))
+    numbered.rename(columns={"h_web": "weight_web", "h_code": "weight_code"})[
+        ["id", "split", "weight_web", "weight_code"]
+    ].to_csv("mixtures.csv", index=False)
+    numbered.rename(columns={"loss_web": "web_ce", "N": "size", "D": "tokens"})[
+        ["id", "size", "tokens", "web_ce"]
+    ].to_csv("losses.csv", index=False)
+    options = [
+        "mixtures.csv",
+        "--join",
+        "losses.csv",
+        "--on",
+        "id",
+        "--columns",
+        "h=weight_{},loss={}_ce,N=size,D=tokens*1",
+        "--where",
+        "split == 'train'",
+    ]
+    content = read("fit", *options, "--law", "chinchilla", "--starts", "4", "--hops", "0")
+    (tmp_path / "c.yaml").write_text(
+        "data: [mixtures.csv, losses.csv]\non: id\ncolumns: {h: 'weight_{}', loss: {web: "
+        "web_ce}, N: size, D: {column: tokens, times: 1}}\n"
+        "where: split == 'train'\nlaw: chinchilla\nstarts: 4\nhops: 0\n"
+    )
+    assert run("run", "c.yaml", "-o", "out")[0] == 0
+    assert (
+        json.loads((tmp_path / "out" / "fit.json").read_text())["fits"]["web"]["objective"]
+        == content["objective"]["web"]
+    )
+
+
+def test_demo_tells_that_it_is_simulated_and_finds_the_truth(run, tmp_path, monkeypatch, read):
+    pipeline = importlib.import_module("mixjax.report.pipeline")
+    quick = functools.cache(
+        lambda law: fit(demo_runs().table.query("split == 'train'"), law, starts=4, hops=0)
+    )
+    monkeypatch.setattr(pipeline, "fit", lambda _, law, **options: quick(law))
+    code, out, err = run("demo", "-o", tmp_path / "d")
+    assert code == 0, err
+    assert "SIMULATED" in out
+    assert "regret" in out
+    assert {
+        "runs.csv",
+        "truth.json",
+        "fit.json",
+        "scores.json",
+        "mixture.json",
+        "report.md",
+    } <= set(os.listdir(tmp_path / "d"))
+    assert "SIMULATED" in (tmp_path / "d" / "report.md").read_text()
+    content = read("demo")
+    assert content["simulated"] is True
+    assert 0 <= content["truth"]["regret"] < 0.05
