@@ -1,145 +1,186 @@
-"""Layouts: every row sits in its cell, whatever the layout; the cheaper layout is taken; padding is
-bounded."""
+"""Designed mixtures: constraints hold exactly, and they fill the simplex better than random
+ones."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixjax.fitting.layout import make_design, predicted_cost
+from mixjax.data.design import design_mixtures
+from mixjax.errors import UserError
+
+ABC = ["a", "b", "c"]
 
 
-def table(mixture, scale, k=3, seed=0):
-    """h (rows, k), log_n, log_d (rows,) of rows that take the given mixtures and scales by
-    number."""
-    rng = np.random.default_rng(seed)
-    h = rng.dirichlet(np.ones(k), 1 + max(mixture))[mixture]
-    log_n, log_d = rng.normal(size=(2, 1 + max(scale)))
-    return h, log_n[scale], log_d[scale]
+def names(k):
+    return [f"d{i}" for i in range(k)]
 
 
-def slimpajama_like(k=7):
-    """60, 40, 40 and 20 mixtures at four sizes, nine token counts at each (1374 rows there, a few
-    are missing)."""
-    cells = [
-        (m, 9 * size + step)
-        for size, count in enumerate((60, 40, 40, 20))
-        for m in range(count)
-        for step in range(9)
-    ]
-    return table(*(list(column) for column in zip(*cells, strict=True)), k=k)
+def closest_pair(points):
+    distances = np.linalg.norm(points[:, None] - points[None], axis=2)
+    return distances[~np.eye(len(points), dtype=bool)].min()
 
 
-def where(design):
-    """What the design says that each row is: h (rows, k), log_n, log_d (rows,)."""
-    m, p = design.mixture_of, design.cell_of
-    return design.mixtures[m], *(
-        np.broadcast_to(x, design.shape)[m, p] for x in (design.log_n, design.log_d)
-    )
+def covering_radius(points, probes):
+    squared = np.full(len(probes), np.inf)
+    for point in points:
+        squared = np.minimum(squared, np.sum((probes - point) ** 2, axis=1))
+    return np.sqrt(squared.max())
 
 
-cells = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9)), min_size=1, max_size=60)
-
-
-@given(cells=cells, k=st.sampled_from([0, 2, 5]))
-def test_every_row_is_in_its_cell(cells, k):
-    mixture, scale = (list(column) for column in zip(*cells, strict=True))
-    rows = (
-        table(mixture, scale, k) if k else (np.empty((len(cells), 0)), *table(mixture, scale)[1:])
-    )
-    once = k > 0 and len(set(cells)) == len(cells)
-    for layout in (None, "ragged", *(["grid"] if once else [])):
-        design = make_design(*rows, layout=layout)
-        for got, expected in zip(where(design), rows, strict=True):
-            np.testing.assert_array_equal(got, expected)
-        assert len({(m, p) for m, p in zip(design.mixture_of, design.cell_of, strict=True)}) == len(
-            cells
-        )
-        assert np.isfinite(design.log_n).all()
-        assert np.isfinite(design.log_d).all()
-
-
-@given(cells=cells, leading=st.sampled_from([(), (2,), (2, 3)]))
-def test_cells_hold_the_rows_and_nothing_else(cells, leading):
-    design = make_design(*table(*(list(column) for column in zip(*cells, strict=True))))
-    values = np.random.default_rng(0).uniform(1, 2, (*leading, len(cells)))
-    got = design.cells(values)
-    assert got.shape == (*leading, *design.shape)
-    np.testing.assert_array_equal(got[..., design.mixture_of, design.cell_of], values)
-    assert np.count_nonzero(got) == values.size
-
-
-@given(cells=cells)
-def test_a_ragged_mixture_is_listed_whole(cells):
-    """The distinct mixtures of the design are those of the table, however often they are listed."""
-    h, log_n, log_d = table(*(list(column) for column in zip(*cells, strict=True)))
-    design = make_design(h, log_n, log_d, "ragged")
-    np.testing.assert_array_equal(np.unique(design.mixtures, axis=0), np.unique(h, axis=0))
-
-
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
-    counts=st.lists(st.integers(1, 80), min_size=1, max_size=30), k=st.sampled_from([1, 3, 17, 64])
+    k=st.integers(2, 64),
+    n=st.integers(1, 30),
+    share=st.floats(0, 0.99),
+    seed=st.integers(0, 5),
+    tilted=st.booleans(),
 )
-@example(counts=[30, *[1] * 10], k=64)
-@example(counts=[1, *[5] * 10], k=64)
-def test_padding_never_exceeds_the_rows(counts, k):
-    mixture = np.repeat(np.arange(len(counts)), counts)
-    design = make_design(*table(mixture, np.arange(len(mixture)), k), "ragged")
-    assert len(mixture) <= np.prod(design.shape) <= 2 * len(mixture)
-
-
-@pytest.mark.parametrize("k", [2, 7, 40])
-def test_the_papers_table_is_a_grid(k):
-    design = make_design(*slimpajama_like(k))
-    assert design.layout == "grid"
-    assert design.shape == (60, 36)
-    assert design.log_n.shape == (1, 36)
-
-
-def test_scattered_scales_are_ragged():
-    rng = np.random.default_rng(0)
-    design = make_design(
-        rng.dirichlet(np.ones(4), 30)[np.arange(240) % 30], *rng.normal(size=(2, 240))
+def test_rows_are_mixtures_above_the_minimum(k, n, share, seed, tilted):
+    minimum = share / k
+    # A prior between uniform and the minimum, so that it is above it whatever was drawn.
+    prior = (
+        {d: 1 / k + (1 / k - minimum) * 0.5 * (-1) ** i for i, d in enumerate(names(k))}
+        if tilted
+        else None
     )
-    assert design.layout == "ragged"
-    assert design.shape == (30, 8)
+    table = design_mixtures(names(k), n, minimum, prior, seed)
+    h = table.to_numpy()
+    assert list(table.columns) == [f"h_d{i}" for i in range(k)]
+    assert h.shape == (n, k)
+    np.testing.assert_allclose(h.sum(axis=1), 1, rtol=0, atol=1e-12)
+    assert (h >= minimum).all()
+    assert len(np.unique(h, axis=0)) == n
 
 
-def test_chinchillas_table_is_one_mixture():
-    rng = np.random.default_rng(0)
-    for h in (np.empty((240, 0)), np.ones((240, 1)), np.tile([0.2, 0.8], (240, 1))):
-        log_n, log_d = rng.normal(size=(2, 240))
-        assert make_design(h, log_n, log_d).shape == (1, 240)
-        again = np.r_[:240, 3]  # a repeated row makes it ragged
-        assert make_design(h[again], log_n[again], log_d[again]).shape == (1, 241)
-
-
-def test_one_row_per_mixture_at_one_scale_is_one_column():
-    design = make_design(
-        np.random.default_rng(0).dirichlet(np.ones(17), 512), np.zeros(512), np.zeros(512)
-    )
-    assert design.shape == (512, 1)
-
-
-def test_repeated_rows_need_the_ragged_layout():
-    rows = table([0, 0, 1, 1, 1], [0, 0, 0, 1, 1])
-    assert make_design(*rows).layout == "ragged"
-    with pytest.raises(ValueError, match="rows repeat"):
-        make_design(*rows, layout="grid")
-
-
-@given(cells=cells.map(lambda cells: sorted(set(cells))), k=st.sampled_from([2, 40]))
-def test_the_cheaper_layout_is_taken(cells, k):
-    rows = table(*(list(column) for column in zip(*cells, strict=True)), k=k)
-    assert predicted_cost(make_design(*rows)) == min(
-        predicted_cost(make_design(*rows, layout=layout)) for layout in ("grid", "ragged")
+# Few domains and many, few points and many; the paper's own k = 7, n = 60.
+@pytest.mark.parametrize(
+    ("k", "n"), [(2, 10), (3, 10), (3, 17), (5, 40), (7, 60), (17, 64), (17, 400), (64, 200)]
+)
+@pytest.mark.parametrize("minimum", [0.0, 0.01])
+def test_fills_the_simplex_better_than_random_mixtures(k, n, minimum):
+    rng = np.random.default_rng(1)
+    reach = 1 - k * minimum
+    probes = minimum + reach * rng.dirichlet(np.ones(k), 4000)
+    designed = design_mixtures(names(k), n, minimum).to_numpy()
+    random = [minimum + reach * rng.dirichlet(np.ones(k), n) for _ in range(5)]
+    assert closest_pair(designed) > 1.3 * max(closest_pair(points) for points in random)
+    assert covering_radius(designed, probes) < min(
+        covering_radius(points, probes) for points in random
     )
 
 
-def test_predicted_cost_grows_with_everything():
-    small = predicted_cost(make_design(*table([0, 1], [0, 1])))
-    assert small < predicted_cost(make_design(*table([0, 1], [0, 1], k=5)))
-    assert small < predicted_cost(make_design(*table([0, 1, 2], [0, 1, 1])))
+@pytest.mark.parametrize(("n", "m"), [(6, 2), (15, 4), (21, 5)])
+def test_a_full_lattice_is_the_papers_grid(n, m):
+    h = design_mixtures(ABC, n, minimum=0.1).to_numpy()
+    steps = (h - 0.1) / 0.7 * m
+    np.testing.assert_allclose(steps, np.round(steps), atol=1e-12)
+    np.testing.assert_allclose(closest_pair(h), 0.7 * np.sqrt(2) / m, rtol=1e-12)
+
+
+def test_two_domains_are_evenly_spaced():
+    np.testing.assert_allclose(
+        design_mixtures(["a", "b"], 5)["h_a"], [0, 0.25, 0.5, 0.75, 1], atol=1e-15
+    )
+
+
+def test_one_point_is_the_centroid_or_the_prior():
+    np.testing.assert_allclose(
+        design_mixtures(ABC, 1, 0.1).to_numpy(), np.full((1, 3), 1 / 3), rtol=1e-14
+    )
+    np.testing.assert_allclose(
+        design_mixtures(ABC, 1, 0.1, {"a": 60, "b": 25, "c": 15}).to_numpy(),
+        [[0.6, 0.25, 0.15]],
+        rtol=1e-14,
+    )
+
+
+def test_first_rows_are_a_smaller_design():
+    sizes = (5, 11, 23)  # no lattices
+    designs = [design_mixtures(names(6), n, 0.02).to_numpy() for n in sizes]
+    for small, large in pairwise(designs):
+        np.testing.assert_array_equal(large[: len(small)], small)
+
+
+def test_seeded():
+    assert design_mixtures(names(5), 12, seed=3).equals(design_mixtures(names(5), 12, seed=3))
+    assert not design_mixtures(names(5), 12, seed=3).equals(design_mixtures(names(5), 12, seed=4))
+
+
+def test_a_prior_tilts_the_design_and_its_scale_does_not_matter():
+    shares, tokens = (
+        {d: c * x for d, x in zip(names(4), (0.7, 0.15, 0.1, 0.05), strict=True)}
+        for c in (1.0, 3e12)
+    )
+    h = design_mixtures(names(4), 30, prior=shares)
+    np.testing.assert_allclose(h, design_mixtures(names(4), 30, prior=tokens), rtol=1e-12)
+    means = h.mean().to_numpy()
+    assert (np.diff(means) < 0).all()
+    np.testing.assert_allclose(
+        h, design_mixtures(names(4), 30, prior=dict(reversed(shares.items()))), rtol=1e-12
+    )
+
+
+def test_dirichlet_designs_have_their_moments():
+    prior = {"a": 60, "b": 25, "c": 15}
+    share, minimum, concentration = np.array([0.6, 0.25, 0.15]), 0.05, 2.0
+    h = design_mixtures(ABC, 20_000, minimum, prior, seed=1, concentration=concentration).to_numpy()
+    assert h.min() >= minimum
+    np.testing.assert_allclose(h.sum(axis=1), 1.0, atol=1e-12)
+    above = (share - minimum) / (1 - 3 * minimum)
+    np.testing.assert_allclose(h.mean(axis=0), share, atol=0.005)
+    variance = above * (1 - above) / (3 * concentration + 1)
+    np.testing.assert_allclose(((h - minimum) / (1 - 3 * minimum)).var(axis=0), variance, rtol=0.03)
+
+
+def test_dirichlet_designs_are_seeded_and_nested():
+    small, large = (design_mixtures(ABC, n, seed=4, concentration=0.5) for n in (5, 9))
+    assert large[:5].equals(small)
+    assert not small.equals(design_mixtures(ABC, 5, seed=5, concentration=0.5))
+    assert not small.equals(design_mixtures(ABC, 5, seed=4))
+
+
+def test_all_the_minimum_there_is():
+    np.testing.assert_allclose(design_mixtures(["a", "b"], 1, 0.5).to_numpy(), [[0.5, 0.5]])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"domains": ["a"]}, "domains: 1 given; name at least 2"),
+        ({"domains": "web"}, "domains: 1 given; name at least 2"),
+        ({"domains": []}, "domains: 0 given"),
+        ({"domains": ["a", "b", "a"]}, "'a' is named twice"),
+        ({"domains": ["a", " "]}, "a name is empty"),
+        ({"n": 0}, "n: 0 is not a whole number"),
+        ({"n": -3}, "n: -3 is not"),
+        ({"n": 2.5}, "n: 2.5 is not"),
+        ({"n": np.nan}, "n: nan is not"),
+        ({"minimum": -0.1}, "minimum: -0.1 is not a share"),
+        ({"minimum": np.nan}, "minimum: nan is not a share"),
+        (
+            {"minimum": 0.4},
+            "minimum: 3 domains of at least 0.4 each leave nothing to vary; give less than 1/3",
+        ),
+        ({"domains": ["a", "b"], "minimum": 0.5}, "leave nothing to vary"),
+        ({"concentration": 0.0}, "concentration: 0.0 is not a positive number"),
+        ({"concentration": np.inf}, "concentration: inf is not"),
+        ({"prior": {"a": 1, "b": 1}}, "prior: domain 'c' is not in both"),
+        ({"prior": {"a": 1, "b": 1, "c": 1, "x": 1}}, "prior: domain 'x' is not in both"),
+        ({"prior": {"a": 1, "b": 1, "c": 0}}, "prior: a share is not a positive number"),
+        ({"prior": {"a": 1, "b": 1, "c": np.nan}}, "prior: a share is not a positive number"),
+        (
+            {"prior": {"a": 90, "b": 5, "c": 5}, "minimum": 0.05},
+            "prior: share 0.05 of 'b' is not above the minimum 0.05",
+        ),
+    ],
+)
+def test_mistakes_are_told_in_one_line(arguments, message):
+    with pytest.raises(UserError) as caught:
+        design_mixtures(**({"domains": ABC, "n": 4} | arguments))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 import mixjax as mj
-from mixjax.data.runs import Runs
+from mixjax.data.runs import Runs, copies
 from mixjax.engine import batch
 from mixjax.fitting.loss import Huber
 from mixjax.fitting.problem import from_paper, make_problem
 from mixjax.fitting.simulate import random_truth, simulate_runs
 from mixjax.law import find_law
-from mixjax.trust.identify import copies, curvature, identify
+from mixjax.trust.identify import curvature, identify
 
 
 def experiment(sizes=(2e8, 5e8, 1e9), law: str = "additive") -> tuple[Runs, mj.Fit]:
@@ -92,9 +92,9 @@ def test_points_outside_are_named_once():
         h=np.array([[0.98, 0.01, 0.01], [0.98, 0.01, 0.01], runs.h[0]]),
     )
     found = identify(fit, runs, far)
-    ((row, share, domains),) = found.outside
-    assert row == far.rows[0]
-    assert share > 0.05
-    assert domains["d0"] > 0
-    assert found.to_dict()["outside"][0]["share"] == share
+    (point,) = found.outside
+    assert point.row == far.rows[0]
+    assert point.share > 0.05
+    assert point.domains["d0"] > 0
+    assert found.to_dict()["outside"][0]["share"] == point.share
     assert "outside" in str(found)

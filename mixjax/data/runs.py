@@ -304,17 +304,22 @@ def _loss_fault(x: Floats) -> tuple[NDArray[np.bool_], str, str]:
     )
 
 
-def _report_copies(runs: Runs) -> None:
-    """Warn of rows that repeat another row of their run in all but D: a checkpoint written twice
-    carries no information."""
+def copies(runs: Runs) -> int:
+    """Rows that repeat another row of their run in all but D: a checkpoint written twice carries no
+    information."""
     if runs.D is None or not runs.targets or (runs.run is None and not runs.domains):
-        return
+        return 0
     frame = to_frame(runs)[~np.isnan(runs.losses).all(axis=1)]
-    copies = int(frame.drop(columns="D").duplicated().sum() - frame.duplicated().sum())
-    if copies:
+    return int(frame.drop(columns="D").duplicated().sum() - frame.duplicated().sum())
+
+
+def _report_copies(runs: Runs) -> None:
+    """Warn of copies."""
+    number = copies(runs)
+    if number:
         warn(
             runs.name,
-            f"{copies} rows are exact copies of another row of their run but for D",
+            f"{number} rows are exact copies of another row of their run but for D",
             "leave them out with where: they carry no information",
         )
 

@@ -70,8 +70,8 @@ def make_folds(
                 "folds go with mixture or run; by N or D the largest values are held out",
             )
         return (_largest(runs, by, share),)
-    of = clusters(runs, by)
-    count = int(of.max()) + 1
+    cluster = clusters(runs, by)
+    count = int(cluster.max()) + 1
     if count < 2:
         raise UserError(runs.name, f"has one {by} only", "hold out something else")
     number = min(FOLDS, count) if folds is None else folds or count
@@ -83,7 +83,7 @@ def make_folds(
         )
     fold_of = np.empty(count, dtype=np.intp)
     fold_of[np.random.default_rng(seed).permutation(count)] = np.arange(count) % number
-    return tuple(Fold(f"{by} {i + 1} of {number}", fold_of[of] == i) for i in range(number))
+    return tuple(Fold(f"{by} {i + 1} of {number}", fold_of[cluster] == i) for i in range(number))
 
 
 def _largest(runs: Runs, by: str, share: float) -> Fold:
@@ -218,8 +218,8 @@ def resample(
     Raises:
         UserError: fewer than 2 clusters.
     """
-    of = clusters(runs, by)
-    count = int(of.max()) + 1
+    cluster = clusters(runs, by)
+    count = int(cluster.max()) + 1
     if count < 2:
         raise UserError(runs.name, f"has one {by} only", "a bootstrap needs at least 2, better 20")
     weights = np.empty((resamples, count))
@@ -230,4 +230,4 @@ def resample(
             if draw == "exponential"
             else rng.multinomial(count, np.full(count, 1 / count))
         )
-    return weights[:, of]
+    return weights[:, cluster]

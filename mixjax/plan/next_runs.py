@@ -4,7 +4,7 @@ predicted to gain and what it costs."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ from mixjax.plan.slopes import (
     tangent,
     trades,
 )
-from mixjax.text import plain, table
+from mixjax.text import Record, plain, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +74,7 @@ class NextRun:
 
 
 @dataclass(frozen=True)
-class NextRuns:
+class NextRuns(Record):
     """Runs to train next, the most useful first.
 
     Attributes:
@@ -101,30 +101,14 @@ class NextRuns:
     def __str__(self) -> str:
         """One line a run."""
         head = ["run", *self.best, "N", "D", "FLOP", "gain %", "nats", "sd of best", "regret"]
-        rows = [
-            [
-                "now",
-                *(f"{100 * w:.1f}" for w in self.best.values()),
-                None,
-                None,
-                None,
-                None,
-                None,
-                f"{self.share_sd:.4f}",
-                f"{self.regret:.2e}",
-            ]
-        ]
+        now = [f"{self.share_sd:.4f}", f"{self.regret:.2e}"]
+        rows = [["now", *(f"{100 * w:.1f}" for w in self.best.values()), *[None] * 5, *now]]
         for i, r in enumerate(self.runs):
             counts = [None if x is None else f"{x:.3g}" for x in (r.N, r.D, r.flops)]
-            numbers = [
-                f"{100 * r.gain:.1f}",
-                f"{r.information:.2f}",
-                f"{r.share_sd:.4f}",
-                f"{r.regret:.2e}",
-            ]
-            rows.append(
-                [str(i + 1), *(f"{100 * w:.1f}" for w in r.weights.values()), *counts, *numbers]
-            )
+            gained = [f"{100 * r.gain:.1f}", f"{r.information:.2f}"]
+            after = [f"{r.share_sd:.4f}", f"{r.regret:.2e}"]
+            shares = [f"{100 * w:.1f}" for w in r.weights.values()]
+            rows.append([str(i + 1), *shares, *counts, *gained, *after])
         cost = "" if self.flops is None else f", {self.flops:.3g} FLOP in all"
         return (
             f"{len(self.runs)} runs to train next, aim: {self.aim}{cost} (shares in "
@@ -133,7 +117,7 @@ class NextRuns:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain content for JSON."""
-        return plain(asdict(self) | {"flops": self.flops})
+        return super().to_dict() | {"flops": plain(self.flops)}
 
     def frame(self) -> pd.DataFrame:
         """Table of N, D (where known) and h_<domain>, one row a run, as `read_runs` reads
@@ -404,6 +388,6 @@ def _mixtures(trained: Runs, seed: int) -> Floats:
 def _edges(k: int) -> Floats:
     """The corners of the simplex, the middles of its edges and its centre (k (k + 1) / 2 + 1,
     k)."""
-    one = np.eye(k)
+    corners = np.eye(k)
     i, j = np.triu_indices(k)
-    return np.concatenate([(one[i] + one[j]) / 2, np.full((1, k), 1.0 / k)])
+    return np.concatenate([(corners[i] + corners[j]) / 2, np.full((1, k), 1.0 / k)])

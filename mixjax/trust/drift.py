@@ -170,14 +170,14 @@ def measured_drift(members: Ensemble, held_out: Runs, by: str) -> dict[str, floa
         fit.predict(held_out.N, held_out.D, held_out.h),
         members.predict(held_out.N, held_out.D, held_out.h),
     )
-    of = clusters(held_out, by)
+    cluster = clusters(held_out, by)
     own = {}
     for t in fit.targets:
         measured = held_out.loss(t)
         use = np.isfinite(measured) & (distance > 0)
         if not use.any():
             continue
-        d, m, c = distance[use], measured[use], of[use]
+        d, m, c = distance[use], measured[use], cluster[use]
         squares = float(d @ d)
         error = point[t][use] / m - 1
         slope = float(d @ error) / squares

@@ -84,25 +84,18 @@ class Enough(Record):
     def __str__(self) -> str:
         """A line for each count: median and quartiles of every law; then where more mixtures stop
         helping."""
-        found = {law: self.quartiles(law) for law in self.errors}
-        rows = [
-            [
-                q,
-                *(
-                    f"{middle:.3f} ({low:.3f}-{high:.3f})"
-                    for low, middle, high in (found[law][i] for law in found)
-                ),
-            ]
-            for i, q in enumerate(self.counts)
-        ]
+        quartiles = {law: self.quartiles(law) for law in self.errors}
+        rows = []
+        for i, count in enumerate(self.counts):
+            each = (q[i] for q in quartiles.values())
+            rows.append([count, *(f"{mid:.3f} ({low:.3f}-{high:.3f})" for low, mid, high in each)])
         repeats = np.shape(next(iter(next(iter(self.errors.values())).values())))[1]
         head = (
             f"mean relative error of {self.scored}, percent: median (quartiles) of {repeats} "
             f"random choices of the mixtures fitted"
         )
-        return "\n".join(
-            [head, table(["mixtures", *found], rows), *(self._verdict(law) for law in found)]
-        )
+        verdicts = [self._verdict(law) for law in quartiles]
+        return "\n".join([head, table(["mixtures", *quartiles], rows), *verdicts])
 
     def _verdict(self, law: str) -> str:
         most, q = self.counts[-1], self.enough(law)
@@ -166,9 +159,8 @@ def enough_runs(
         KeyboardInterrupt: half of this is nothing.
 
     Notes: the error that is left at many mixtures is noise, what the law cannot express and, on
-    larger runs, extrapolation in scale:
-        more mixtures take away none of these. Choices are random; a designed set of as many
-        mixtures may do better.
+    larger runs, extrapolation in scale: more mixtures take away none of these. Choices are random;
+    a designed set of as many mixtures may do better.
     """
     whole = as_runs(runs)
     held_out = None if eval_runs is None else as_runs(eval_runs).reordered(whole.domains)
@@ -252,11 +244,11 @@ def _check_losses(runs: Runs, problems: Sequence[Problem], fitted: Mask, held: R
             )
 
 
-def _quantiles(errors: Floats, at: Sequence[float]) -> Floats:
-    """Quantiles over repeats (len(at), counts) of errors (counts, repeats), some of which may be
+def _quantiles(errors: Floats, levels: Sequence[float]) -> Floats:
+    """Quantiles over repeats (levels, counts) of errors (counts, repeats), some of which may be
     infinite."""
-    found = np.quantile(np.minimum(errors, _LARGEST), at, axis=1)
-    return np.where(found > 1e-3 * _LARGEST, np.inf, found)
+    values = np.quantile(np.minimum(errors, _LARGEST), levels, axis=1)
+    return np.where(values > 1e-3 * _LARGEST, np.inf, values)
 
 
 def _mean_relative(predicted: Floats, measured: Floats, scored: Mask) -> Floats:

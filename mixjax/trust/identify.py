@@ -4,20 +4,19 @@ mixtures far from the trained."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from mixjax.data.runs import Runs, to_frame
+from mixjax.data.runs import Runs, copies
 from mixjax.fitting.problem import Problem, at_limit, from_paper, make_problem, to_paper
 from mixjax.fitting.record import Fit
 from mixjax.law.base import parameter_names
 from mixjax.numerics import distance_to_hull
-from mixjax.text import plain, table
+from mixjax.text import Record, table
 
 Floats = NDArray[np.float64]
 
@@ -65,77 +64,54 @@ class Pinned:
 
 
 @dataclass(frozen=True)
-class Identified:
+class Outside:
+    """A point whose mixture lies outside the hull of the trained ones.
+
+    Attributes:
+        row: of the points.
+        share: of the mixture that would have to move to reach the hull.
+        domains: {domain: how far beyond its trained range}.
+    """
+
+    row: int
+    share: float
+    domains: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Identified(Record):
     """What a table pins down of a fit, and where it would be asked beyond it.
 
     Attributes:
         targets: {target: what its rows say}.
         copies: rows that repeat another row of their run in all but D.
-        outside: [(row of the points, share of the mixture outside the hull of the trained ones,
-            {domain: how far beyond its trained range})].
+        outside: the points that lie there, each mixture once.
     """
 
     targets: Mapping[str, Pinned]
     copies: int
-    outside: tuple[tuple[int, float, Mapping[str, float]], ...]
+    outside: tuple[Outside, ...]
 
     def __str__(self) -> str:
         """One line a target, its flattest direction in words, and what lies outside."""
-        rows = [
-            [
-                t,
-                p.parameters,
-                p.determined,
-                f"{p.condition:.1e}",
-                ", ".join(p.at_limit) or None,
-                _words(p),
-            ]
-            for t, p in self.targets.items()
-        ]
-        lines = [
-            table(
-                [
-                    "target",
-                    "parameters",
-                    "pinned down",
-                    "condition",
-                    "at a limit",
-                    "flattest direction",
-                ],
-                rows,
-            )
-        ]
-        lines += (
-            [
-                (
-                    f"{self.copies} rows repeat another row of their run in all but D: they "
-                    f"carry no information"
-                )
-            ]
-            if self.copies
-            else []
-        )
-        for row, share, domains in self.outside:
-            beyond = ", ".join(f"{d} by {x:+.3f}" for d, x in domains.items())
+        head = ["target", "parameters", "pinned down", "condition", "at a limit"]
+        rows = []
+        for t, p in self.targets.items():
+            numbers = [p.parameters, p.determined, f"{p.condition:.1e}"]
+            rows.append([t, *numbers, ", ".join(p.at_limit) or None, _words(p)])
+        lines = [table([*head, "flattest direction"], rows)]
+        if self.copies:
             lines.append(
-                f"point {row}: {100 * share:.1f}% of its mixture lies outside the trained ones"
-                + (f" ({beyond} beyond its range)" if beyond else "")
+                f"{self.copies} rows repeat another row of their run in all but D: they carry no "
+                f"information"
+            )
+        for point in self.outside:
+            beyond = ", ".join(f"{d} by {x:+.3f}" for d, x in point.domains.items())
+            lines.append(
+                f"point {point.row}: {100 * point.share:.1f}% of its mixture lies outside the "
+                f"trained ones" + (f" ({beyond} beyond its range)" if beyond else "")
             )
         return "\n".join(lines)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain content for JSON."""
-        outside = [
-            {"row": row, "share": share, "domains": dict(domains)}
-            for row, share, domains in self.outside
-        ]
-        return plain(
-            {
-                "targets": {t: asdict(p) for t, p in self.targets.items()},
-                "copies": self.copies,
-                "outside": outside,
-            }
-        )
 
 
 def identify(fit: Fit, runs: Runs, points: Runs | None = None) -> Identified:
@@ -170,14 +146,6 @@ def curvature(problem: Problem, group: int, z: Floats) -> tuple[Floats, float]:
     value = float(np.sum(data.weights * clipped * (r - 0.5 * clipped)))
     j = slopes.reshape(-1, len(z))
     return j.T @ (weights.reshape(-1, 1) * j), value
-
-
-def copies(runs: Runs) -> int:
-    """Rows that repeat another row of their run in all but D."""
-    if runs.D is None or not runs.targets or (runs.run is None and not runs.domains):
-        return 0
-    frame = to_frame(runs)[~np.isnan(runs.losses).all(axis=1)]
-    return int(frame.drop(columns="D").duplicated().sum() - frame.duplicated().sum())
 
 
 def _pinned(problem: Problem, group: int, fit: Fit) -> Pinned:
@@ -224,27 +192,18 @@ def _moves(problem: Problem, group: int, z: Floats, vector: Floats) -> dict[str,
     }
 
 
-def _outside(points: Runs, runs: Runs) -> tuple[tuple[int, float, dict[str, float]], ...]:
+def _outside(points: Runs, runs: Runs) -> tuple[Outside, ...]:
     mixtures = np.unique(runs.h, axis=0)
     low, high = mixtures.min(axis=0), mixtures.max(axis=0)
-    found = []
-    distinct, first = np.unique(points.h, axis=0, return_index=True)
-    for h, at in sorted(zip(distinct, first, strict=True), key=lambda pair: pair[1]):
+    out = []
+    for i in np.sort(np.unique(points.h, axis=0, return_index=True)[1]):
+        h = points.h[i]
         share = distance_to_hull(h, mixtures)
-        off = np.where(h > high, h - high, np.where(h < low, h - low, 0.0))
         if share > 0:
-            found.append(
-                (
-                    int(points.rows[at]),
-                    share,
-                    {
-                        d: float(x)
-                        for d, x in zip(points.domains, off, strict=True)
-                        if abs(x) > 1e-9
-                    },
-                )
-            )
-    return tuple(found)
+            pairs = zip(points.domains, h - np.clip(h, low, high), strict=True)
+            beyond = {d: float(x) for d, x in pairs if abs(x) > 1e-9}
+            out.append(Outside(int(points.rows[i]), share, beyond))
+    return tuple(out)
 
 
 def _words(pinned: Pinned) -> str | None:

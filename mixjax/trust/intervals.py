@@ -352,16 +352,16 @@ def best_mixture(trust: Uncertainty, question: Question, level: float = LEVEL) -
     boxes = boxes_at(question, None, len(usable))
     boxes = boxes._replace(floors=np.maximum(boxes.floors, least * _SLACK))
     _, sets = parameter_sets(trust.ensemble)
-    found = optima(question, Vary(boxes=boxes, params=sets, member=usable))
+    minima = optima(question, Vary(boxes=boxes, params=sets, member=usable))
     there = losses[usable][:, weights > 0] @ weights[weights > 0] + best.pull
     # A regret is of second order in what moves the optimum, so is its correction for the number of
     # clusters.
-    regrets = np.maximum(there - found.objective - found.pull, 0.0)
+    regrets = np.maximum(there - minima.objective - minima.pull, 0.0)
     regrets *= trust.clusters / (trust.clusters - 1)
     # The p (n + 1)-th of n members: the true regret is one more draw from among them, so that few
     # members do not promise too little.
-    low, high = np.quantile(found.h, [(1 - level) / 2, (1 + level) / 2], axis=0, method="weibull")
-    half = float(np.quantile(np.abs(_off(trust, best, found.objective)), level))
+    low, high = np.quantile(minima.h, [(1 - level) / 2, (1 + level) / 2], axis=0, method="weibull")
+    half = float(np.quantile(np.abs(_off(trust, best, minima.objective)), level))
     return MixtureInterval(
         best=best,
         shares={

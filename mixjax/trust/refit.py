@@ -217,7 +217,7 @@ def _under_weights(
     """Objectives (resamples, minima) of one target at minima z (minima, q), up to a factor of each
     resample."""
     with np.errstate(all="ignore"):  # minima that ran off
-        sets = [to_paper(problem, problem.targets.index(target), one) for one in z]
+        sets = [to_paper(problem, problem.targets.index(target), point) for point in z]
     params = {target: {name: np.stack([np.asarray(s[name]) for s in sets]) for name in sets[0]}}
     n, d = (np.ones(len(runs)) if x is None else x for x in (runs.N, runs.D))
     seen = np.isfinite(runs.loss(target))
@@ -254,10 +254,10 @@ def _ensemble(
                 order = [near[i] for i in rng.permutation(len(near))] + [
                     i for i in order if i not in near
                 ]
-            one, at = first_finite(problem, g, zs[order])
-            if one is not None:
-                sets.append(one)
-                over.append(float(fs[order[at]] / lowest - 1) if lowest > 0 else 0.0)
+            finite, place = first_finite(problem, g, zs[order])
+            if finite is not None:
+                sets.append(finite)
+                over.append(float(fs[order[place]] / lowest - 1) if lowest > 0 else 0.0)
         params[target], excess[target] = (
             _stacked(fit, target, sets, len(z[g])),
             np.resize(over or [0.0], len(z[g])),
@@ -268,11 +268,11 @@ def _ensemble(
 def first_finite(problem: Problem, group: int, z: Floats) -> tuple[dict[str, Any] | None, int]:
     """The first of z (starts, q) whose parameters are numbers in the law's own form, and its
     place."""
-    for at, one in enumerate(z):
+    for place, point in enumerate(z):
         with np.errstate(all="ignore"):
-            params = to_paper(problem, group, one)
+            params = to_paper(problem, group, point)
         if all(np.isfinite(value).all() for value in params.values()):
-            return params, at
+            return params, place
     return None, 0
 
 
