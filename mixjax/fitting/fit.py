@@ -5,23 +5,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixjax.data.runs import Runs, read_runs, warn_repeats
+from mixjax.data.runs import Runs, as_runs, warn_repeats
 from mixjax.engine import batch
-from mixjax.engine.batch import Found
 from mixjax.errors import UserError
 from mixjax.fitting.doubts import of_columns, tell
-from mixjax.fitting.loss import FitOptions, Huber, Settings, read_options
-from mixjax.fitting.problem import Problem, at_limit, make_problem, row_weights, to_paper
+from mixjax.fitting.loss import FitOptions, Settings, read_options
+from mixjax.fitting.problem import Problem, at_limit, make_problem, to_paper
 from mixjax.fitting.record import Fit, Search, Status
 from mixjax.fitting.search import Searched, draw_starts, search
 from mixjax.law import Law, find_law, is_built_in
-from mixjax.law.evaluate import domain_index, predict
+from mixjax.law.evaluate import predict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,167 +63,109 @@ def fit(
         UserError: the table lacks what the law reads, or an option is out of range.
     """
     began = time.perf_counter()
-    table = runs if isinstance(runs, Runs) else read_runs(runs)
+    table = as_runs(runs)
     huber, settings = read_options(options)
     problem = make_problem(table, find_law(law), targets, huber, weights)
     warn_repeats(table)
-    tell(of_columns(table.name, _share_ranges(problem, table, row_weights(table, weights))))
+    tell(of_columns(table.name, problem.share_ranges()))
 
     def report(share: float, best: Floats) -> None:
         if watch:
             watch(share, dict(zip(problem.targets, best.tolist(), strict=True)))
 
     starts = draw_starts(problem, settings)
-    found = search(problem.objective, problem.data, starts, settings.hops, report)
-    _check_found(problem, found)
-    made = _made(table, settings, time.perf_counter() - began)
-    return _record(problem, table, found, huber, weights, made)
+    searched = search(problem.objective, problem.data, starts, settings.hops, report)
+    answers = [_answer(problem, group, searched) for group in range(len(problem.targets))]
+    return _record(problem, answers, _made(table, settings, time.perf_counter() - began))
 
 
-def _check_found(problem: Problem, searched: Searched) -> None:
-    """Every target has a finite minimum; without one, an interrupted fit has no result to hand
-    back."""
-    found = np.isfinite(searched.minima.f).any(axis=1)
-    if not found.all() and not searched.finished:
-        raise KeyboardInterrupt
-    if not found.all():
-        bad = problem.targets[int(np.argmin(found))]
-        raise UserError(
-            "fit",
-            f"no start of target {bad!r} gave a finite objective",
-            "check the losses and the start ranges of the law",
-        )
+class _Answer(NamedTuple):
+    """The fit of one target: parameters in the law's own form, their objective, how they were
+    found."""
+
+    params: dict[str, Any]
+    objective: float
+    search: Search
 
 
-def _record(
-    problem: Problem,
-    runs: Runs,
-    searched: Searched,
-    huber: Huber,
-    weights: ArrayLike | None,
-    made: dict[str, Any],
-) -> Fit:
-    """The best of every target as a `Fit`; objectives are computed anew from the parameters
-    reported."""
-    minima, best = searched.minima, searched.best
-    params, records, objective = {}, {}, {}
-    shares = row_weights(runs, weights)
-    for g, target in enumerate(problem.targets):
-        z, params[target], objective[target] = _reported(
-            problem, g, runs, (best, minima), huber, shares
-        )
-        ends = np.concatenate([best.f[g], np.sort(minima.f[g])[best.f.shape[1] :]])
-        ended = Status.CONVERGED if searched.converged(g) else Status.OUT_OF_BUDGET
-        records[target] = Search(
-            status=ended if searched.finished else Status.INTERRUPTED,
-            rows=problem.rows[g],
-            evaluations=int(minima.evaluations[g].sum() + best.evaluations[g].sum()),
-            gradient=_gradient(problem, g, z),
-            agreeing=int((ends <= ends.min() * (1 + _AGREE)).sum()),
-            starts=minima.f.shape[1],
-            dropped=int((~np.isfinite(minima.f[g])).sum()),
-            at_limit=at_limit(problem, z),
-        )
-    units = problem.law.units
-    fitted = _fitted(problem, runs, shares)
-    reads = zip(("N", "D"), (runs.N, runs.D), problem.law.reads, strict=True)
-    ranges = {
-        name: (float(x[fitted].min()), float(x[fitted].max()))
-        for name, x, needed in reads
-        if needed and x is not None
-    }
-    own = None if is_built_in(problem.law.name) else problem.law
-    trained = _share_ranges(problem, runs, shares)
-    return Fit(
-        problem.law.name,
-        problem.domains,
-        problem.targets,
-        params,
-        objective,
-        records,
-        huber,
-        units,
-        ranges,
-        made,
-        own,
-        trained,
+def _answer(problem: Problem, group: int, searched: Searched) -> _Answer:
+    """The lowest minimum of a target whose parameters are numbers in the law's own form; its
+    objective is computed anew from these."""
+    target, minima, best = problem.targets[group], searched.minima, searched.best
+    if not np.isfinite(minima.f[group]).any():
+        if not searched.finished:
+            raise KeyboardInterrupt  # there is no result to hand back
+        what = f"no start of target {target!r} gave a finite objective"
+        raise UserError("fit", what, "check the losses and the start ranges of the law")
+    z, params, objective = _lowest(problem, group, searched)
+    ends = np.concatenate([best.f[group], np.sort(minima.f[group])[best.f.shape[1] :]])
+    ended = Status.CONVERGED if searched.converged(group) else Status.OUT_OF_BUDGET
+    record = Search(
+        status=ended if searched.finished else Status.INTERRUPTED,
+        rows=int(problem.fitted[group].sum()),
+        evaluations=int(minima.evaluations[group].sum() + best.evaluations[group].sum()),
+        gradient=_gradient(problem, group, z),
+        agreeing=int((ends <= ends.min() * (1 + _AGREE)).sum()),
+        starts=minima.f.shape[1],
+        dropped=int((~np.isfinite(minima.f[group])).sum()),
+        at_limit=at_limit(problem, z),
     )
+    return _Answer(params, objective, record)
 
 
-def _fitted(problem: Problem, runs: Runs, weights: Floats) -> NDArray[np.bool_]:
-    """Rows (rows,) with a weight and a measured loss of some target."""
-    return (weights > 0) & np.any([np.isfinite(runs.loss(t)) for t in problem.targets], axis=0)
-
-
-def _share_ranges(problem: Problem, runs: Runs, weights: Floats) -> dict[str, tuple[float, float]]:
-    """Smallest and largest share of each domain in the fitted rows."""
-    h = runs.h[_fitted(problem, runs, weights)]
-    return (
-        {d: (float(of.min()), float(of.max())) for d, of in zip(problem.domains, h.T, strict=True)}
-        if len(h)
-        else {}
-    )
-
-
-def _reported(
-    problem: Problem,
-    group: int,
-    runs: Runs,
-    searches: tuple[Found, ...],
-    huber: Huber,
-    weights: Floats,
+def _lowest(
+    problem: Problem, group: int, searched: Searched
 ) -> tuple[Floats, dict[str, Any], float]:
-    """The lowest minimum whose parameters are finite in the paper's form: z (q,), parameters,
-    objective."""
-    z = np.concatenate([s.z[group] for s in searches])
-    f = np.concatenate([s.f[group] for s in searches])
-    target = problem.targets[group]
+    """z (q,), parameters and objective of the lowest minimum that stands in the law's own form."""
+    z = np.concatenate([searched.best.z[group], searched.minima.z[group]])
+    f = np.concatenate([searched.best.f[group], searched.minima.f[group]])
+    huber = problem.huber
     size = 1.0 if huber.residual == "log" else problem.units[group].loss
     rounding = _ROUNDING * size * min(size, huber.delta)
-    for at in np.argsort(f, kind="stable"):
+    for i in np.argsort(f, kind="stable"):
         with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
-            params = to_paper(problem, group, z[at])
+            params = to_paper(problem, group, z[i])
         if all(np.isfinite(value).all() for value in params.values()):
-            objective = _objective(problem.law, runs, target, params, huber, weights)
-            if np.isfinite(objective) and objective <= f[at] * (1 + 1e-4) + rounding:
-                return z[at], params, objective
+            objective = _objective(problem, group, params)
+            if np.isfinite(objective) and objective <= f[i] * (1 + 1e-4) + rounding:
+                return z[i], params, objective
     raise UserError(
         "fit",
-        f"no minimum of target {target!r} has parameters that are numbers",
+        f"no minimum of target {problem.targets[group]!r} has parameters that are numbers",
         "take a law with fewer parameters or more runs",
     )
 
 
-def _objective(
-    law: Law,
-    runs: Runs,
-    target: str,
-    params: dict[str, Any],
-    huber: Huber,
-    weights: Floats,
-) -> float:
-    """Mean Huber loss of the reported parameters over the fitted rows, row by row."""
-    loss = runs.loss(target)
-    seen = np.isfinite(loss) & (weights > 0)
-    if law.own_domain:
-        seen &= runs.h[:, domain_index(law, runs.domains, target)][:, 0] > 0
-    ones = np.ones(len(runs))
-    predicted = predict(
-        law,
-        runs.domains,
-        {target: params},
-        ones if runs.N is None else runs.N,
-        ones if runs.D is None else runs.D,
-        runs.h,
-    )[target]
-    p, m, w = predicted[seen], loss[seen], weights[seen]
-    return float(np.average(huber.value(huber.residuals(p, m)), weights=w))
+def _objective(problem: Problem, group: int, params: dict[str, Any]) -> float:
+    """Mean Huber loss of parameters in the law's own form over the fitted rows, row by row."""
+    runs, target, counts = problem.runs, problem.targets[group], problem.fitted[group]
+    losses = predict(problem.law, runs.domains, {target: params}, runs.N, runs.D, runs.h)[target]
+    residuals = problem.huber.residuals(losses[counts], runs.loss(target)[counts])
+    return float(np.average(problem.huber.value(residuals), weights=problem.weights[counts]))
 
 
 def _gradient(problem: Problem, group: int, z: Floats) -> float:
     """Largest |d log objective / dz_i|; 0 where the objective itself is."""
     f, grad = batch.evaluate(problem.objective, problem.data, group, z)
     return float(np.max(np.abs(grad)) / f) if f > 0 else 0.0
+
+
+def _record(problem: Problem, answers: Sequence[_Answer], made: dict[str, Any]) -> Fit:
+    law, targets = problem.law, problem.targets
+    return Fit(
+        law=law.name,
+        domains=problem.domains,
+        targets=targets,
+        params={t: a.params for t, a in zip(targets, answers, strict=True)},
+        objective={t: a.objective for t, a in zip(targets, answers, strict=True)},
+        search={t: a.search for t, a in zip(targets, answers, strict=True)},
+        huber=problem.huber,
+        units=law.units,
+        ranges=problem.ranges(),
+        share_ranges=problem.share_ranges(),
+        made=made,
+        own_law=None if is_built_in(law.name) else law,
+    )
 
 
 def _made(runs: Runs, settings: Settings, seconds: float) -> dict[str, Any]:

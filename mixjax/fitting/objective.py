@@ -7,6 +7,7 @@ nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -53,15 +54,15 @@ class HuberObjective:
 
     def __call__(self, z: jax.Array, data: Observations) -> tuple[jax.Array, jax.Array]:
         """Value () and gradient (q,) at z (q,)."""
-        predicted, pull_back = jax.vjp(lambda z: self.cells(z, data), z)
+        predicted, cotangent = jax.vjp(lambda z: self.cells(z, data), z)
         r = data.losses - predicted
         clipped = jnp.clip(r, -data.delta, data.delta)
         pull = data.weights * clipped
-        return jnp.sum(pull * (r - 0.5 * clipped)), pull_back(-pull)[0]
+        return jnp.sum(pull * (r - 0.5 * clipped)), cotangent(-pull)[0]
 
     @property
     def has_curvature(self) -> bool:
-        """Whether there is a `curved`: the law is given by its coefficients."""
+        """Whether `curved` is cheap: the law is given by its coefficients."""
         return self.law.coefficients is not None
 
     def curved(self, z: jax.Array, data: Observations) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -72,17 +73,31 @@ class HuberObjective:
         at its residual, so that the curvature is never too small (iteratively reweighted least
         squares). Source: Holland and Welsch 1977.
         """
-        mixtures, log_n, log_d, losses, weights, delta = (jnp.asarray(leaf) for leaf in data)
-        coefficients, parts = sensitivities(
-            searched(self.law, self.zeros), z, self.k, mixtures, log_n, log_d
-        )
-        predicted, slope = self._seen(sum_of_terms(coefficients, data))
+        losses, weights, delta = (jnp.asarray(x) for x in (data.losses, data.weights, data.delta))
+        predicted, sum_up = self._sensitive(z, data)
         r = losses - predicted
         clipped = jnp.clip(r, -delta, delta)
         pull = weights * clipped
         bend = weights * (delta / jnp.maximum(jnp.abs(r), delta))
-        grad, curvature = pull_back(parts, -pull * slope, bend * slope**2, len(z))
-        return jnp.sum(pull * (r - 0.5 * clipped)), grad, curvature
+        return jnp.sum(pull * (r - 0.5 * clipped)), *sum_up(-pull, bend)
+
+    def _sensitive(
+        self, z: jax.Array, data: Observations
+    ) -> tuple[jax.Array, Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]]:
+        """What residuals are taken of (mixtures, cells), and a function of weights of the cells,
+        (pull, bend) -> sum of pull dp/dz (q,), sum of bend dp/dz dp/dz' (q, q)."""
+        if not self.has_curvature:
+            by_z = jax.jacfwd(lambda z: self.cells(z, data).reshape(-1))(z)
+            return self.cells(z, data), lambda pull, bend: (
+                by_z.T @ pull.reshape(-1),
+                by_z.T @ (bend.reshape(-1, 1) * by_z),
+            )
+        mixtures, log_n, log_d = (jnp.asarray(x) for x in data[:3])
+        coefficients, parts = sensitivities(
+            searched(self.law, self.zeros), z, self.k, mixtures, log_n, log_d
+        )
+        predicted, slope = self._seen(sum_of_terms(coefficients, data))
+        return predicted, lambda pull, bend: pull_back(parts, pull * slope, bend * slope**2, len(z))
 
     def _seen(self, loss: jax.Array) -> tuple[jax.Array, jax.Array | float]:
         """What residuals are taken of, the loss or its logarithm, and its derivative by the

@@ -30,35 +30,63 @@ _LARGEST_LOSS = 1e150
 _STEEP = 100.0  # |exponent| beyond which it is at its limit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
-    """What the engine is given: objective, data with a leading axis of targets, and the units they
-    are in.
+    """What is fitted, and what the engine is given of it.
 
     Attributes:
-        units: of each target; N, D and the loss were divided by them.
-        rows: fitted rows of each target (measured loss, positive weight).
-        design: how the rows of the table are laid out.
+        runs, law, targets, huber: which law is fitted to which losses, and how misfit counts.
+        weights: of the rows (rows,), the largest 1.
+        fitted: rows that count (targets, rows): measured, and of a positive weight.
+        design: how the rows are laid out.
+        objective, data: for the engine; data has a leading axis of targets.
+        units: of each target; N, D and the loss in `data` are over these.
     """
 
+    runs: Runs
     law: Law
-    domains: tuple[str, ...]
     targets: tuple[str, ...]
+    huber: Huber
+    weights: Floats
+    fitted: NDArray[np.bool_]
+    design: Design
     objective: HuberObjective
     data: Observations
     units: tuple[Units, ...]
-    rows: tuple[int, ...]
-    design: Design
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Of the table."""
+        return self.runs.domains
+
+    @property
+    def k(self) -> int:
+        """Domains that the law of one target sees."""
+        return self.objective.k
 
     @property
     def coordinates(self) -> Coordinates:
         """What the search's vector z means."""
         return searched(self.law, self.objective.zeros)
 
-    @property
-    def k(self) -> int:
-        """Domains that the law of one target sees."""
-        return self.objective.k
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Smallest and largest count of N and D in the fitted rows, where the law reads them."""
+        return {
+            name: _ends(counts[self.fitted.any(axis=0)])
+            for name, counts, read in zip(
+                ("N", "D"), (self.runs.N, self.runs.D), self.law.reads, strict=True
+            )
+            if read and counts is not None
+        }
+
+    def share_ranges(self) -> dict[str, tuple[float, float]]:
+        """Smallest and largest share of each domain in the fitted rows."""
+        h = self.runs.h[self.fitted.any(axis=0)]
+        return {d: _ends(h[:, i]) for i, d in enumerate(self.domains)}
+
+
+def _ends(values: Floats) -> tuple[float, float]:
+    return float(values.min()), float(values.max())
 
 
 def make_problem(
@@ -81,26 +109,29 @@ def make_problem(
     log_n, log_d, scale = _log_scales(runs, law)
     design = make_design(runs.h, log_n, log_d)
     k = law.k(runs.domains)
-    of_rows = row_weights(runs, weights)
-    parts = [_observations(runs, law, design, t, huber, of_rows) for t in names]
-    for t, (_, _, rows) in zip(names, parts, strict=True):
+    of_rows = _row_weights(runs, weights)
+    fitted = np.stack([_fitted(runs, law, t, of_rows) for t in names])
+    for t, rows in zip(names, fitted.sum(axis=1), strict=True):
         if rows < law.count(k):
-            what = (
-                f"target {t!r} has {rows} rows for the {law.count(k)} parameters of law "
-                f"{law.name!r}"
-            )
-            warn(runs.name, what, "do not trust the fit: add runs or take a smaller law")
-    data = Observations(*(np.stack(leaves) for leaves in zip(*(p[0] for p in parts), strict=True)))
-    units = tuple(Units(*scale, loss) for _, loss, _ in parts)
+            what = f"target {t!r} has {rows} rows for the {law.count(k)} parameters of law "
+            remedy = "do not trust the fit: add runs or take a smaller law"
+            warn(runs.name, f"{what}{law.name!r}", remedy)
+    units, data = [], []
+    for t, counts in zip(names, fitted, strict=True):
+        unit = float(np.median(runs.loss(t)[counts])) if law.rescale else 1.0
+        units.append(Units(*scale, unit))
+        share = np.where(counts, of_rows, 0.0) / of_rows[counts].sum()
+        losses = np.where(counts, runs.loss(t), unit) / unit
+        shares = design.mixtures[:, domain_index(law, runs.domains, t)]
+        if law.own_domain:
+            # Rows without the own domain have weight 0, but 0 times an infinite loss is not 0: any
+            # share will do.
+            shares = np.where(shares > 0, shares, 1.0)
+        data.append(_observations(design, shares, losses, share, huber, unit))
+    objective = HuberObjective(law, k, huber.residual, bool((runs.h == 0).any()))
+    stacked = Observations(*(np.stack(leaves) for leaves in zip(*data, strict=True)))
     return Problem(
-        law,
-        runs.domains,
-        names,
-        HuberObjective(law, k, huber.residual, bool((runs.h == 0).any())),
-        data,
-        units,
-        tuple(p[2] for p in parts),
-        design,
+        runs, law, names, huber, of_rows, fitted, design, objective, stacked, tuple(units)
     )
 
 
@@ -182,7 +213,7 @@ def _log_scales(runs: Runs, law: Law) -> tuple[Floats, Floats, tuple[float, floa
     return logs[0], logs[1], (scale[0], scale[1])
 
 
-def row_weights(runs: Runs, weights: ArrayLike | None) -> Floats:
+def _row_weights(runs: Runs, weights: ArrayLike | None) -> Floats:
     """Row weights (rows,), 1 by default; over the largest, so that their sum is a number."""
     if weights is None:
         return np.ones(len(runs))
@@ -199,59 +230,50 @@ def row_weights(runs: Runs, weights: ArrayLike | None) -> Floats:
     return w / w.max()
 
 
-def _observations(
-    runs: Runs, law: Law, design: Design, target: str, huber: Huber, weights: Floats
-) -> tuple[Observations, float, int]:
-    """One target's data for the engine, the unit of its loss, and its fitted rows."""
+def _fitted(runs: Runs, law: Law, target: str, weights: Floats) -> NDArray[np.bool_]:
+    """The rows (rows,) of a target that count, at least one."""
     loss = runs.loss(target)
-    seen = np.isfinite(loss) & (weights > 0)
-    own = domain_index(law, runs.domains, target)
+    counts = np.isfinite(loss) & (weights > 0)
     if law.own_domain:
-        absent = seen & (runs.h[:, own][:, 0] == 0)
-        if absent.any():
-            warn(
-                runs.name,
-                (
-                    f"{int(absent.sum())} rows have no weight on {target!r}, where law "
-                    f"{law.name!r} is infinite"
-                ),
-                "they are left out for this target",
-            )
-        seen &= ~absent
-    if not seen.any():
-        raise UserError(
-            runs.name, f"no row with a measured loss of target {target!r}", "leave this target out"
-        )
-    if loss[seen].max() > _LARGEST_LOSS:
+        own = runs.h[:, domain_index(law, runs.domains, target)][:, 0]
+        absent = int((counts & (own == 0)).sum())
+        if absent:
+            what = f"{absent} rows have no weight on {target!r}, where law {law.name!r} is infinite"
+            warn(runs.name, what, "they are left out for this target")
+        counts &= own > 0
+    if not counts.any():
+        what = f"no row with a measured loss of target {target!r}"
+        raise UserError(runs.name, what, "leave this target out")
+    largest = loss[counts].max()
+    if largest > _LARGEST_LOSS:
         what = (
-            f"target {target!r} has a loss of {loss[seen].max():.3g}, above "
-            f"{_LARGEST_LOSS:.0e}, where squares overflow"
+            f"target {target!r} has a loss of {largest:.3g}, above {_LARGEST_LOSS:.0e}, where "
+            f"squares overflow"
         )
         raise UserError(runs.name, what, "give this column in a larger unit, or leave the row out")
-    unit = float(np.median(loss[seen])) if law.rescale else 1.0
-    share = np.where(seen, weights, 0.0) / weights[seen].sum()
-    scaled = np.where(seen, loss, unit) / unit
-    # Huber_delta(unit r) = unit^2 Huber_(delta / unit)(r); a log residual has no unit.
-    data = (
-        (np.log(scaled), share, huber.delta)
-        if huber.residual == "log"
-        else (scaled, share * unit**2, huber.delta / unit)
+    return counts
+
+
+def _observations(
+    design: Design, mixtures: Floats, losses: Floats, share: Floats, huber: Huber, unit: float
+) -> Observations:
+    """One target's data for the engine: losses (rows,) over their unit, share of each row in the
+    mean."""
+    delta, weights = huber.delta, share
+    if huber.residual == "log":
+        losses = np.log(losses)
+    else:
+        # Huber_delta(unit r) = unit^2 Huber_(delta / unit)(r); a log residual has no unit.
+        delta, weights = huber.delta / unit, share * unit**2
+    rows = np.maximum(design.cells((share > 0).astype(float)), 1.0)
+    return Observations(
+        mixtures=mixtures,
+        log_n=design.log_n,
+        log_d=design.log_d,
+        losses=np.divide(design.cells(losses * (share > 0)), rows),
+        weights=design.cells(weights),
+        delta=np.asarray(delta),
     )
-    weighted = design.cells(data[1])
-    filled = np.divide(
-        design.cells(data[0] * (share > 0)),
-        np.maximum(design.cells((share > 0).astype(float)), 1.0),
-    )
-    shares = design.mixtures[:, own]
-    if law.own_domain:
-        # Rows without the own domain have weight 0, but 0 times an infinite loss is not 0: any
-        # share will do.
-        shares = np.where(shares > 0, shares, 1.0)
-    return (
-        Observations(shares, design.log_n, design.log_d, filled, weighted, np.asarray(data[2])),
-        unit,
-        int(seen.sum()),
-    )  # type: ignore[arg-type]
 
 
 def reweighted(problem: Problem, row_weights: Floats) -> Reweighting:
@@ -264,7 +286,7 @@ def reweighted(problem: Problem, row_weights: Floats) -> Reweighting:
     base = np.asarray(problem.data.weights)
     # Summed resample by resample, so that the rounding of one does not depend on the others.
     norm = np.stack(
-        [(factors * one).reshape(len(factors), -1).sum(axis=1) / one.sum() for one in base]
+        [(factors * own).reshape(len(factors), -1).sum(axis=1) / own.sum() for own in base]
     )
     if not (norm > 0).all():
         target, r = np.argwhere(norm <= 0)[0]
@@ -342,17 +364,11 @@ def losses_at(problem: Problem, group: int, z: Floats, runs: Runs) -> Floats:
             coordinates=None,
             rescale=None,
         )
-    params, at = {}, 0
-    with np.errstate(all="ignore"):
-        for p in coordinates.parameters:
-            part = z[:, at : at + p.size(problem.k)] if p.shape else z[:, at]
-            params[p.name] = np.exp(part) if p.domain == "positive" else part
-            at += p.size(problem.k)
-    ones, target = np.ones(len(runs)), problem.targets[group]
-    n, d = (ones if x is None else x for x in (runs.N, runs.D))
-    losses = (
-        predict_members(own, problem.domains, {target: params}, n, d, runs.h)[target] * unit.loss
-    )
+    target = problem.targets[group]
+    with jax.enable_x64(True):
+        params = named(coordinates, jnp.asarray(z), problem.k)
+    own_losses = predict_members(own, problem.domains, {target: params}, runs.N, runs.D, runs.h)
+    losses = own_losses[target] * unit.loss
     return np.where(np.isnan(losses), np.inf, losses)
 
 

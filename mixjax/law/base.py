@@ -273,13 +273,13 @@ def searched(law: Law, zeros: bool = False) -> Coordinates:
 
 
 def named(law: Law | Coordinates, z: jax.Array, k: int) -> dict[str, jax.Array]:
-    """Parameters by name from the flat unconstrained vector z (q,): exp where positive."""
+    """Parameters by name from the flat unconstrained vector z (..., q): exp where positive."""
     q = sum(p.size(k) for p in law.parameters)
-    if z.shape != (q,):
+    if z.shape[-1:] != (q,):
         raise ValueError(f"{q} parameters with k = {k}, but z has shape {z.shape}")
     params, at = {}, 0
     for p in law.parameters:
-        part = z[at] if not p.shape else z[at : at + p.size(k)]
+        part = z[..., at] if not p.shape else z[..., at : at + p.size(k)]
         params[p.name] = jnp.exp(part) if p.domain == "positive" else part
         at += p.size(k)
     return params

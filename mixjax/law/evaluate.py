@@ -33,9 +33,10 @@ def predict(
 
     Args:
         params: the law's parameters by target, in the law's own units.
-        N, D: counts (rows,).
+        N, D: counts (rows,), or None for a law that does not read them.
         h: domain weights (rows, k), columns in the order of `domains`.
     """
+    N, D = (np.ones(len(h)) if x is None else x for x in (N, D))
     with jax.enable_x64(True):
         return {
             t: np.asarray(_rows(law, dict(p), h[:, domain_index(law, domains, t)], N, D))
@@ -48,6 +49,7 @@ def predict_members(
 ) -> dict[str, np.ndarray]:
     """Predicted losses (members, rows) of each target, of many parameter sets: arrays (members,
     ...)."""
+    N, D = (np.ones(len(h)) if x is None else x for x in (N, D))
     with jax.enable_x64(True):
         return {
             t: np.asarray(_members(law, dict(p), h[:, domain_index(law, domains, t)], N, D))

@@ -138,14 +138,8 @@ def curvature(problem: Problem, group: int, z: Floats) -> tuple[Floats, float]:
     problem."""
     data = jax.tree.map(lambda leaf: np.asarray(leaf[group]), problem.data)
     with jax.enable_x64(True):
-        predicted = np.asarray(problem.objective.cells(jnp.asarray(z), data))
-        slopes = np.asarray(jax.jacfwd(lambda x: problem.objective.cells(x, data))(jnp.asarray(z)))
-    r = data.losses - predicted
-    weights = data.weights * np.minimum(1.0, data.delta / np.maximum(np.abs(r), 1e-300))
-    clipped = np.clip(r, -data.delta, data.delta)
-    value = float(np.sum(data.weights * clipped * (r - 0.5 * clipped)))
-    j = slopes.reshape(-1, len(z))
-    return j.T @ (weights.reshape(-1, 1) * j), value
+        value, _, matrix = problem.objective.curved(jnp.asarray(z), data)
+        return np.asarray(matrix), float(value)
 
 
 def _pinned(problem: Problem, group: int, fit: Fit) -> Pinned:

@@ -219,10 +219,9 @@ def _under_weights(
     with np.errstate(all="ignore"):  # minima that ran off
         sets = [to_paper(problem, problem.targets.index(target), point) for point in z]
     params = {target: {name: np.stack([np.asarray(s[name]) for s in sets]) for name in sets[0]}}
-    n, d = (np.ones(len(runs)) if x is None else x for x in (runs.N, runs.D))
     seen = np.isfinite(runs.loss(target))
     with np.errstate(all="ignore"):
-        losses = predict_members(problem.law, runs.domains, params, n, d, runs.h)[target]
+        losses = predict_members(problem.law, runs.domains, params, runs.N, runs.D, runs.h)[target]
         each = fit.huber.value(fit.huber.residuals(losses[:, seen], runs.loss(target)[seen]))
         return np.nan_to_num(weights[:, seen] @ each.T, nan=np.inf, posinf=np.inf)
 
