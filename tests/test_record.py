@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -16,7 +16,8 @@ import pytest
 import mixjax
 from mixjax.errors import UserError
 from mixjax.fitting.loss import Huber
-from mixjax.fitting.record import FORMAT, SCHEMA, Fit, Search, Status, load_fit
+from mixjax.fitting.record import FORMAT, SCHEMA, Fit, Search, Status, load_fit, schema
+from mixjax.fitting.schema import DamagedError, check
 from mixjax.law import Coefficients, Law, Parameter
 from mixjax.text import write_whole
 from tests import reference
@@ -301,7 +302,7 @@ def with_fit(**changes) -> dict:
         (damaged(schema=...), f"has schema None, this mixjax reads {SCHEMA}"),
         (damaged(fits=...), "is damaged: there is no 'fits'; fit again"),
         (damaged(ranges=...), "is damaged: there is no 'ranges'; fit again"),
-        (damaged(targets=["wiki", "arxiv"]), "is damaged: there is no 'arxiv' in 'fits'"),
+        (damaged(targets=["wiki", "arxiv"]), "is damaged: there is no 'arxiv' of 'fits'"),
         (damaged(delta="small"), "is damaged: 'delta' is \"small\""),
         (damaged(units=None), "is damaged: 'units' is null"),
         (damaged(ranges={"N": [1.0]}), "is damaged: 'N' of 'ranges' is [1.0]"),
@@ -310,25 +311,28 @@ def with_fit(**changes) -> dict:
         (damaged(domains=["web", "web", "code"]), "is damaged: 'domains' is"),
         (
             damaged(share_ranges={"web": [0.1, None]}),
-            "is damaged: an end of 'web' of 'share_ranges' is null",
+            "is damaged: a value of 'web' of 'share_ranges' is null",
         ),
-        (damaged(fits=with_fit(params=None)), "is damaged: 'params' of target 'wiki' is null"),
-        (damaged(fits=with_fit(params={"E": None})), "is damaged: 'E' of target 'wiki' is null"),
+        (damaged(fits=with_fit(params=None)), "is damaged: 'params' of 'wiki' of 'fits' is null"),
         (
-            damaged(fits=with_fit(params={"C": [1.0, "two"]})),
+            damaged(fits=with_fit(params={"E": None})),
+            "is damaged: 'E' of 'params' of 'wiki' of 'fits' is null",
+        ),
+        (
+            damaged(fits=with_fit(params={"C": [1.0, 2.0]})),
             "is damaged: 'C' of target 'wiki' has 2 values for 3 domains",
         ),
         (
             damaged(fits=with_fit(params={"C": [1.0, "two", 3.0]})),
-            "is damaged: a value of 'C' of target 'wiki' is \"two\"",
+            "is damaged: a value of 'C' of 'params' of 'wiki' of 'fits' is \"two\"",
         ),
         (
             damaged(fits=with_fit(objective=float("nan"))),
-            "is damaged: 'objective' of target 'wiki' is NaN",
+            "is damaged: 'objective' of 'wiki' of 'fits' is NaN",
         ),
         (
             damaged(fits=with_fit(search={"at_limit": []})),
-            "is damaged: there is no 'rows' of target 'wiki'",
+            "is damaged: there is no 'status' of 'search' of 'wiki' of 'fits'",
         ),
     ],
     ids=lambda value: None if len(value) > 40 else value,
@@ -385,6 +389,59 @@ def test_parameters_of_another_law_are_refused_when_the_law_is_needed(tmp_path, 
     assert str(error.value).startswith(f"{path}: ")
     assert what in str(error.value)
     assert str(error.value).endswith("; fit again")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"law": 3},
+        {"targets": []},
+        {"targets": ["wiki", "wiki"]},
+        {"domains": [1, 2, 3]},
+        {"delta": 0},
+        {"delta": True},
+        {"residual": "square"},
+        {"units": {"N": 1.0}},
+        {"units": {"N": 1.0, "D": 1.0, "loss": 1.0}},
+        {"ranges": {"N": [1.0]}},
+        {"ranges": {"N": [1.0, 2.0, 3.0]}},
+        {"ranges": {"k": [1.0, 2.0]}},
+        {"share_ranges": {"web": [0.1, 0.5]}},
+        {"share_ranges": {"web": [0.1, None]}},
+        {"fits": ...},
+        {"fits": with_fit(objective=-1.0)},
+        {"fits": with_fit(params={"E": "1"})},
+        {"fits": with_fit(params={"C": [1.0, "two", 3.0]})},
+        {"fits": with_fit(search={"at_limit": []})},
+        {"fits": with_fit(search=asdict(Search(Status.KNOWN)) | {"rows": 1.5})},
+        {"fits": with_fit(search=asdict(Search(Status.KNOWN)) | {"status": "over"})},
+        {"made": None},
+        {"more": 1},
+    ],
+    ids=lambda changes: str(changes)[:40],
+)
+def test_what_is_refused_is_what_the_schema_forbids(changes):
+    """By the reader of the package and by the jsonschema library."""
+    jsonschema = pytest.importorskip("jsonschema")
+    content = json.loads(damaged(**changes))
+    validator = jsonschema.Draft202012Validator(schema())
+    validator.check_schema(schema())
+    if validator.is_valid(content):
+        check(content, schema())
+    else:
+        with pytest.raises(DamagedError):
+            check(content, schema())
+    assert validator.is_valid(content) == (changes in ({}, {"share_ranges": {"web": [0.1, 0.5]}}))
+
+
+def test_every_ending_has_a_sentence():
+    assert {status.value for status in Status} == set(
+        schema()["$defs"]["search"]["properties"]["status"]["enum"]
+    )
+    for status in Status:
+        assert status.sentence
+        assert bool(status.remedy) == (status in (Status.OUT_OF_BUDGET, Status.INTERRUPTED))
 
 
 def test_files_without_the_ranges_of_shares_load(tmp_path):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixjax.errors import UserError
-from mixjax.fitting.loss import RESIDUALS, Huber
+from mixjax.fitting.loss import Huber
+from mixjax.fitting.schema import DamagedError, check
 from mixjax.fitting.score import Score, score
 from mixjax.text import write_whole
 
@@ -412,138 +413,59 @@ def load_fit(path: str | os.PathLike[str], law: Law | None = None) -> Fit:
             "use the mixjax that wrote it, or fit again",
         )
     try:
+        check(content, schema())
         return _from_dict(content, law, str(path))
-    except _DamagedError as error:
+    except DamagedError as error:
         raise UserError(str(path), f"is damaged: {error}", "fit again") from None
 
 
-class _DamagedError(Exception):
-    """What is wrong in the content of a file."""
-
-
-def _entry(content: Any, key: str, kind: type | tuple[type, ...] = object, where: str = "") -> Any:
-    """content[key], of this kind."""
-    if not isinstance(content, dict) or key not in content:
-        raise _DamagedError(f"there is no {key!r}{where}")
-    if not isinstance(content[key], kind) or (kind is int and isinstance(content[key], bool)):
-        raise _DamagedError(f"{key!r}{where} is {_shown(content[key])}")
-    return content[key]
-
-
-def _number(value: Any, what: str, least: float = -math.inf) -> float:
-    """A finite number."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not math.isfinite(value)
-        or value < least
-    ):
-        raise _DamagedError(f"{what} is {_shown(value)}")
-    return float(value)
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def _names(content: dict[str, Any], key: str) -> tuple[str, ...]:
-    found = _entry(content, key, list)
-    if (
-        not all(isinstance(name, str) for name in found)
-        or len(set(found)) < len(found)
-        or (key == "targets" and not found)
-    ):
-        raise _DamagedError(f"{key!r} is {_shown(found)}")
-    return tuple(found)
-
-
-def _ranges(content: dict[str, Any], key: str) -> dict[str, tuple[float, float]]:
-    found = {}
-    for name, ends in _entry(content, key, dict).items():
-        if not isinstance(ends, list) or len(ends) != 2:
-            raise _DamagedError(f"{name!r} of {key!r} is {_shown(ends)}")
-        low, high = (_number(end, f"an end of {name!r} of {key!r}") for end in ends)
-        found[name] = (low, high)
-    return found
-
-
-def _param(value: Any, what: str, k: int) -> Any:
-    """A parameter: a number, or one for each domain."""
-    if not isinstance(value, list):
-        return _number(value, what)
-    if len(value) != k:
-        raise _DamagedError(f"{what} has {len(value)} values for {k} domains")
-    return np.array([_number(one, f"a value of {what}") for one in value], dtype=np.float64)
-
-
-def _searched(content: Any, where: str) -> Search:
-    """The record of a search."""
-    found = {
-        name: _entry(content, name, int, where)
-        for name in ("rows", "evaluations", "agreeing", "starts", "dropped")
-    }
-    limits = _entry(content, "at_limit", list, where)
-    if not all(isinstance(name, str) for name in limits):
-        raise _DamagedError(f"'at_limit'{where} is {_shown(limits)}")
-    gradient = _number(_entry(content, "gradient", where=where), f"'gradient'{where}")
-    return Search(
-        status=_status(_entry(content, "status", str, where), where),
-        gradient=gradient,
-        at_limit=tuple(limits),
-        **found,
-    )
-
-
-def _status(value: str, where: str) -> Status:
-    if value not in list(Status):
-        raise _DamagedError(f"'status'{where} is {_shown(value)}")
-    return Status(value)
+def schema() -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of the files that `Fit.save` writes."""
+    path = Path(__file__).with_name(f"fit-{SCHEMA}.schema.json")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _from_dict(content: dict[str, Any], law: Law | None, place: str) -> Fit:
-    """The fit that a file holds; everything but the names of the law's parameters is checked
-    here."""
-    domains, targets = _names(content, "domains"), _names(content, "targets")
-    fits = {t: _entry(_entry(content, "fits", dict), t, dict, " in 'fits'") for t in targets}
-    params = {t: _entry(fits[t], "params", dict, f" of target {t!r}") for t in targets}
-    residual, units = _entry(content, "residual", str), _entry(content, "units", dict)
-    if residual not in RESIDUALS:
-        raise _DamagedError(f"'residual' is {_shown(residual)}")
-    delta = _number(_entry(content, "delta"), "'delta'")
-    if delta <= 0:
-        raise _DamagedError(f"'delta' is {_shown(delta)}")
+    """The fit of content that is as the schema says; the names of the law's parameters are checked
+    when it is needed."""
+    targets, k = tuple(content["targets"]), len(content["domains"])
+    missing = next((t for t in targets if t not in content["fits"]), None)
+    if missing is not None:
+        raise DamagedError(f"there is no {missing!r} of 'fits'")
+    fits = {t: content["fits"][t] for t in targets}
     return Fit(
-        law=_entry(content, "law", str),
-        domains=domains,
+        law=content["law"],
+        domains=tuple(content["domains"]),
         targets=targets,
         params={
-            t: {
-                name: _param(value, f"{name!r} of target {t!r}", len(domains))
-                for name, value in params[t].items()
-            }
-            for t in targets
+            t: {name: _param(value, f"{name!r} of target {t!r}", k) for name, value in p.items()}
+            for t, p in ((t, own["params"]) for t, own in fits.items())
         },
-        objective={
-            t: _number(
-                _entry(fits[t], "objective", where=f" of target {t!r}"),
-                f"'objective' of target {t!r}",
-                0.0,
-            )
-            for t in targets
-        },
-        search={
-            t: _searched(_entry(fits[t], "search", dict, f" of target {t!r}"), f" of target {t!r}")
-            for t in targets
-        },
-        huber=Huber(delta, residual),
-        units=(
-            _number(_entry(units, "N"), "'N' of 'units'", 0.0),
-            _number(_entry(units, "D"), "'D' of 'units'", 0.0),
-        ),
-        ranges=_ranges(content, "ranges"),
-        made=_entry(content, "made", dict),
+        objective={t: float(own["objective"]) for t, own in fits.items()},
+        search={t: _search(own["search"]) for t, own in fits.items()},
+        huber=Huber(content["delta"], content["residual"]),
+        units=(float(content["units"]["N"]), float(content["units"]["D"])),
+        ranges=_ranges(content["ranges"]),
+        made=content["made"],
         own_law=law,
-        share_ranges=_ranges(content, "share_ranges") if "share_ranges" in content else {},
+        share_ranges=_ranges(content.get("share_ranges", {})),
         place=place,
     )
+
+
+def _param(value: float | list[float], what: str, k: int) -> Any:
+    """A parameter: a number, or one for each of k domains (k,)."""
+    if not isinstance(value, list):
+        return float(value)
+    if len(value) != k:
+        raise DamagedError(f"{what} has {len(value)} values for {k} domains")
+    return np.array(value, dtype=np.float64)
+
+
+def _search(content: Mapping[str, Any]) -> Search:
+    ended = {"status": Status(content["status"]), "at_limit": tuple(content["at_limit"])}
+    return Search(**(dict(content) | ended))
+
+
+def _ranges(content: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, float]]:
+    return {name: (float(low), float(high)) for name, (low, high) in content.items()}
