@@ -61,14 +61,6 @@ class Curve:
 Contestant = Callable[[Task, int, float], Curve]
 
 
-def starts_of(task: Task, seed: int, count: int = 128) -> np.ndarray:
-    """Random starts (count, q), the same for every contestant."""
-    from mixjax.fitting.loss import Settings
-    from mixjax.fitting.search import draw_starts
-
-    return np.array(draw_starts(task.problem, Settings(count, seed=seed)).z[0])
-
-
 def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -123,7 +115,7 @@ def scipy(task: Task, seed: int, limit: float, gradient: str = "jax", ftol: floa
     """scipy.optimize.basinhopping with L-BFGS-B in one process per core, one thread each; starts
     are dealt out in turn."""
     context = mp.get_context("spawn")
-    starts, workers = starts_of(task, seed), cores()
+    starts, workers = task.objective.starts(seed=seed), cores()
     best, ready, gate = context.Value("d", np.inf), context.Semaphore(0), context.Event()
     results = context.Queue()
     threads = {
@@ -193,9 +185,8 @@ def _scipy_worker(
 
     curve = Curve()
     began = time.perf_counter()
-    function = {"numpy": _numpy_objective, "rows": _objective_of_rows}.get(
-        gradient, _jax_objective
-    )(task)
+    by_name = {"numpy": _numpy_objective, "rows": _objective_of_rows}
+    function = by_name[gradient](task) if gradient in by_name else task.objective.value_and_grad
     function(starts[0])
     squares = _cells(task) if gradient == "squares" else None
     if squares:
@@ -226,7 +217,8 @@ def _scipy_worker(
     }
     try:
         for again in range(1000):
-            for i, z in enumerate(starts if again == 0 else starts_of(task, seed + 1000 * again)):
+            later = task.objective.starts(seed=seed + 1000 * again) if again else starts
+            for i, z in enumerate(later):
                 if squares:
                     _least_squares(squares, task, z, counted)
                     continue
@@ -245,18 +237,6 @@ def _scipy_worker(
     except EnoughError:
         pass
     results.put(curve)
-
-
-def _jax_objective(task: Task) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
-    jax.config.update("jax_enable_x64", True)
-    data = jax.tree.map(jnp.asarray, task.data)
-    both = jax.jit(task.problem.objective)
-
-    def function(z: np.ndarray) -> tuple[float, np.ndarray]:
-        f, grad = both(z, data)
-        return float(f), np.asarray(grad)
-
-    return function
 
 
 def _rows(task: Task) -> Callable[[jax.Array], jax.Array]:
@@ -410,12 +390,12 @@ class Stepper:
     read: Callable[[Any], tuple[jax.Array, jax.Array]]
 
 
-def vmapped(task: Task, seed: int, limit: float, make: Callable[[Task, Any], Stepper]) -> Curve:
+def vmapped(task: Task, seed: int, limit: float, make: Callable[[Task], Stepper]) -> Curve:
     """All lanes step together until the last has converged; then all hop, or take the next
     starts."""
     with jax.enable_x64(True):
         curve = Curve()
-        stepper = make(task, jax.tree.map(jnp.asarray, task.data))
+        stepper = make(task)
 
         @jax.jit
         def begin(z: jax.Array) -> Any:
@@ -427,7 +407,7 @@ def vmapped(task: Task, seed: int, limit: float, make: Callable[[Task, Any], Ste
             return state, *jax.vmap(stepper.read)(state)
 
         began = time.perf_counter()
-        jax.block_until_ready(block(begin(jnp.asarray(starts_of(task, seed)[:LANES]))))
+        jax.block_until_ready(block(begin(jnp.asarray(task.objective.starts(seed=seed)[:LANES]))))
         curve.compile_seconds = time.perf_counter() - began
         began = time.perf_counter()
         rng = np.random.default_rng(seed)
@@ -471,29 +451,18 @@ def vmapped(task: Task, seed: int, limit: float, make: Callable[[Task, Any], Ste
 
 def _batches(task: Task, seed: int) -> Iterator[np.ndarray]:
     for again in range(1000):
-        z = starts_of(task, seed + 1000 * again)
+        z = task.objective.starts(seed=seed + 1000 * again)
         yield from (z[i : i + LANES] for i in range(0, len(z), LANES))
 
 
-def _value(task: Task, data: Any) -> Callable[[jax.Array], jax.Array]:
-    """The objective's value, whose gradient is the one that mixjax computes."""
-
-    @jax.custom_vjp
-    def value(z: jax.Array) -> jax.Array:
-        return task.problem.objective(z, data)[0]
-
-    value.defvjp(lambda z: task.problem.objective(z, data), lambda grad, pull: (pull * grad,))
-    return value
-
-
-def _jaxopt(task: Task, data: Any, linesearch: str) -> Stepper:
+def _jaxopt(task: Task, linesearch: str) -> Stepper:
     import warnings
 
     warnings.filterwarnings("ignore", category=DeprecationWarning, message="JAXopt")
     import jaxopt
 
     solver = jaxopt.LBFGS(
-        lambda z: task.problem.objective(z, data),
+        task.objective.value_and_grad,
         value_and_grad=True,
         history_size=MEMORY,
         linesearch=linesearch,
@@ -510,10 +479,10 @@ def _jaxopt(task: Task, data: Any, linesearch: str) -> Stepper:
     )
 
 
-def _optax(task: Task, data: Any) -> Stepper:
+def _optax(task: Task) -> Stepper:
     import optax
 
-    value = _value(task, data)
+    value = task.objective.value
     solver = optax.lbfgs(memory_size=MEMORY)
     both = optax.value_and_grad_from_state(value)
 
@@ -530,14 +499,14 @@ def _optax(task: Task, data: Any) -> Stepper:
     )
 
 
-def _optimistix(task: Task, data: Any) -> Stepper:
+def _optimistix(task: Task) -> Stepper:
     import equinox as eqx  # pyright: ignore[reportMissingImports]  (the bench extra)
     import optimistix as optx  # pyright: ignore[reportMissingImports]
 
     solver = optx.LBFGS(rtol=0.0, atol=0.0, history_length=MEMORY)
 
     def function(z: jax.Array, _: Any) -> tuple[jax.Array, None]:
-        return task.problem.objective(z, data)[0], None
+        return task.objective.value(z), None
 
     fixed: list[Any] = []
 

@@ -77,7 +77,7 @@ def evaluation(problem: Problem, lanes: int, curved: bool = False, steps: int = 
     busy."""
     with jax.enable_x64(True):
         z = jnp.asarray(draw_starts(problem, Settings(lanes)).z[0].T)
-        data = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), problem.data)
+        data = jax.tree.map(jnp.asarray, problem.data.of(0))
         function = problem.objective.curved if curved else problem.objective
         each = jax.vmap(function, in_axes=(-1, None), out_axes=-1)
 
@@ -103,7 +103,7 @@ def ticking(problem: Problem, lanes: int, descent: Descent, steps: int = 64) -> 
         state = of_lanes(partial(init, descent=descent))(
             jnp.asarray(z[0].T), jnp.asarray(keys[0].T)
         )
-        data = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), problem.data)
+        data = jax.tree.map(jnp.asarray, problem.data.of(0))
 
         @jax.jit
         def program(state: Any, data: Any) -> Any:

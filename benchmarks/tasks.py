@@ -6,13 +6,15 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import mixjax as mj
 from benchmarks.common import shared
+from mixjax.fitting import Objective
+from mixjax.fitting.objective import Observations
 from mixjax.fitting.problem import Problem, make_problem
 from mixjax.law import Law, find_law
 
@@ -98,10 +100,15 @@ class Task:
     best: float
     goals: tuple[float, ...] = (0.03, 0.01, 0.003)
 
+    @cached_property
+    def objective(self) -> Objective:
+        """What is minimised, for minimisers other than mixjax."""
+        return Objective(self.problem)
+
     @property
-    def data(self) -> Any:
+    def data(self) -> Observations:
         """The target's arrays."""
-        return type(self.problem.data)(*(leaf[0] for leaf in self.problem.data))
+        return self.problem.data.of(0)
 
     @property
     def enough(self) -> float:

@@ -17,6 +17,7 @@ from mixjax.fitting import Score as Score
 from mixjax.fitting import demo_runs as demo_runs
 from mixjax.fitting import load_fit as load_fit
 from mixjax.fitting import simulate_runs as simulate_runs
+from mixjax.fitting.bridge import objective as objective
 from mixjax.fitting.fit import fit as fit
 from mixjax.law import Coefficients as Coefficients
 from mixjax.law import Law as Law

@@ -52,7 +52,7 @@ def test_curvature_is_that_of_the_rows(law, residual):
     problem = make_problem(
         table(law, ragged=residual == "log"), find_law(law), ["d0"], Huber(1e-2, residual)
     )
-    data = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), problem.data)
+    data = jax.tree.map(jnp.asarray, problem.data.of(0))
     for z in map(jnp.asarray, draw_starts(problem, Settings(3)).z[0]):
         value, grad, curvature = problem.objective.curved(z, data)
         expected_value, expected_grad = problem.objective(z, data)
@@ -86,7 +86,7 @@ def test_parameters_that_coefficients_share_are_added_up():
     law = Law("shared", names, shared)
     assert dependence(searched(law), 3)["A"] == (("t", "A"), True)
     problem = make_problem(table("joint"), law, ["d0"], Huber(1e-2))
-    data = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), problem.data)
+    data = jax.tree.map(jnp.asarray, problem.data.of(0))
     z = jnp.asarray(draw_starts(problem, Settings(1)).z[0, 0])
     _, grad, curvature = problem.objective.curved(z, data)
     expected_grad, expected = by_rows(problem.objective, z, data)
@@ -103,9 +103,7 @@ def test_a_resample_has_the_curvature_of_its_weights():
     alone = make_problem(runs, find_law("additive"), ["d0"], Huber(1e-2), weights[1])
     z = jnp.asarray(draw_starts(problem, Settings(1)).z[0, 0])
     value, grad, curvature = Reweighted(problem.objective).curved(jnp.append(z, 1.0), data)
-    expected = problem.objective.curved(
-        z, jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), alone.data)
-    )
+    expected = problem.objective.curved(z, jax.tree.map(jnp.asarray, alone.data.of(0)))
     for found, whole in zip((value, grad[:-1], curvature[:-1, :-1]), expected, strict=True):
         np.testing.assert_allclose(found, whole, rtol=1e-9, atol=1e-15)
     assert float(grad[-1]) == 0.0

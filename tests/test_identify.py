@@ -39,7 +39,7 @@ def test_curvature_is_that_of_the_objective_where_residuals_are_small():
     assert value < 1e-20
 
     def slope(z: np.ndarray) -> np.ndarray:
-        return batch.evaluate(problem.objective, problem.data, 0, z)[1]
+        return batch.evaluate(problem.objective, problem.data.of(0), z)[1]
 
     step = 1e-5
     hessian = np.array(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 
@@ -58,15 +59,17 @@ def test_reweighted_objectives_are_those_of_weighted_rows(repeat):
     for r in range(3):
         weighted = make_problem(runs, find_law("additive"), weights=weights[r])
         for g in range(2):
-            expected, slope = batch.evaluate(weighted.objective, weighted.data, g, z)
+            expected, slope = batch.evaluate(weighted.objective, weighted.data.of(g), z)
             value, grad = batch.evaluate(
-                Reweighted(problem.objective), data, g, np.append(z, float(r))
+                Reweighted(problem.objective),
+                jax.tree.map(lambda leaf, g=g: leaf[g], data),
+                np.append(z, float(r)),
             )
             np.testing.assert_allclose(value, expected, rtol=1e-12)
             np.testing.assert_allclose(grad[:-1], slope, rtol=1e-9, atol=1e-18)
             assert grad[-1] == 0
             np.testing.assert_allclose(
-                batch.evaluate(problem.objective, many, 3 * g + r, z)[0], expected, rtol=1e-12
+                batch.evaluate(problem.objective, many.of(3 * g + r), z)[0], expected, rtol=1e-12
             )
 
 

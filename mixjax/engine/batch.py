@@ -153,12 +153,11 @@ def run(
     return job.buffer
 
 
-def evaluate(objective: Any, data: Any, group: int, z: np.ndarray) -> tuple[float, np.ndarray]:
-    """Value and gradient (q,) of the objective of one group at one point z (q,)."""
+def evaluate(objective: Any, data: Any, z: np.ndarray) -> tuple[float, np.ndarray]:
+    """Value and gradient (q,) of the objective at one point z (q,) in float64; data: of one
+    group."""
     with jax.enable_x64(True):
-        f, grad = _evaluate(
-            objective, jnp.asarray(z), jax.tree.map(lambda leaf: jnp.asarray(leaf[group]), data)
-        )
+        f, grad = _evaluate(objective, jnp.asarray(z), data)
         return float(f), np.asarray(grad)
 
 

@@ -1,4 +1,5 @@
 from mixjax.fitting import doubts as doubts
+from mixjax.fitting.bridge import Objective as Objective
 from mixjax.fitting.record import Fit as Fit
 from mixjax.fitting.record import load_fit as load_fit
 from mixjax.fitting.score import Score as Score

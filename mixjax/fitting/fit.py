@@ -146,7 +146,7 @@ def _objective(problem: Problem, group: int, params: dict[str, Any]) -> float:
 
 def _gradient(problem: Problem, group: int, z: Floats) -> float:
     """Largest |d log objective / dz_i|; 0 where the objective itself is."""
-    f, grad = batch.evaluate(problem.objective, problem.data, group, z)
+    f, grad = batch.evaluate(problem.objective, problem.data.of(group), z)
     return float(np.max(np.abs(grad)) / f) if f > 0 else 0.0
 
 

@@ -104,11 +104,15 @@ class SearchOptions(TypedDict, total=False):
     precision: str
 
 
-class FitOptions(SearchOptions, total=False):
-    """The fields of `Settings` and of `Huber` as keyword arguments."""
+class HuberOptions(TypedDict, total=False):
+    """The fields of `Huber` as keyword arguments."""
 
     delta: float
     residual: str
+
+
+class FitOptions(SearchOptions, HuberOptions, total=False):
+    """The fields of `Settings` and of `Huber` as keyword arguments."""
 
 
 def read_options(

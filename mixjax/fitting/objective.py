@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,10 @@ class Observations(NamedTuple):
     weights: Leaf
     delta: Leaf
 
+    def of(self, group: int) -> Observations:
+        """Those of one target, where there is a leading axis of targets."""
+        return Observations(*(leaf[group] for leaf in self))
+
 
 @dataclass(frozen=True)
 class HuberObjective:
@@ -59,6 +63,10 @@ class HuberObjective:
         clipped = jnp.clip(r, -data.delta, data.delta)
         pull = data.weights * clipped
         return jnp.sum(pull * (r - 0.5 * clipped)), cotangent(-pull)[0]
+
+    def value(self, z: jax.Array, data: Observations) -> jax.Array:
+        """The value () alone, which may be differentiated forwards and backwards."""
+        return jnp.sum(data.weights * _huber(data.losses - self.cells(z, data), data.delta))
 
     @property
     def has_curvature(self) -> bool:
@@ -119,6 +127,19 @@ class HuberObjective:
             else predict_cells_one_by_one(self.law, params, data)
         )
         return jnp.log(jnp.maximum(loss, SMALLEST_LOSS)) if self.residual == "log" else loss
+
+
+@jax.custom_jvp
+def _huber(r: jax.Array, delta: jax.Array) -> jax.Array:
+    """Huber loss of each residual, whose derivative is the residual clipped to +-delta."""
+    clipped = jnp.clip(r, -delta, delta)
+    return clipped * (r - 0.5 * clipped)
+
+
+@_huber.defjvp
+def _huber_jvp(primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[jax.Array, jax.Array]:
+    (r, delta), (by_z, _) = primals, tangents
+    return _huber(r, delta), jnp.clip(r, -delta, delta) * by_z
 
 
 class Reweighting(NamedTuple):

@@ -271,7 +271,7 @@ def _in_double(objective: HuberObjective, data: Observations, found: Found) -> F
         return found
     z, f = found.z.astype(np.float64), found.f.astype(np.float64)
     for place in map(tuple, np.argwhere(np.isfinite(f))):
-        value, _ = batch.evaluate(objective, data, place[0], z[place])
+        value, _ = batch.evaluate(objective, data.of(place[0]), z[place])
         f[place] = value if np.isfinite(value) else np.inf
     return found._replace(z=z, f=f)
 

@@ -136,8 +136,8 @@ def identify(fit: Fit, runs: Runs, points: Runs | None = None) -> Identified:
 def curvature(problem: Problem, group: int, z: Floats) -> tuple[Floats, float]:
     """Gauss-Newton matrix (q, q) and the objective () of one target at z (q,), in the units of the
     problem."""
-    data = jax.tree.map(lambda leaf: np.asarray(leaf[group]), problem.data)
     with jax.enable_x64(True):
+        data = problem.data.of(group)
         value, _, matrix = problem.objective.curved(jnp.asarray(z), data)
         return np.asarray(matrix), float(value)
 
