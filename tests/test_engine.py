@@ -344,6 +344,24 @@ def two_loops(steps, A, start):
     return -r
 
 
+@pytest.mark.parametrize("n", [1, 3, 60])
+def test_pairs_are_optaxs_lbfgs(n):
+    """Also where more steps were made than pairs are kept."""
+    optax = pytest.importorskip("optax")
+    q = 9
+    A, steps = moves(q, n)
+    start = np.linspace(-1, 2, q)
+    empty = jnp.zeros((direction.HISTORY, q))
+    memory = Pairs(empty, empty, jnp.zeros(direction.HISTORY), jnp.ones(()))
+    ours = drive(memory, steps, A, start)
+    theirs = optax.scale_by_lbfgs(memory_size=direction.HISTORY)
+    step, state = jax.jit(theirs.update), theirs.init(jnp.asarray(start))
+    towards = start
+    for z in [start, *(start + np.cumsum(steps, axis=0))]:
+        towards, state = step(jnp.asarray(A @ z), state, jnp.asarray(z))
+    np.testing.assert_allclose(ours, -towards, rtol=1e-7, atol=1e-10)
+
+
 def test_pairs_without_positive_curvature_are_left_out():
     q = 4
     grad = jnp.arange(1.0, q + 1)
