@@ -250,12 +250,14 @@ def _rows(task: Task) -> Callable[[jax.Array], jax.Array]:
         np.broadcast_to(x, data.losses.shape)[at][seen] for x in (data.log_n, data.log_d)
     )
     law = problem.coordinates
+    coefficients = law.coefficients
+    assert coefficients is not None
 
     def residuals(z: jax.Array) -> jax.Array:
         params = named(law, z, problem.k)
 
         def loss(h: jax.Array, log_n: jax.Array, log_d: jax.Array) -> jax.Array:
-            c = law.coefficients(params, h)
+            c = coefficients(params, h)
             return c.E + c.A * jnp.exp(-c.alpha * log_n) + c.B * jnp.exp(-c.beta * log_d)
 
         return jnp.asarray(losses) - jax.vmap(loss)(

@@ -17,6 +17,7 @@ from mixjax.errors import UserError
 from mixjax.law import Coefficients, Law, Parameter, Units, find_law, laws
 from mixjax.law.base import flat, named, parameter_names, row_loss, start_ranges
 from mixjax.law.evaluate import predict
+from mixjax.law.terms import bracket, declare, mixture_term, scalar
 from tests import reference
 
 LAWS = tuple(laws().values())
@@ -344,9 +345,7 @@ def test_reads_says_what_the_law_reads(law, k, column):
 def test_what_is_called_convex_is_convex(law, k):
     """The loss at the middle of two mixtures is not above the middle of the two losses."""
     rows = draw(law, k, seed=20)
-    params = params_of(law, rows.z.T, k)
-    params = {p.name: params[p.name].T if p.shape else params[p.name] for p in law.parameters}
-    convex = law.is_convex(params)
+    convex = law.is_convex(named(law, rows.z, k))
     assert convex.shape == (DRAWS,)
     other = draw(law, k, seed=21).h
     ends = [evaluate(law, k, rows._replace(h=h))[0] for h in (rows.h, other)]
@@ -476,6 +475,26 @@ def test_coordinates_have_the_laws_parameters(law, k):
     assert np.isfinite(flat(law, reported)).all()  # positive where the law says so
 
 
+@pytest.mark.parametrize(("law", "k"), searched_cases())
+def test_the_way_back_to_the_coordinates(law, k):
+    rows = draw(as_searched(law), k, seed=25)
+    for z in rows.z:
+        for p, at in zip(law.coordinates.parameters, offsets(as_searched(law), k), strict=True):
+            if p.domain == "inverse":  # gamma = 1/s again
+                z[at] = np.copysign(max(abs(z[at]), 0.1), z[at])
+        own = law.coordinates.to_law(named(law.coordinates, z, k))
+        np.testing.assert_allclose(
+            flat(law.coordinates, law.coordinates.from_law(own)), z, rtol=1e-12, atol=1e-12
+        )
+
+
+@pytest.mark.parametrize(("law", "k"), searched_cases())
+def test_coordinates_are_called_by_the_laws_own_names(law, k):
+    domains = tuple(f"d{i}" for i in range(k))
+    assert law.coordinates.own_names(domains) == parameter_names(law, domains)
+    assert parameter_names(law.coordinates, domains) != parameter_names(law, domains)
+
+
 @pytest.mark.parametrize("where", ["inside", "faces", "corners"])
 @pytest.mark.parametrize(("law", "k"), searched_cases())
 def test_coordinates_are_the_same_law(law, k, where):
@@ -521,7 +540,7 @@ def test_coordinates_near_the_exponential_bracket(law, k, s):
     searched = as_searched(law)
     rows = draw(searched, k, seed=24)
     for p, at in zip(searched.parameters, offsets(searched, k), strict=True):
-        if p.name.startswith("s_"):
+        if p.domain == "inverse":
             rows.z[:, at] = s
     value, in_z, _ = evaluate(searched, k, rows)
     assert np.isfinite(in_z).all()
@@ -596,6 +615,29 @@ def test_find_law_without_a_near_name_lists_all():
         find_law("???")
     assert "did you mean" not in str(error.value)
     assert all(name in error.value.remedy for name in laws())
+
+
+def test_a_law_declared_by_its_terms_is_the_joint_law():
+    E, alpha, beta = (scalar(name, (0.1, 1.0), "", "") for name in ("E", "alpha", "beta"))
+    A, B = (bracket(name, (0.02, 1.0), "") for name in "AB")
+    mixture = mixture_term((0.3, 30.0), "")
+    mine = declare("mine", "L", "", E=(E, mixture), A=A, alpha=alpha, B=B, beta=beta)
+    joint, k, units = find_law("joint"), 3, Units(2.0, 3.0, 5.0)
+    rows = draw(joint, k, seed=26)
+    for here, there in zip(evaluate(mine, k, rows), evaluate(joint, k, rows), strict=True):
+        np.testing.assert_array_equal(here, there)
+    np.testing.assert_array_equal(start_ranges(mine, k), start_ranges(joint, k))
+    np.testing.assert_array_equal(
+        start_ranges(mine.coordinates, k), start_ranges(joint.coordinates, k)
+    )
+    params = named(joint, rows.z, k)
+    np.testing.assert_array_equal(mine.is_convex(params), joint.is_convex(params))
+    assert mine.reads == joint.reads == (True, True)
+    params = params_of(joint, rows.z[0], k)
+    rescaled = mine.rescale(params, units)
+    assert list(rescaled) == list(params) == [p.name for p in mine.parameters]
+    for name, value in joint.rescale(params, units).items():
+        np.testing.assert_array_equal(rescaled[name], value)
 
 
 def my_coefficients(params, h):

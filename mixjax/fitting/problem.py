@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -331,12 +329,7 @@ def to_paper(problem: Problem, group: int, z: Floats) -> dict[str, Any]:
     """The law's own parameters, for N and D as counts, of a point z (q,) of the search of one
     target."""
     coordinates = problem.coordinates
-    with jax.enable_x64(True):
-        params = {
-            name: np.asarray(value)
-            for name, value in named(coordinates, jnp.asarray(z), problem.k).items()
-        }
-    params = coordinates.to_law(params)
+    params = coordinates.to_law(named(coordinates, z, problem.k))
     if problem.law.rescale:
         params = problem.law.rescale(params, problem.units[group])
     return {
@@ -365,8 +358,7 @@ def losses_at(problem: Problem, group: int, z: Floats, runs: Runs) -> Floats:
             rescale=None,
         )
     target = problem.targets[group]
-    with jax.enable_x64(True):
-        params = named(coordinates, jnp.asarray(z), problem.k)
+    params = named(coordinates, z, problem.k)
     own_losses = predict_members(own, problem.domains, {target: params}, runs.N, runs.D, runs.h)
     losses = own_losses[target] * unit.loss
     return np.where(np.isnan(losses), np.inf, losses)
@@ -377,21 +369,17 @@ def at_limit(problem: Problem, z: Floats) -> tuple[str, ...]:
     any use."""
     coordinates = problem.coordinates
     domains = problem.domains if not problem.law.own_domain else ("own",)
-    labels = parameter_names(coordinates, domains)
     sizes = [
-        p.domain == "positive" or p.name.startswith("log_")
+        p.domain in ("positive", "log")
         for p in coordinates.parameters
         for _ in range(p.size(problem.k))
     ]
     gone = [
-        coordinates.law_name(label)
-        for label, is_size, value in zip(labels, sizes, z, strict=True)
+        name
+        for name, is_size, value in zip(coordinates.own_names(domains), sizes, z, strict=True)
         if is_size and abs(value) > _RUNAWAY
     ]
-    with jax.enable_x64(True):
-        params = coordinates.to_law(
-            {n: np.asarray(v) for n, v in named(coordinates, jnp.asarray(z), problem.k).items()}
-        )
+    params = coordinates.to_law(named(coordinates, z, problem.k))
     values = np.concatenate([np.atleast_1d(params[p.name]) for p in problem.law.parameters])
     real = [p.domain == "real" for p in problem.law.parameters for _ in range(p.size(problem.k))]
     steep = [

@@ -187,7 +187,7 @@ def _draw(law: Law, k: int, rng: np.random.Generator) -> dict[str, Any]:
         value = low + (high - low) * rng.uniform(
             *_MIDDLE, (1 if law.own_domain else k,) * len(p.shape)
         )
-        if p.name.startswith("s_"):
+        if p.domain == "inverse":
             value = rng.choice([-1.0, 1.0]) * rng.uniform(*_S)
         params[p.name] = np.exp(value) if p.domain == "positive" else value
     params = coordinates.to_law(params)

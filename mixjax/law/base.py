@@ -45,12 +45,13 @@ class Units(NamedTuple):
 
 @dataclass(frozen=True)
 class Parameter:
-    """One named parameter of a law.
+    """One named parameter of a law, or one coordinate of its search.
 
     Attributes:
         name: as in the paper, e.g. "gamma".
         shape: () for a scalar, ("k",) for one number per domain.
-        domain: "positive" (searched in its logarithm) or "real".
+        domain: "positive" (searched in its logarithm) or "real"; of a coordinate of the search also
+            "log" or "inverse", real numbers that stand for exp(x) and for 1 / x.
         start: range that initial values are drawn from, log-uniformly when positive. For a law
             with `rescale`, in units in which N, D and the loss are about 1; else in the law's
             units.
@@ -59,15 +60,18 @@ class Parameter:
         positive_at_zero: an exponent of h that is searched as a positive one where a table has
             shares of exactly 0: h^gamma jumps there at gamma = 0, and a search would stop at the
             edge.
+        of: the law's own parameter that a coordinate of the search stands for, where it has
+            another name.
     """
 
     name: str
     shape: tuple[str, ...] = ()
-    domain: Literal["positive", "real"] = "positive"
+    domain: Literal["positive", "real", "log", "inverse"] = "positive"
     start: tuple[float, float] = (0.1, 1.0)
     unit: str = ""
     meaning: str = ""
     positive_at_zero: bool = False
+    of: str = ""
 
     def size(self, k: int) -> int:
         """How many numbers it holds with k domains."""
@@ -81,26 +85,21 @@ class Coordinates:
 
     Attributes:
         parameters: of the search, in the order of the flat vector z.
-        coefficients: (params, h (k,)) -> Coefficients, the same values as the law's.
+        coefficients: (params, h (k,)) -> Coefficients, the same values as the law's; None for laws
+            given as `predict`.
         to_law: these parameters -> the law's own.
-        reason: what is better about them.
         from_law: the law's own parameters -> these, the inverse of `to_law`.
     """
 
     parameters: tuple[Parameter, ...]
-    coefficients: Callable[[Params, jax.Array], Coefficients]
-    to_law: Callable[[Params], dict[str, Any]]
-    reason: str
+    coefficients: Callable[[Params, jax.Array], Coefficients] | None
+    to_law: Callable[[Params], dict[str, Any]] = dict
     from_law: Callable[[Params], dict[str, Any]] = dict
 
-    def law_name(self, label: str) -> str:
-        """The law's own name for an entry of z: c[x] is C[x], log_A[x] is C_A[x], s_A is
-        gamma_A."""
-        name, bracket, domain = label.partition("[")
-        renamed = {"c": "C", "log_C": "C", "s_C": "gamma"}.get(
-            name, name.replace("log_", "C_", 1).replace("s_", "gamma_", 1)
-        )
-        return renamed + bracket + domain
+    def own_names(self, domains: Sequence[str]) -> list[str]:
+        """The law's own name for each entry of z: C_A[x] for the logarithm of A at corner x."""
+        own = tuple(replace(p, name=p.of or p.name) for p in self.parameters)
+        return parameter_names(replace(self, parameters=own), domains)
 
 
 class Reads(NamedTuple):
@@ -202,86 +201,34 @@ class Law:
         return np.broadcast_to(known, np.broadcast_shapes(*lead))
 
 
-def lagged(law: Law, lag: float) -> Law:
-    """The same law of D - lag tokens, named NAME@LAG.
-
-    A model at the end of a linear warm-up over W tokens has spent the learning rate of W / 2: its
-    loss is that of a run without warm-up that has seen W / 2 fewer.
-
-    Raises:
-        ValueError: lag is not a number of at least 0.
-    """
-    if not (np.isfinite(lag) and lag >= 0):
-        raise ValueError(f"law {law.name!r}: a lag of {lag} tokens")
-    name, *options = law.name.split("@")
-    kept = [option for option in options if option in OPTIONS]
-    size = [f"{lag:g}".replace("e+0", "e").replace("e+", "e")] if lag else []
-    return replace(law, name="@".join([name, *size, *kept]), lag=float(lag))
-
-
-# Other limits on a law's parameters, by what is added to its name: the parameter, and its domain
-# then.
-OPTIONS: Mapping[str, tuple[str, Literal["positive", "real"]]] = {
-    "free-E": ("E", "real"),
-    "positive-gamma": ("gamma", "positive"),
-}
-
-
-def limited(law: Law, option: str) -> Law:
-    """The same law with other limits on a parameter, named NAME@OPTION.
-
-    "free-E": the floor E may be negative, as where the mixture term carries it. "positive-gamma":
-    no exponent of a domain's share is negative, so that a domain is never worth most where there is
-    none of it.
-
-    Raises:
-        ValueError: the law has no such parameter, one number for each domain for gamma, or has this
-            limit already.
-    """
-    name, domain = OPTIONS[option]
-
-    def change(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
-        if not any(
-            p.name == name and p.domain != domain and bool(p.shape) == (name == "gamma")
-            for p in parameters
-        ):
-            raise ValueError(f"law {law.name!r} has nothing that {option} would change")
-        return tuple(replace(p, domain=domain) if p.name == name else p for p in parameters)
-
-    there = law.coordinates
-    coordinates = None if there is None else replace(there, parameters=change(there.parameters))
-    return replace(
-        law, name=f"{law.name}@{option}", parameters=change(law.parameters), coordinates=coordinates
-    )
-
-
 def searched(law: Law, zeros: bool = False) -> Coordinates:
     """The coordinates that the engine searches in: the law's own where it names no better ones.
 
     Args:
         zeros: whether the table has shares of exactly 0, see `Parameter.positive_at_zero`.
     """
-    found = law.coordinates or Coordinates(law.parameters, law.coefficients, dict, "")  # type: ignore[arg-type]
+    coordinates = law.coordinates or Coordinates(law.parameters, law.coefficients)
     if not zeros:
-        return found
-    return replace(
-        found,
-        parameters=tuple(
-            replace(p, domain="positive") if p.positive_at_zero else p for p in found.parameters
-        ),
+        return coordinates
+    parameters = tuple(
+        replace(p, domain="positive") if p.positive_at_zero else p for p in coordinates.parameters
     )
+    return replace(coordinates, parameters=parameters)
 
 
-def named(law: Law | Coordinates, z: jax.Array, k: int) -> dict[str, jax.Array]:
-    """Parameters by name from the flat unconstrained vector z (..., q): exp where positive."""
+def named(law: Law | Coordinates, z: Any, k: int) -> dict[str, Any]:
+    """Parameters by name from flat unconstrained vectors z (..., q): exp where positive; NumPy's
+    where z is."""
     q = sum(p.size(k) for p in law.parameters)
     if z.shape[-1:] != (q,):
         raise ValueError(f"{q} parameters with k = {k}, but z has shape {z.shape}")
-    params, at = {}, 0
+    exp = np.exp if isinstance(z, np.ndarray) else jnp.exp
+    params, begin = {}, 0
     for p in law.parameters:
-        part = z[..., at] if not p.shape else z[..., at : at + p.size(k)]
-        params[p.name] = jnp.exp(part) if p.domain == "positive" else part
-        at += p.size(k)
+        end = begin + p.size(k)
+        part = z[..., begin:end] if p.shape else z[..., begin]
+        params[p.name] = exp(part) if p.domain == "positive" else part
+        begin = end
     return params
 
 
@@ -297,21 +244,14 @@ def flat(law: Law | Coordinates, params: Params) -> np.ndarray:
 
 def start_ranges(law: Law | Coordinates, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper end (q,) of the box of starts, in z."""
-    ends = []
-    for end in (0, 1):
-        values = [np.full(p.size(k), p.start[end]) for p in law.parameters]
-        ends.append(
-            np.concatenate(
-                [
-                    np.log(v) if p.domain == "positive" else v
-                    for p, v in zip(law.parameters, values, strict=True)
-                ]
-            )
-        )
-    return ends[0], ends[1]
+    low, high = (
+        flat(law, {p.name: np.full(p.size(k), p.start[end]) for p in law.parameters})
+        for end in (0, 1)
+    )
+    return low, high
 
 
-def parameter_names(law: Law | Coordinates, domains: tuple[str, ...]) -> list[str]:
+def parameter_names(law: Law | Coordinates, domains: Sequence[str]) -> list[str]:
     """Names of the entries of z, e.g. ["E", "C[arxiv]", ...]."""
     return [
         name

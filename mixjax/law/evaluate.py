@@ -1,9 +1,8 @@
-"""Losses predicted by a law for many rows and targets: one of the three doors where jit and vmap
-appear."""
+"""Losses and slopes that a law predicts, for many rows, targets and parameter sets: compiled."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,12 +21,12 @@ def domain_index(law: Law, domains: tuple[str, ...], target: str) -> slice:
     """
     if not law.own_domain:
         return slice(None)
-    at = domains.index(target)
-    return slice(at, at + 1)
+    i = domains.index(target)
+    return slice(i, i + 1)
 
 
 def predict(
-    law: Law, domains: tuple[str, ...], params: dict[str, Params], N: Any, D: Any, h: np.ndarray
+    law: Law, domains: tuple[str, ...], params: Mapping[str, Params], N: Any, D: Any, h: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Predicted losses (rows,) of each target.
 
@@ -36,12 +35,7 @@ def predict(
         N, D: counts (rows,), or None for a law that does not read them.
         h: domain weights (rows, k), columns in the order of `domains`.
     """
-    N, D = (np.ones(len(h)) if x is None else x for x in (N, D))
-    with jax.enable_x64(True):
-        return {
-            t: np.asarray(_rows(law, dict(p), h[:, domain_index(law, domains, t)], N, D))
-            for t, p in params.items()
-        }
+    return _of_targets(_rows, law, domains, params, N, D, h)
 
 
 def predict_members(
@@ -49,41 +43,34 @@ def predict_members(
 ) -> dict[str, np.ndarray]:
     """Predicted losses (members, rows) of each target, of many parameter sets: arrays (members,
     ...)."""
+    return _of_targets(_members, law, domains, params, N, D, h)
+
+
+def _of_targets(
+    losses: Callable[..., jax.Array],
+    law: Law,
+    domains: tuple[str, ...],
+    params: Mapping[str, Params],
+    N: Any,
+    D: Any,
+    h: np.ndarray,
+) -> dict[str, np.ndarray]:
     N, D = (np.ones(len(h)) if x is None else x for x in (N, D))
     with jax.enable_x64(True):
         return {
-            t: np.asarray(_members(law, dict(p), h[:, domain_index(law, domains, t)], N, D))
+            t: np.asarray(losses(law, dict(p), h[:, domain_index(law, domains, t)], N, D))
             for t, p in params.items()
         }
-
-
-@partial(jax.jit, static_argnums=0)
-def _members(law: Law, params: Params, h: jax.Array, N: jax.Array, D: jax.Array) -> jax.Array:
-    return jax.vmap(lambda p: jax.vmap(partial(row_loss, law, p))(h, N, D))(
-        {name: jnp.asarray(value) for name, value in params.items()}
-    )
 
 
 @partial(jax.jit, static_argnums=0)
 def _rows(law: Law, params: Params, h: jax.Array, N: jax.Array, D: jax.Array) -> jax.Array:
-    return jax.vmap(
-        partial(row_loss, law, {name: jnp.asarray(value) for name, value in params.items()})
-    )(h, N, D)
+    return jax.vmap(partial(row_loss, law, params))(h, N, D)
 
 
-def slopes(
-    law: Law, domains: tuple[str, ...], params: dict[str, Params], N: float, D: float, h: np.ndarray
-) -> dict[str, Slopes]:
-    """Slopes of each target's loss at one mixture h (k,) and scale; as `predict`.
-
-    The slope in a share of exactly 0 is taken as 0 where the law has h^gamma (see
-    `numerics.power`).
-    """
-    with jax.enable_x64(True):
-        return {
-            t: _slopes_of(law, dict(p), h, domain_index(law, domains, t), N, D)
-            for t, p in params.items()
-        }
+@partial(jax.jit, static_argnums=0)
+def _members(law: Law, params: Params, h: jax.Array, N: jax.Array, D: jax.Array) -> jax.Array:
+    return jax.vmap(lambda p: _rows(law, p, h, N, D))(params)
 
 
 class Slopes(NamedTuple):
@@ -95,14 +82,28 @@ class Slopes(NamedTuple):
     h: np.ndarray
 
 
-def _slopes_of(law: Law, params: Params, h: np.ndarray, seen: slice, N: float, D: float) -> Slopes:
-    log_n, log_d, dh = (
-        np.asarray(x)
-        for x in _slopes(law, params, jnp.asarray(h[seen]), jnp.log(float(N)), jnp.log(float(D)))
-    )
-    full = np.zeros(len(h))
-    full[seen] = dh
-    return Slopes(float(log_n), float(log_d), full)
+def slopes(
+    law: Law,
+    domains: tuple[str, ...],
+    params: Mapping[str, Params],
+    N: float,
+    D: float,
+    h: np.ndarray,
+) -> dict[str, Slopes]:
+    """Slopes of each target's loss at one mixture h (k,) and scale; as `predict`.
+
+    The slope in a share of exactly 0 is taken as 0 where the law has h^gamma (see
+    `numerics.power`).
+    """
+    of_targets = {}
+    with jax.enable_x64(True):
+        for target, p in params.items():
+            seen, dh = domain_index(law, domains, target), np.zeros(len(h))
+            log_n, log_d, dh[seen] = _slopes(
+                law, dict(p), h[seen], np.log(float(N)), np.log(float(D))
+            )
+            of_targets[target] = Slopes(float(log_n), float(log_d), dh)
+    return of_targets
 
 
 @partial(jax.jit, static_argnums=0)
@@ -110,12 +111,6 @@ def _slopes(
     law: Law, params: Params, h: jax.Array, log_n: jax.Array, log_d: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     def loss(log_n: jax.Array, log_d: jax.Array, h: jax.Array) -> jax.Array:
-        return row_loss(
-            law,
-            {name: jnp.asarray(value) for name, value in params.items()},
-            h,
-            jnp.exp(log_n),
-            jnp.exp(log_d),
-        )
+        return row_loss(law, params, h, jnp.exp(log_n), jnp.exp(log_d))
 
     return jax.grad(loss, argnums=(0, 1, 2))(log_n, log_d, h)

@@ -1,0 +1,13 @@
+from mixjax.law.base import Coefficients as Coefficients
+from mixjax.law.base import Law as Law
+from mixjax.law.base import Parameter as Parameter
+from mixjax.law.base import Units as Units
+from mixjax.law.registry import find_law as find_law
+from mixjax.law.registry import is_built_in as is_built_in
+from mixjax.law.registry import lagged as lagged
+from mixjax.law.registry import laws as laws
+from mixjax.law.terms import bracket as bracket
+from mixjax.law.terms import declare as declare
+from mixjax.law.terms import exponential as exponential
+from mixjax.law.terms import mixture_term as mixture_term
+from mixjax.law.terms import scalar as scalar

@@ -1,0 +1,267 @@
+"""The laws by name: `laws()` lists them, `find_law` finds one by what a user types.
+
+A law that the terms do not cover is written as a function, as a user would write it (`ge24`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mixjax.errors import UserError, nearest
+from mixjax.law.base import Coefficients, Law, Parameter, Params, Units
+from mixjax.law.terms import bracket, declare, exponential, mixture_term, scalar
+from mixjax.numerics import power
+
+# Start ranges are in units in which N, D and the loss are about 1 (their medians), so that one
+# range fits tables in nats, bits or perplexity and models of 1e6 or 1e11 parameters.
+SIZE, EXPONENT = (0.02, 1.0), (0.1, 1.0)
+OF_N, OF_D = "loss * parameters^alpha", "loss * tokens^beta"
+
+E = scalar("E", (0.1, 1.0), "loss", "irreducible loss")
+N_TERM = {
+    "A": scalar("A", SIZE, OF_N, "size of the N term"),
+    "alpha": scalar("alpha", EXPONENT, "1", "exponent of N"),
+}
+D_TERM = {
+    "B": scalar("B", SIZE, OF_D, "size of the D term"),
+    "beta": scalar("beta", EXPONENT, "1", "exponent of D"),
+}
+MIXTURE = mixture_term((0.3, 30.0), "1 / loss")
+
+
+def ge24(params: Params, h: jax.Array) -> Coefficients:
+    """Ge 24 (BiMix), for target i a law of D and its own share h_i; infinite at h_i = 0."""
+    share = params["C"] / power(h[0], params["gamma"])
+    return Coefficients(params["E"] * share, B=params["B"] * share, beta=params["beta"])
+
+
+def _rescale_ge24(params: Params, units: Units) -> dict[str, Any]:
+    """C carries the loss, B belongs to D^-beta."""
+    C, B = params["C"] * units.loss, params["B"] * units.D ** params["beta"]
+    return dict(params) | {"C": C, "B": B}
+
+
+_PAPER = "Shukor et al. 2025, "
+_BUILT_IN = (
+    declare(
+        "chinchilla",
+        "L = E + A / N^alpha + B / D^beta",
+        f"Hoffmann et al. 2022; {_PAPER}eq. (2)",
+        E=E,
+        **N_TERM,
+        **D_TERM,
+    ),
+    # One exponent for all domains. As printed, A and alpha go with D, B and beta with N.
+    declare(
+        "simple",
+        "L = E + (sum_i C_i h_i)^gamma + A / D^alpha + B / N^beta",
+        f"{_PAPER}eq. (9)",
+        E=(E, bracket("C", SIZE, "loss", indexed=False)),
+        B=scalar("A", SIZE, "loss * tokens^alpha", "size of the D term"),
+        beta=scalar("alpha", EXPONENT, "1", "exponent of D"),
+        A=scalar("B", SIZE, "loss * parameters^beta", "size of the N term"),
+        alpha=scalar("beta", EXPONENT, "1", "exponent of N"),
+    ),
+    # Only E depends on the mixture, so the best mixture is the same at every scale.
+    declare(
+        "additive",
+        "L = E + 1 / sum_i(C_i h_i^gamma_i) + A / N^alpha + B / D^beta",
+        f"{_PAPER}eq. (4)",
+        E=(E, MIXTURE),
+        **N_TERM,
+        **D_TERM,
+    ),
+    # E, A and B depend on the mixture, so the best mixture moves with (N, D).
+    declare(
+        "joint",
+        "L = E + 1 / sum_i(C_i h_i^gamma_i) + (sum_i C_A_i h_i)^gamma_A / N^alpha + (sum_i C_B_i "
+        "h_i)^gamma_B / D^beta",
+        f"{_PAPER}eq. (5)",
+        E=(E, MIXTURE),
+        A=bracket("A", SIZE, OF_N),
+        alpha=N_TERM["alpha"],
+        B=bracket("B", SIZE, OF_D),
+        beta=D_TERM["beta"],
+    ),
+    # All five coefficients depend on the mixture.
+    declare(
+        "full",
+        "L = E + 1 / sum_i(C_i h_i^gamma_i) + A(h) / (N/1e9)^alpha(h) + B(h) / (D/1e10)^beta(h), "
+        "X(h) = (sum_i C_X_i h_i)^gamma_X",
+        f"{_PAPER}eq. (10, 11)",
+        (1e9, 1e10),
+        E=(E, MIXTURE),
+        A=bracket("A", SIZE, "loss"),
+        alpha=bracket("alpha", EXPONENT, "1"),
+        B=bracket("B", SIZE, "loss"),
+        beta=bracket("beta", EXPONENT, "1"),
+    ),
+    # Two power laws without a floor, for extrapolation. A floor E and the exponent alpha can be
+    # told from each other only over a wide range of N: where it is narrow a fit takes some floor,
+    # and predicts too high a loss at larger N. Without a floor the loss falls slowly in N.
+    declare(
+        "powers",
+        "L = 1 / sum_i(C_i h_i^gamma_i) / N^alpha + (sum_i C_B_i h_i)^gamma_B / D^beta",
+        "benchmarks/extrapolation.py",
+        A=mixture_term((0.1, 10.0), "parameters^-alpha / loss"),
+        alpha=scalar("alpha", (0.03, 0.6), "1", "exponent of N"),
+        B=bracket("B", SIZE, OF_D),
+        beta=D_TERM["beta"],
+    ),
+    # The rest are laws at fixed N or fixed (N, D).
+    declare(
+        "additive_fixed_n",
+        "L = E + 1 / sum_i(C_i h_i^gamma_i) + B / D^beta",
+        f"{_PAPER}appendix B",
+        E=(E, MIXTURE),
+        **D_TERM,
+    ),
+    declare(
+        "additive_fixed_nd",
+        "L = E + 1 / sum_i(C_i h_i^gamma_i)",
+        f"{_PAPER}appendix B",
+        E=(E, MIXTURE),
+    ),
+    declare(
+        "ye_m1",
+        "L = E + sum_i(C_i exp(gamma_i h_i))",
+        f"Ye et al. 2024, M1; {_PAPER}appendix B",
+        E=(E, exponential(lambda C, gamma, h: jnp.sum(C * jnp.exp(gamma * h)), per_domain=True)),
+    ),
+    declare(
+        "ye_m2",
+        "L = E + C sum_i(exp(gamma_i h_i))",
+        f"Ye et al. 2024, M2; {_PAPER}appendix B",
+        E=(E, exponential(lambda C, gamma, h: C * jnp.sum(jnp.exp(gamma * h)))),
+    ),
+    # Only the product of the gamma_i is identifiable; constant wherever some h_i = 0.
+    declare(
+        "ye_m3",
+        "L = E + C exp(prod_i(gamma_i h_i))",
+        f"Ye et al. 2024, M3; {_PAPER}appendix B",
+        E=(E, exponential(lambda C, gamma, h: C * jnp.exp(jnp.prod(gamma * h)), convex=False)),
+    ),
+    # Adding c to all gamma_i and dividing C by e^c changes nothing.
+    declare(
+        "ye_m4",
+        "L = E + C exp(sum_i(gamma_i h_i))",
+        f"Ye et al. 2024, M4; {_PAPER}appendix B",
+        E=(E, exponential(lambda C, gamma, h: C * jnp.exp(jnp.dot(gamma, h)))),
+    ),
+    Law(
+        "ge24",
+        (
+            Parameter("B", (), "positive", SIZE, "tokens^beta", "size of the D term"),
+            *D_TERM["beta"].parameters,
+            Parameter("E", (), "positive", (0.1, 1.0), "1", "irreducible part"),
+            Parameter("C", (), "positive", (0.3, 3.0), "loss", "size, redundant with B and E"),
+            Parameter("gamma", (), "real", (0.01, 0.5), "1", "exponent of the own domain's share"),
+        ),
+        ge24,
+        equation="L_i = (B / D^beta + E) C / h_i^gamma",
+        source=f"Ge et al. 2024 (BiMix); {_PAPER}appendix B",
+        rescale=_rescale_ge24,
+        units=(1.0, 1.0),
+        own_domain=True,
+        convex=lambda params: np.asarray(params["gamma"]) >= 0,
+    ),
+)
+_REGISTRY: Mapping[str, Law] = MappingProxyType({law.name: law for law in _BUILT_IN})
+
+# Other limits on a law's parameters, by what is added to its name: the parameter, its shape, and
+# its domain then.
+OPTIONS: Mapping[str, tuple[str, tuple[str, ...], Literal["positive", "real"]]] = {
+    "free-E": ("E", (), "real"),
+    "positive-gamma": ("gamma", ("k",), "positive"),
+}
+
+
+def laws() -> Mapping[str, Law]:
+    """The built-in laws by name, read-only."""
+    return _REGISTRY
+
+
+def is_built_in(name: str) -> bool:
+    """Whether a law of that name, or the law before its @, is in the registry."""
+    return name.partition("@")[0] in _REGISTRY
+
+
+def find_law(law: str | Law) -> Law:
+    """The law of that name; "joint@2e9" is the joint law with a lag of 2e9 tokens, "joint@free-E"
+    with an E of any sign. A `Law` is returned as it is.
+
+    Raises:
+        UserError: no such name (the nearest ones are offered), or what follows an @ is no lag and
+            no option that the law has.
+    """
+    if isinstance(law, Law):
+        return law
+    name, *options = str(law).split("@")
+    if name not in _REGISTRY:
+        remedy = f"{nearest(str(law), _REGISTRY)}choose from {', '.join(_REGISTRY)}"
+        raise UserError("law", f"no law {law!r}", remedy)
+    changed = _REGISTRY[name]
+    for option in options:
+        try:
+            changed = (
+                limited(changed, option) if option in OPTIONS else lagged(changed, float(option))
+            )
+        except ValueError:
+            what = f"{option!r} is not a number of tokens, and not an option of law {name!r}"
+            known = " or ".join(f"{name}@{option}" for option in OPTIONS)
+            remedy = f"write for example {name}@2e9 for a lag in tokens, or {known}"
+            raise UserError("law", f"{law!r}: {what}", remedy) from None
+    return changed
+
+
+def lagged(law: Law, lag: float) -> Law:
+    """The same law of D - lag tokens, named NAME@LAG.
+
+    A model at the end of a linear warm-up over W tokens has spent the learning rate of W / 2: its
+    loss is that of a run without warm-up that has seen W / 2 fewer.
+
+    Raises:
+        ValueError: lag is not a number of at least 0.
+    """
+    if not (np.isfinite(lag) and lag >= 0):
+        raise ValueError(f"law {law.name!r}: a lag of {lag} tokens")
+    name, *options = law.name.split("@")
+    kept = [option for option in options if option in OPTIONS]
+    size = [f"{lag:g}".replace("e+0", "e").replace("e+", "e")] if lag else []
+    return replace(law, name="@".join([name, *size, *kept]), lag=float(lag))
+
+
+def limited(law: Law, option: str) -> Law:
+    """The same law with other limits on a parameter, named NAME@OPTION.
+
+    "free-E": the floor E may be negative, as where the mixture term carries it. "positive-gamma":
+    no exponent of a domain's share is negative, so that a domain is never worth most where there is
+    none of it.
+
+    Raises:
+        ValueError: the law has no such parameter, or has this limit already.
+    """
+    name, shape, domain = OPTIONS[option]
+
+    def change(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
+        changed = tuple(
+            replace(p, domain=domain) if (p.name, p.shape) == (name, shape) else p
+            for p in parameters
+        )
+        if changed == parameters:
+            raise ValueError(f"law {law.name!r} has nothing that {option} would change")
+        return changed
+
+    coordinates = law.coordinates and replace(
+        law.coordinates, parameters=change(law.coordinates.parameters)
+    )
+    return replace(
+        law, name=f"{law.name}@{option}", parameters=change(law.parameters), coordinates=coordinates
+    )
