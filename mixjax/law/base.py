@@ -224,11 +224,12 @@ def named(law: Law | Coordinates, z: Any, k: int) -> dict[str, Any]:
         raise ValueError(f"{q} parameters with k = {k}, but z has shape {z.shape}")
     exp = np.exp if isinstance(z, np.ndarray) else jnp.exp
     params, begin = {}, 0
-    for p in law.parameters:
-        end = begin + p.size(k)
-        part = z[..., begin:end] if p.shape else z[..., begin]
-        params[p.name] = exp(part) if p.domain == "positive" else part
-        begin = end
+    with np.errstate(over="ignore"):
+        for p in law.parameters:
+            end = begin + p.size(k)
+            part = z[..., begin:end] if p.shape else z[..., begin]
+            params[p.name] = exp(part) if p.domain == "positive" else part
+            begin = end
     return params
 
 

@@ -156,11 +156,11 @@ def bracket(name: str, start: Range, unit: str, indexed: bool = True) -> Term:
         return {C: np.exp(inverse * params[log_X]), gamma: 1.0 / inverse}
 
     def from_law(params: Params) -> dict[str, Any]:
-        return {log_X: params[gamma] * np.log(params[C]), s: 1.0 / params[gamma]}
+        return {log_X: params[gamma] * np.log(params[C]), s: np.divide(1.0, params[gamma])}
 
     def times(params: Params, factor: Any) -> dict[str, Any]:
         # factor (sum_i C_i h_i)^gamma = (sum_i factor^(1/gamma) C_i h_i)^gamma
-        return {C: params[C] * factor ** (1.0 / params[gamma])}
+        return {C: params[C] * factor ** np.divide(1.0, params[gamma])}
 
     def convex(params: Params) -> Any:
         return (np.asarray(params[gamma]) <= 0) | (np.asarray(params[gamma]) >= 1)
