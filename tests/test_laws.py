@@ -640,6 +640,14 @@ def test_a_law_declared_by_its_terms_is_the_joint_law():
         np.testing.assert_array_equal(rescaled[name], value)
 
 
+def test_exponents_that_depend_on_the_mixture_need_units():
+    E, A = (scalar(name, (0.1, 1.0), "", "") for name in "EA")
+    alpha = bracket("alpha", (0.1, 1.0), "")
+    with pytest.raises(ValueError, match="law 'mine': alpha or beta depends on the mixture"):
+        declare("mine", "L", "", E=E, A=A, alpha=alpha)
+    assert declare("mine", "L", "", (1e9, 1e10), E=E, A=A, alpha=alpha).reads == (True, False)
+
+
 def my_coefficients(params, h):
     return Coefficients(params["E"] - jnp.dot(params["slope"], h), B=params["B"], beta=0.5)
 

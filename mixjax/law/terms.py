@@ -27,7 +27,7 @@ Change = Callable[[Params], dict[str, Any]]
 Range = tuple[float, float]
 
 
-class Search(NamedTuple):
+class TermCoordinates(NamedTuple):
     """How a term is searched: parameters, value, and the way to and from the law's own form; as
     `Coordinates` for a whole law."""
 
@@ -46,7 +46,7 @@ class Term:
         value: (params, h (k,)) -> the term ().
         times: (params, factor) -> those parameters that differ in a term `factor` times this one.
         convex: (params (...) or (..., k)) -> whether it is convex in h, (...) or ().
-        constant: whether it is one number, the same for every mixture.
+        constant: whether it is its one parameter, the same for every mixture.
         search: how it is searched; None: as it is written.
     """
 
@@ -55,16 +55,16 @@ class Term:
     times: Callable[[Params, Any], dict[str, Any]]
     convex: Callable[[Params], Any] = lambda params: True
     constant: bool = False
-    search: Search | None = None
+    search: TermCoordinates | None = None
 
     @property
-    def searched(self) -> Search:
+    def searched(self) -> TermCoordinates:
         """How it is searched."""
 
         def same(params: Params) -> dict[str, Any]:
             return {p.name: params[p.name] for p in self.parameters}
 
-        return self.search or Search(self.parameters, self.value, same, same)
+        return self.search or TermCoordinates(self.parameters, self.value, same, same)
 
 
 def scalar(name: str, start: Range, unit: str, meaning: str) -> Term:
@@ -113,7 +113,7 @@ def mixture_term(start: Range, unit: str) -> Term:
         value,
         lambda params, factor: {"C": params["C"] / factor},
         convex,
-        search=Search((c, gamma), searched, to_law, from_law),
+        search=TermCoordinates((c, gamma), searched, to_law, from_law),
     )
 
 
@@ -165,7 +165,7 @@ def bracket(name: str, start: Range, unit: str, indexed: bool = True) -> Term:
     def convex(params: Params) -> Any:
         return (np.asarray(params[gamma]) <= 0) | (np.asarray(params[gamma]) >= 1)
 
-    search = Search(coordinates, searched, to_law, from_law)
+    search = TermCoordinates(coordinates, searched, to_law, from_law)
     return Term(own, value, times, convex, search=search)
 
 
@@ -201,15 +201,22 @@ def declare(
     /,
     **coefficients: Term | tuple[Term, ...],
 ) -> Law:
-    """The law whose coefficients are these sums of terms.
+    """The law whose coefficients are these sums of terms, searched in their coordinates.
 
     Args:
         name, equation, source, units: as of `Law`.
         coefficients: a term, or the terms of a sum, for each of E, A, alpha, B, beta that the law
             has, in the order of the flat vector z. Without E the loss falls to 0.
+
+    Raises:
+        ValueError: exponents that depend on the mixture, and no units: in other units of N and D
+            that is another law.
     """
     sums = {c: t if isinstance(t, tuple) else (t,) for c, t in coefficients.items()}
     terms = [term for of_sum in sums.values() for term in of_sum]
+    fixed = all(t.constant for exponent in ("alpha", "beta") for t in sums.get(exponent, ()))
+    if not fixed and units == (1.0, 1.0):
+        raise ValueError(f"law {name!r}: alpha or beta depends on the mixture: give units of N, D")
 
     def added(value: Callable[[Term], jax.Array]) -> Coefficients:
         values = {c: reduce(add, map(value, of_sum)) for c, of_sum in sums.items()}
@@ -229,22 +236,17 @@ def declare(
 
     def rescale(params: Params, units: Units) -> dict[str, Any]:
         # A (N / n0)^-alpha = (A n0^alpha) N^-alpha, the same for D; E, A and B scale with the loss.
-        # With exponents that depend on h, other units of N and D are another law: the loss only.
-        rescaled, none = dict(params), np.empty(0)
+        rescaled = dict(params)
         for c, exponent, unit in (("E", "", 1.0), ("A", "alpha", units.N), ("B", "beta", units.D)):
-            fixed = [t.value(params, none) for t in sums.get(exponent, ()) if t.constant]  # type: ignore[arg-type]
-            factor = units.loss * unit ** sum(fixed)
+            exponents = sums.get(exponent, ()) if fixed else ()
+            total = sum(params[p.name] for t in exponents for p in t.parameters)
             for term in sums.get(c, ()):
-                rescaled |= term.times(params, factor)
+                rescaled |= term.times(params, units.loss * unit**total)
         return rescaled
 
     def convex(params: Params) -> Any:
-        # A / N^alpha(h) is not known to be.
-        if not all(t.constant for c in ("alpha", "beta") for t in sums.get(c, ())):
-            return False
-        return np.logical_and.reduce(
-            np.broadcast_arrays(*(t.convex(params) for c in "EAB" for t in sums.get(c, ())))
-        )
+        parts = [t.convex(params) for c in "EAB" for t in sums.get(c, ())]
+        return fixed and np.logical_and.reduce(np.broadcast_arrays(*parts))
 
     parameters = tuple(p for term in terms for p in term.parameters)
     coordinates = tuple(p for term in terms for p in term.searched.parameters)
