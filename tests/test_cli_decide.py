@@ -328,6 +328,11 @@ J = "joint.json"
         (["pareto", J, *AT, "--between", "x=maths,y=maths+web"], "is in 'x' too"),
         (["pareto", J, "-N", "1e9", "--between", "x=maths,y=web"], "D is missing"),
         (["judge", J, "none.yaml", *AT], "cannot be read"),
+        (["judge", J, *AT], "BASE: is missing; name the mixtures to judge once"),
+        (["judge", J, "base.yaml", *AT, "--base", "base.yaml"], "BASE: is there twice"),
+        (["judge", J, "web=0.5,books=0.5", *AT], "no domain 'books'"),
+        (["judge", J, "web=0.5,code=much", *AT], "'code=much' is not NAME=SHARE"),
+        (["mix", J, *AT, "--tokens", "web=1e9", "--epochs", "wbe=2"], "did you mean 'web'"),
         (["judge", J, "bad.yaml", *AT], "not a share"),
         (["judge", J, "unknown.yaml", *AT], "no domain 'books'"),
         (["judge", J, "base.yaml", "-N", "7e9"], "D is missing"),
@@ -369,3 +374,96 @@ def test_mix_json_is_the_contract(folder, run, read):
     code, out, _ = run("mix", folder / "fit.json", "-N", "7e9", "-D", "150e9")
     assert code == 0
     assert "web" in out
+
+
+LIMITED = ["--group", "g=web+code", "--cap", "g=60%", "--fix", "wiki=0.45"]
+
+
+@pytest.mark.parametrize(
+    ("command", "weights"),
+    [
+        (["mix"], ["weights"]),
+        (["mix", "--worst"], ["weights"]),
+        (["mix", "--most-domains", "2"], ["weights"]),
+        (["value"], ["weights"]),
+        (["judge", "base.yaml"], ["mixtures", "optimum", "weights"]),
+        (["robust", "additive.json"], ["mixtures", "robust", "weights"]),
+        (["pareto", "--between", "x=code,y=web"], ["points", 0, "weights"]),
+    ],
+    ids=lambda words: " ".join(map(str, words)),
+)
+def test_questions_keep_groups_and_fixed_shares(place, read, monkeypatch, command, weights):
+    monkeypatch.chdir(place)
+    answer = read(command[0], "joint.json", *command[1:], *AT, *LIMITED)
+    for key in weights:
+        answer = answer[key]
+    assert answer["wiki"] == pytest.approx(0.45, abs=1e-9)
+    assert answer["web"] + answer["code"] == pytest.approx(0.55, abs=1e-9)
+
+
+@pytest.fixture
+def supply(place):
+    """A supply in a file, read by every question."""
+    path = place / "supply.yaml"
+    path.write_text(
+        "tokens: {wiki: 0.9B, code: 1e12}\n"
+        "epochs: {wiki: 2, code: 1}\n"
+        "groups: {natural: web+wiki}\n"
+        "caps: {natural: 70%}\n"
+        "floors: {code: 5%}\n"
+    )
+    return path
+
+
+def test_a_supply_is_read_from_a_file_and_options_go_before_it(place, read, supply):
+    words = ["mix", place / "joint.json", *AT, "--supply", supply]
+    best = read(*words, "--weights", "wiki=1")
+    assert best["weights"]["wiki"] == pytest.approx(2 * 0.9e9 / 150e9)
+    assert best["epochs"]["wiki"] == pytest.approx(2)
+    more = read(*words, "--weights", "wiki=1", "--tokens", "wiki=30B", "--floor", "code=10%")
+    assert more["weights"]["wiki"] > best["weights"]["wiki"]
+    assert more["weights"]["code"] >= 0.1 - 1e-12
+    own = [
+        *AT,
+        "--tokens",
+        "wiki=0.9B,code=1T",
+        "--epochs",
+        "wiki=2,code=1",
+        "--floor",
+        "code=0.05",
+    ]
+    own += ["--group", "natural=web+wiki", "--cap", "natural=0.7", "--weights", "wiki=1"]
+    assert read("mix", place / "joint.json", *own)["weights"] == best["weights"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("tokens: {wbe: 1B}\n", ("supply.yaml, line 1: no domain 'wbe'; did you mean 'web'?",)),
+        ("\ncaps: {web: much}\n", ("supply.yaml, line 2: web is 'much'", "10%")),
+        ("cap: {web: 0.5}\n", ("line 1: unknown key 'cap'; did you mean 'caps'?",)),
+        ("epochs: {web: 0}\n", ("line 1", "a number above 0")),
+        ("", ("supply.yaml: is empty",)),
+    ],
+)
+def test_mistakes_in_a_supply_are_told_with_their_line(place, refused, supply, text, words):
+    supply.write_text(text)
+    refused("mix", place / "joint.json", *AT, "--supply", supply, words=words)
+
+
+def test_a_base_may_be_written_as_it_stands(place, read):
+    inline = read("judge", place / "joint.json", "web=0.8,code=10%,wiki=0.1", *AT)
+    named = read("judge", place / "joint.json", *AT, "--base", place / "base.yaml")
+    assert inline["mixtures"]["base"] == named["mixtures"]["base"]
+    move = ["move", place / "joint.json", *AT, "--steps", "2", "--base"]
+    assert read(*move, "web=8,code=1,wiki=1") == read(*move, place / "base.yaml")
+
+
+def test_judge_tells_what_a_base_breaks(place, run, read):
+    words = ["judge", place / "joint.json", place / "base.yaml", *AT, "--tokens", "wiki=1B"]
+    code, _, err = run(*words, "--cap", "web=0.5", "--json")
+    assert code == 0
+    assert "base: 'web' has 0.8, outside its limits 0 to 0.5; it is judged all the same" in err
+    told = "base: 'wiki' has 0.1, 15 epochs of its tokens, which allow 1; it is judged all the same"
+    assert told in err
+    assert [line.startswith(told) for line in read(*words)["warnings"]] == [True]

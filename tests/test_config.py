@@ -94,6 +94,44 @@ def test_only_data_and_law_are_needed(write):
     )
 
 
+SUPPLY = "{tokens: {web: 600B, wiki: 4e9}, epochs: {wiki: 4}, groups: {text: web+wiki}}"
+QUESTIONS = """
+mix:
+  - {N: 7B, D: 1.5T, caps: {text: 90%}, floors: {code: 0.1}, tokens: {wiki: 8B}}
+  - {N: 1e9, D: 1e11, epochs: 2, groups: {rest: [code, wiki]}, fixed: {rest: 40%}}
+"""
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_supplies_of_all_mixtures_and_of_one(write, tmp_path, inline):
+    (tmp_path / "supply.yaml").write_text(SUPPLY)
+    supply = SUPPLY if inline else "supply.yaml"
+    config = read_config(write(f"data: a.csv\nlaw: joint\nsupply: {supply}\n{QUESTIONS}"))
+    groups = {"text": ("web", "wiki")}
+    assert config.questions == [
+        {
+            "N": 7e9,
+            "D": 1.5e12,
+            "caps": {"text": 0.9},
+            "floors": {"code": 0.1},
+            "tokens": {"web": 6e11, "wiki": 8e9},
+            "epochs": {"wiki": 4.0},
+            "groups": groups,
+        },
+        {
+            "N": 1e9,
+            "D": 1e11,
+            "fixed": {"rest": 0.4},
+            "tokens": {"web": 6e11, "wiki": 4e9},
+            "epochs": 2.0,
+            "groups": {**groups, "rest": ("code", "wiki")},
+        },
+    ]
+    config.check_names(("web", "code", "wiki"), ())
+    with pytest.raises(UserError, match=r"line \d: no domain.* 'wiki'"):
+        config.check_names(("web", "code"), ())
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_our_own_configs_are_read(path):
     assert read_config(path).data
@@ -119,6 +157,9 @@ def test_our_own_configs_are_read(path):
         ("data: a.csv\nlaw: joint\ncolumns: h\n", ("line 3", "columns is 'h'")),
         ("data: a.csv\nlaw: joint\nlaw: full\n", ("line 3", "'law' is there twice")),
         ("data: a.csv\nlaw: joint\nmix: {caps: {a: 1, a: 2}}\n", ("line 3", "'a' is there twice")),
+        ("data: a.csv\nlaw: joint\nsupply: {token: {}}\n", ("line 3", "'token'", "'tokens'")),
+        ("data: a.csv\nlaw: joint\nmix:\n  epochs: [2]\n", ("line 4", "epochs is a list")),
+        ("data: a.csv\nlaw: joint\nmix: {caps: {a: 1/2}}\n", ("line 3", "a is '1/2'", "10%")),
         ("data: a.csv\n", ("'law'",)),
         ("law: joint\ndata:\n", ("'data'",)),
         ("", ("is empty",)),
@@ -143,6 +184,9 @@ def test_mistakes_are_told_with_their_line(write, text, words):
 
 
 def test_files_that_are_no_configs(tmp_path):
+    (tmp_path / "c.yaml").write_text("data: a.csv\nlaw: joint\nsupply: none.yaml\n")
+    with pytest.raises(UserError, match=r"none.yaml: cannot be read"):
+        read_config(tmp_path / "c.yaml")
     refused(str(tmp_path / "none.yaml"), "cannot be read")
     refused(str(tmp_path), "cannot be read")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00data")

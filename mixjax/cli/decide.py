@@ -54,11 +54,21 @@ def _warn_outside(
     question: mj.mixture.Question, mixtures: Mapping[str, Mapping[str, float]]
 ) -> None:
     """Warn of mixtures that break a limit or need more tokens than there are."""
+    remedy = "it is judged all the same, the optimum keeps the limits"
+    allowed = question.epochs
     for name, shares in mixtures.items():
+        h = question.array(shares)
+        weights = question.named(h)
         try:
-            question.check_within(question.array(shares), name)
+            question.but(tokens=None, epochs=1.0).check_within(h, name)
         except UserError as error:
-            warn(error.where, error.what, "it is judged all the same, the optimum keeps the limits")
+            warn(name, error.what, remedy)
+        epochs = mj.mixture.limits.epochs_of(weights, question.tokens, question.D)
+        for domain, passes in epochs.items():
+            most = allowed.get(domain, 1.0) if isinstance(allowed, Mapping) else allowed
+            if passes > most * (1 + 1e-9):
+                has = f"{domain!r} has {weights[domain]:.4g}, {passes:.3g} epochs of its tokens"
+                warn(name, f"{has}, which allow {most:g}", remedy)
 
 
 @command("How far each share may go from the optimum.", draws="region_figure")

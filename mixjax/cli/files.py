@@ -197,7 +197,7 @@ def read_mixture(base: str, domains: Sequence[str]) -> Mixture:
 
 def _inline(text: str) -> dict[str, Mixture]:
     try:
-        return {"base": _shares("--base", words.pairs(words.share)(text))}
+        return {"base": _shares("--base", words.pairs(words.share, "NAME=SHARE")(text))}
     except ValueError as error:
         remedy = "write for example web=0.7,code=30%, or name a file"
         raise UserError("--base", str(error), remedy) from None
