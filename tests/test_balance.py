@@ -266,7 +266,7 @@ def test_limits_relative_to_a_mixture():
 def test_a_looser_limit_never_costs_more(tight, more):
     at = goal(0, weights={"a": 1.0})
     tighter, looser = (limited_mixture(at, {"b": x}) for x in (tight, tight + more))
-    assert looser.objective <= tighter.objective + 1e-9
+    assert looser.mixture.objective <= tighter.mixture.objective + 1e-9
     assert looser.prices["b"] <= tighter.prices["b"] + 1e-6  # convex: each percent buys less
 
 
@@ -286,7 +286,7 @@ def test_limits_of_a_law_that_is_not_convex():
 
 def test_limits_that_contradict_each_other_are_told_with_how_far():
     at = goal(0)
-    level = worst_target(at.but(weights={"a": 1.0, "b": 1.0})).objective
+    level = worst_target(at.but(weights={"a": 1.0, "b": 1.0})).largest
     with pytest.raises(UserError, match=r"a, b cannot be met together: .* passes each by") as told:
         limited_mixture(at, {"a": 0.5 * level, "b": 0.5 * level})
     missed = (1 + level) / (1 + 0.5 * level) - 1

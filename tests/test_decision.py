@@ -184,7 +184,7 @@ def test_compute_optimal_size_has_the_closed_form():
 def test_compute_optimal_heeds_supply():
     at = Question(joint())
     tokens = dict.fromkeys(DOMAINS, 1e10)
-    free, short = compute_optimal(at, 1e22), compute_optimal(at, 1e22, tokens, epochs=2)
+    free, short = compute_optimal(at, 1e22), compute_optimal(at.but(tokens=tokens, epochs=2), 1e22)
     assert short.mixture.D <= 8e10 * (1 + 1e-9)
     assert all(
         share * short.mixture.D <= 2e10 * (1 + 1e-9) for share in short.mixture.weights.values()
@@ -572,7 +572,7 @@ def test_laws_that_are_not_convex_or_end_at_corners(law):
             lambda: compute_optimal(Question(random_truth("ye_m4", 3, ("t",))), 1e22),
             "does not read both",
         ),
-        (lambda: compute_optimal(goal(), 1e22, {"x": 1e9}), "no domain 'x'"),
+        (lambda: compute_optimal(goal(tokens={"x": 1e9}), 1e22), "no domain 'x'"),
         (lambda: budget_path(goal(), [1e9, 2e9], [1e9, 2e9, 3e9]), "do not go together"),
         (lambda: growth_laws(goal(), laws=("D",)), "no growth law 'D'"),
         (lambda: growth_laws(goal(D=None)), "D is missing"),

@@ -355,7 +355,7 @@ def test_limits_without_a_mixture(options, said):
 
 
 def test_limits_of_one_of_many_problems():
-    with pytest.raises(mj.UserError, match=r"problem 1, cap of .g.: 0\.1 is below"):
+    with pytest.raises(mj.UserError, match=r"question 1, cap of .g.: 0\.1 is below"):
         mj.optimal_mixtures(
             additive(0),
             **AT,

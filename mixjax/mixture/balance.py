@@ -13,6 +13,7 @@ import numpy as np
 from mixjax.errors import UserError, check_names
 from mixjax.mixture.lagrangian import MET, Levelled, keep_within, least_worst
 from mixjax.mixture.optimum import (
+    ROUGH,
     Optimum,
     Vary,
     answer_at,
@@ -95,7 +96,7 @@ def worst_target(question: Question, references: Mapping[str, float] | None = No
     """
     level = _references(question, list(question.weighed), references)
     best = least_worst(question, level)
-    warn_minimum(question, best.end)
+    warn_minimum(question, best.end, ROUGH)
     return Balanced(
         answer_at(question, best.end, question.is_convex()),
         level,
@@ -208,7 +209,7 @@ def limited_mixture(
             )
             raise UserError("limits", what, "loosen them a little")
         end, prices = within, dict.fromkeys(limits, 0.0)
-    warn_minimum(question, end)
+    warn_minimum(question, end, ROUGH)
     return Limited(answer_at(question, end, convex), limits, prices, free)
 
 

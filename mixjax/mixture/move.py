@@ -17,7 +17,7 @@ from mixjax.mixture.lagrangian import MET, keep_within
 from mixjax.mixture.lanes import Problems
 from mixjax.mixture.limits import epochs_of
 from mixjax.mixture.losses import LiftedLoss, case_of
-from mixjax.mixture.optimum import Vary, best_of, optima, warn_minimum
+from mixjax.mixture.optimum import ROUGH, Vary, best_of, optima, warn_minimum
 from mixjax.mixture.question import Floats, Pull, Question, kl, nonzero
 from mixjax.mixture.solve import solve
 from mixjax.numerics import distance_to_hull
@@ -301,7 +301,7 @@ def smallest_move(question: Question, start: Start, improve: Mapping[str, float]
             "no mixture within the limits reaches these improvements together",
             "ask for less of some, or for fewer",
         )
-    warn_minimum(question, kept.end)
+    warn_minimum(question, kept.end, ROUGH)
     return measure(question, start, base, kept.end.h, kept.end.gap)
 
 

@@ -19,11 +19,14 @@ from mixjax.mixture.lanes import Problems, map_problems
 from mixjax.mixture.limits import epochs_of, token_caps
 from mixjax.mixture.losses import Case, WeightedLoss, target_losses
 from mixjax.mixture.question import Floats, Question, kl
-from mixjax.mixture.solve import Minima, Minimum, is_small, solve
+from mixjax.mixture.solve import STALLED, Minima, Minimum, is_small, solve
 from mixjax.text import Record, table
 
 Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]
+
+# A gap of multipliers or of a smoothed objective is small below this, relatively.
+ROUGH = 1e-5
 
 
 @dataclass(frozen=True)
@@ -265,9 +268,13 @@ def nowhere_finite(question: Question, where: str) -> UserError:
     )
 
 
-def warn_minimum(question: Question, end: Minimum) -> None:
+def warn_minimum(question: Question, end: Minimum, small: float = STALLED) -> None:
     """Warn of an answer that is not a proved minimum of what was asked: domains held at 0, a gap
-    that is not small."""
+    that is not small.
+
+    Args:
+        small: of a gap, relative to the objective; multipliers and smoothing end at larger ones.
+    """
     domains = np.array(question.domains)
     if end.emptied.any():
         less, names = 100 * (end.before - end.value) / abs(end.before), domains[end.emptied]
@@ -282,7 +289,7 @@ def warn_minimum(question: Question, end: Minimum) -> None:
             f"gap is that of the others"
         )
         warn("mixture", what, "give a floor to see them in")
-    if not is_small(end.gap, end.value):
+    if not is_small(end.gap, end.value, small):
         what = f"the optimality gap is still {end.gap:.1e}"
         warn("mixture", what, "take the weights as approximate")
 

@@ -14,7 +14,7 @@ from mixjax.errors import UserError
 from mixjax.fitting.record import Fit
 from mixjax.law.base import Law
 from mixjax.mixture.losses import Tail, case_of
-from mixjax.mixture.optimum import Vary, nowhere_finite, optima, warn_minimum
+from mixjax.mixture.optimum import ROUGH, Vary, nowhere_finite, optima, warn_minimum
 from mixjax.mixture.question import Floats, Question
 from mixjax.mixture.solve import solve_one
 from mixjax.text import table
@@ -270,5 +270,5 @@ def _least_tail(
         h = end.h
         gap = end.gap + smoothing * math.log(max(cap * len(questions), 1.0))
     assert end is not None
-    warn_minimum(first, end)
+    warn_minimum(first, end, ROUGH)
     return h, gap

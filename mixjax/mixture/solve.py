@@ -106,6 +106,7 @@ def solve(
     if also is not None:
         more = np.maximum(also, LEAST)
         starts = more if alone else np.concatenate([more, starts])
+    problems = problems._replace(boxes=_emptied_groups(problems.boxes))
     best = _settle(problems, starts, convex)
     return _on_faces(problems, starts, convex, _near_corners(problems, convex, best))
 
@@ -140,9 +141,18 @@ class Alone:
         return self.f(h, data[0])
 
 
-def is_small(gap: Any, value: Any) -> Any:
+def _emptied_groups(boxes: Box) -> Box:
+    """The boxes, with caps of 0 for the domains of a group that is capped at 0."""
+    if boxes.groups is None:
+        return boxes
+    member, caps = np.asarray(boxes.groups.member), np.asarray(boxes.groups.caps)
+    nothing = (member & (caps == 0)[..., None]).any(axis=-2)
+    return boxes._replace(caps=np.where(nothing, 0.0, boxes.caps))
+
+
+def is_small(gap: Any, value: Any, small: float = STALLED) -> Any:
     """Whether a gap is small for the size of the objective."""
-    return gap <= STALLED * np.maximum(1.0, np.abs(value))
+    return gap <= small * np.maximum(1.0, np.abs(value))
 
 
 # --- What a descent does not see -----------------------------------------------------------------
