@@ -5,16 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mixjax.drawing import decisions
 from mixjax.errors import UserError
 from mixjax.mixture.paths import Path, budget_path
 from mixjax.mixture.question import Floats, Question
 from mixjax.mixture.targets import jensen_shannon
 from mixjax.text import table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,24 @@ class Beside:
                 for (name, other), values in self.distance.items()
             ],
         }
+
+    def figure(self) -> Figure:
+        """Optima at the last budget, and what each law's mixture costs by another."""
+        last = next(iter(self.paths.values()))
+        regrets = {
+            f"{name} mixture, by {judge}": values
+            for (judge, name), values in self.regret.items()
+            if judge != name
+        }
+        x = last.drawn()
+        return decisions.laws_beside(
+            list(last.mixtures[0].weights),
+            {name: path.shares[-1] for name, path in self.paths.items()},
+            x.x,
+            regrets,
+            title=f"at N = {last.N[-1]:.3g}, D = {last.D[-1]:.3g}",
+            label=x.label,
+        )
 
 
 def beside(questions: Mapping[str, Question], N: ArrayLike, D: ArrayLike) -> Beside:

@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixjax.drawing import decisions
 from mixjax.errors import UserError
 from mixjax.mixture.optimum import Optima, Optimum, Vary, best_of, boxes_at, optima
 from mixjax.mixture.question import Floats, Question
 from mixjax.text import table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # FLOPs of one token and parameter, forward and backward.
 FLOPS = 6.0
@@ -82,6 +86,21 @@ class Budget:
             "at_edge": self.at_edge,
             "curve": [asdict(p) for p in self.curve],
         }
+
+    def figure(self) -> Figure:
+        """Along the budget: the objective of the best mixture against N, and its shares."""
+        best = self.mixture
+        assert best.N is not None
+        assert best.D is not None
+        near = [point for point in self.curve if 1 / 30 <= point.N / best.N <= 30]
+        return decisions.budget_curve(
+            [point.N for point in near],
+            [point.objective for point in near],
+            [list(point.weights.values()) for point in near],
+            list(best.weights),
+            (best.N, best.D, best.objective),
+            self.flops,
+        )
 
 
 def compute_optimal(question: Question, flops: float) -> Budget:

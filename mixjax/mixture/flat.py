@@ -3,18 +3,22 @@ the loss is worse by eps."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixjax.drawing import decisions
 from mixjax.errors import UserError
 from mixjax.mixture.limits import share_range
 from mixjax.mixture.optimum import Vary, best_of, held_at, optima
 from mixjax.mixture.question import Floats, Question
-from mixjax.text import table
+from mixjax.text import Record, table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Ends of an interval are found to this share.
 TOLERANCE = 1e-5
@@ -44,7 +48,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Region:
+class Region(Record):
     """{domain: Interval}, for objectives of at most (1 + eps) times the optimum's."""
 
     intervals: dict[str, Interval]
@@ -71,9 +75,11 @@ class Region:
         )
         return table(["share %", "from ", "best", "to "], rows) + "\n" + note
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain content for JSON."""
-        return asdict(self)
+    def figure(self) -> Figure:
+        """For each domain the shares within eps of the optimum, and the optimal one."""
+        low, best, high = np.array([(i.low, i.best, i.high) for i in self.intervals.values()]).T
+        title = f"objective within {100 * self.eps:g} percent of the optimum (dot)"
+        return decisions.share_ranges(list(self.intervals), low, best, high, title)
 
 
 def flat_region(question: Question, eps: float = 0.001) -> Region:

@@ -5,16 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixjax.drawing import decisions
 from mixjax.errors import UserError
 from mixjax.mixture.optimum import Vary, nowhere_finite, optima
 from mixjax.mixture.question import Floats, Question
 from mixjax.mixture.targets import simplex_grid
 from mixjax.text import table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Steps between the ends: of two groups and, along each side, of three. Both have the point of equal
 # weights, the knee.
@@ -110,6 +114,18 @@ class Front:
             "N": self.N,
             "D": self.D,
         }
+
+    def figure(self) -> Figure:
+        """The front in losses with its knee and other mixtures; of two groups also the shares along
+        it."""
+        groups = [
+            name
+            if list(targets) == [name] or len(targets) > 3
+            else f"{name} ({', '.join(targets)})"
+            for name, targets in self.groups.items()
+        ]
+        beside = {name: losses for name, (_, losses) in self.beside.items()}
+        return decisions.front(groups, self.losses, self.knee, self.h, self.domains, beside)
 
 
 def pareto_front(

@@ -6,14 +6,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from mixjax.drawing import charts
 from mixjax.errors import UserError
 from mixjax.mixture.optimum import best_of
 from mixjax.mixture.question import Floats, Question
 from mixjax.text import Record, table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Farthest factor that is searched for; roots are found to this relative error.
 _FARTHEST, _EXACT = 1e15, 1e-12
@@ -84,6 +88,17 @@ class Judgement(Record):
             else []
         )
         return "\n\n".join([*parts, table(["share %", *names], shares), *broken, note])
+
+    def figure(self) -> Figure:
+        """Predicted loss of each mixture on each target, relative to the optimum's."""
+        best = self.mixtures["optimum"].losses
+        groups = {
+            name: [100 * (mixture.losses[t] / best[t] - 1) for t in best]
+            for name, mixture in self.mixtures.items()
+            if name != "optimum"
+        }
+        x = "loss above (right) or below the optimum's (percent)"
+        return charts.bars(list(best), groups, x, "target")
 
 
 def factor(times: float | None) -> str:

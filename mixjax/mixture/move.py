@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import jax
 import numpy as np
 
+from mixjax.drawing import decisions
 from mixjax.errors import UserError, check_names
 from mixjax.mixture.box import Box
 from mixjax.mixture.lagrangian import MET, keep_within
@@ -21,7 +22,10 @@ from mixjax.mixture.optimum import ROUGH, Vary, best_of, optima, warn_minimum
 from mixjax.mixture.question import Floats, Pull, Question, kl, nonzero
 from mixjax.mixture.solve import solve
 from mixjax.numerics import distance_to_hull
-from mixjax.text import table
+from mixjax.text import Record, table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Strengths of the pull that are searched, relative to the size of the objective, and the exactness
 # of their logarithm.
@@ -29,7 +33,7 @@ _STRENGTHS, _EXACT = (1e-9, 1e4), 1e-6
 
 
 @dataclass(frozen=True)
-class Move:
+class Move(Record):
     """One mixture on the way from the base.
 
     Attributes:
@@ -74,13 +78,9 @@ class Move:
             [*parts, table(["target", "loss"], [[t, f"{x:.5f}"] for t, x in self.losses.items()])]
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain content for JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
-class Moves:
+class Moves(Record):
     """From the base (first) to the optimum (last), with the knee: the step after which more moving
     buys clearly less."""
 
@@ -123,9 +123,21 @@ class Moves:
         ]
         return table(head, rows)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain content for JSON."""
-        return {"steps": [asdict(s) for s in self.steps], "knee": self.knee}
+    def figure(self) -> Figure:
+        """Predicted gain with its knee, shares, and what the steps risk where that is known."""
+        steps = self.steps
+        risks = {
+            "largest number of epochs": [step.epochs for step in steps],
+            "share outside the trained mixtures": [step.outside for step in steps],
+        }
+        return decisions.moves(
+            np.array([step.moved for step in steps]),
+            np.array([step.gain for step in steps]),
+            self.knee,
+            [list(step.weights.values()) for step in steps],
+            list(steps[0].weights),
+            {name: np.array(x, float) for name, x in risks.items() if x[0] is not None},
+        )
 
 
 @dataclass(frozen=True, eq=False)

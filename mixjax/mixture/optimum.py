@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from mixjax.drawing import charts
 from mixjax.errors import UserError, warn
 from mixjax.fitting.doubts import warn_scale, warn_shares
 from mixjax.fitting.record import Fit
@@ -21,6 +22,9 @@ from mixjax.mixture.losses import Case, WeightedLoss, target_losses
 from mixjax.mixture.question import Floats, Question, kl
 from mixjax.mixture.solve import STALLED, Minima, Minimum, is_small, solve
 from mixjax.text import Record, table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -84,6 +88,12 @@ class Optimum(Record):
         shown = [table(["domain", "share %", ""], shares)]
         shown.append(table(["target", "loss", "weight"], losses))
         return "\n\n".join([head, *shown, end])
+
+    def figure(self) -> Figure:
+        """Optimal shares as bars; the name of a domain at its limit says so."""
+        rows = [f"{d} ({self.bound[d]})" if d in self.bound else d for d in self.weights]
+        shares = {"optimum": [100 * share for share in self.weights.values()]}
+        return charts.bars(rows, shares, "optimal share (percent)", "training domain")
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,21 +5,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mixjax.drawing import charts
 from mixjax.errors import UserError
 from mixjax.mixture.optimum import Optimum, Vary, nowhere_finite, optima, optimum_at
 from mixjax.mixture.question import Floats, Question
+from mixjax.text import Record, plain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # A count at which any term in N or D is gone, and yet a number.
 ENDLESS = 1e200
 
 
 @dataclass(frozen=True, eq=False)
-class Path:
+class Path(Record):
     """The optimum at each of some budgets.
 
     Attributes:
@@ -46,6 +51,37 @@ class Path:
             for N, D, m in zip(self.N, self.D, self.mixtures, strict=True)
         ]
         return {"points": points, "end": self.end}
+
+    def figure(self) -> Figure:
+        """Optimal shares along the budgets."""
+        return Paths({"": self}).figure()
+
+    def drawn(self) -> charts.Shares:
+        """Its shares against N or D where only that grows, else against compute; of an endless path
+        against what grows faster, as a multiple of where it begins."""
+        if self.end is not None:
+            growth = {"N": self.N / self.N[0], "D": self.D / self.D[0]}
+            faster = max(growth, key=lambda name: growth[name][-1])
+            label, end = f"{faster}, times the first", list(self.end.values())
+            return charts.Shares(growth[faster], label, self.shares, end)
+        if np.ptp(self.N) == 0:
+            return charts.Shares(self.D, "training tokens D", self.shares)
+        if np.ptp(self.D) == 0:
+            return charts.Shares(self.N, "parameters N", self.shares)
+        return charts.Shares(6 * self.N * self.D, "training compute 6 N D (FLOPs)", self.shares)
+
+
+class Paths(dict[str, Path]):
+    """Paths by name."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain content for JSON."""
+        return plain(self)
+
+    def figure(self) -> Figure:
+        """Optimal shares along the budgets, a panel a path; where they end up as diamonds."""
+        domains = list(next(iter(self.values())).mixtures[0].weights)
+        return charts.shares_along({name: path.drawn() for name, path in self.items()}, domains)
 
 
 def budget_path(question: Question, N: ArrayLike, D: ArrayLike) -> Path:
@@ -91,7 +127,7 @@ GROWTH: Mapping[str, tuple[Growth, tuple[bool, bool]]] = {
 
 def growth_laws(
     question: Question, times: float = 1e6, points: int = 25, laws: Sequence[str] = tuple(GROWTH)
-) -> dict[str, Path]:
+) -> Paths:
     """Where h* goes as N and D grow from the question's scale by each of some growth laws, paper
     Fig. 10.
 
@@ -102,7 +138,7 @@ def growth_laws(
         laws: names out of `GROWTH`.
 
     Returns:
-        {law: Path} with `end`, the accumulation point. Where N and D both grow for ever it is the
+        `Paths` with `end`, the accumulation point. Where N and D both grow for ever it is the
         minimiser of E(h) alone, at whatever speed they do; a slow one is merely far from it at any
         size that will be trained.
 
@@ -125,7 +161,7 @@ def growth_laws(
             "give at least 2 points and a factor above 1",
         )
     t = np.geomspace(1.0, times, points)
-    paths = {}
+    paths = Paths()
     for law in laws:
         grow, endless = GROWTH[law]
         n, d = grow(t)

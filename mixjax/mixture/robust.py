@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixjax.drawing import charts
 from mixjax.errors import UserError
 from mixjax.fitting.record import Fit
 from mixjax.law.base import Law
@@ -17,7 +18,10 @@ from mixjax.mixture.losses import Tail, case_of
 from mixjax.mixture.optimum import ROUGH, Vary, nowhere_finite, optima, warn_minimum
 from mixjax.mixture.question import Floats, Question
 from mixjax.mixture.solve import solve_one
-from mixjax.text import table
+from mixjax.text import Record, table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Smoothing of the tail, relative to regrets of 1 (objectives differ by less than 100 percent): from
 # coarse to fine.
@@ -42,7 +46,7 @@ class Regrets:
 
 
 @dataclass(frozen=True)
-class Robust:
+class Robust(Record):
     """The robust mixture beside others.
 
     Attributes:
@@ -81,9 +85,17 @@ class Robust:
             + table(["share %", *self.mixtures], shares)
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain content for JSON."""
-        return asdict(self)
+    def figure(self) -> Figure:
+        """Regret of each mixture over the fits: mean, tail and largest."""
+        regrets = self.mixtures.values()
+        groups = {
+            "mean": [100 * r.mean for r in regrets],
+            f"worst {100 * (1 - self.level):g} percent": [100 * r.tail for r in regrets],
+            "largest": [100 * r.worst for r in regrets],
+        }
+        title = f"over {len(next(iter(regrets)).each)} fits"
+        x = "regret (percent of the objective)"
+        return charts.bars(list(self.mixtures), groups, x, "mixture", title)
 
 
 def questions_of(question: Question, fits: Sequence[Fit]) -> list[Question]:

@@ -6,14 +6,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixjax.drawing import charts, simplexes
 from mixjax.errors import UserError
 from mixjax.mixture.optimum import Optimum, Vary, nowhere_finite, optima, optimum_at
 from mixjax.mixture.question import Floats, Question
+from mixjax.text import Record, plain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Newton's method on one face: steps, and the largest change of a log share in one.
 _STEPS, _STRIDE, _DIFFERENCE = 60, 1.0, 1e-6
@@ -33,8 +38,21 @@ def jensen_shannon(p: Floats, q: Floats) -> Floats:
     return np.asarray(distance, dtype=np.float64)
 
 
-def corners(question: Question, targets: Sequence[str] | None = None) -> dict[str, Optimum]:
-    """The optimum for one target at a time, {target: Optimum}; the targets that are training
+class Corners(dict[str, Optimum]):
+    """{target: the optimum for it alone}."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain content for JSON."""
+        return plain(self)
+
+    def figure(self) -> Figure:
+        """Shares in percent: a row a target, a column a domain."""
+        shares = [list(optimum.weights.values()) for optimum in self.values()]
+        return charts.share_table(list(self), list(next(iter(self.values())).weights), shares)
+
+
+def corners(question: Question, targets: Sequence[str] | None = None) -> Corners:
+    """The optimum for one target at a time; the targets that are training
     domains by default. Paper Fig. 7.
 
     Raises:
@@ -54,14 +72,16 @@ def corners(question: Question, targets: Sequence[str] | None = None) -> dict[st
     answers = optima(question, Vary(weights=weights))
     if not np.isfinite(answers.objective).all():
         raise nowhere_finite(question, "corners")
-    return {
-        name: optimum_at(question.but(weights={name: 1.0}), answers, i)
-        for i, name in enumerate(names)
-    }
+    return Corners(
+        {
+            name: optimum_at(question.but(weights={name: 1.0}), answers, i)
+            for i, name in enumerate(names)
+        }
+    )
 
 
 @dataclass(frozen=True, eq=False)
-class TargetMap:
+class TargetMap(Record):
     """h*(w) over a grid of target weights.
 
     Attributes:
@@ -77,15 +97,10 @@ class TargetMap:
     distance: Floats
     fixed: Floats
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain content for JSON."""
-        return {
-            "domains": self.domains,
-            "w": self.w,
-            "h": self.h,
-            "distance": self.distance,
-            "fixed": self.fixed,
-        }
+    def figure(self) -> Figure:
+        """The distance of target weights and their optimum over the simplex, with fixed points."""
+        points = simplexes.Map(self.domains, self.w, self.h, self.distance, self.fixed)
+        return simplexes.simplex_map(points)
 
 
 def simplex_grid(k: int, divisions: int) -> Floats:

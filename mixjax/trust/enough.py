@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mixjax.data.runs import Runs, as_runs
 from mixjax.data.splits import clusters
+from mixjax.drawing import charts
 from mixjax.errors import UserError
 from mixjax.fitting.fit import Watch
 from mixjax.fitting.loss import FitOptions, Settings, read_options
@@ -29,6 +30,7 @@ from mixjax.trust.held_out import as_laws, fit_splits
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -125,6 +127,12 @@ class Enough(Record):
                 "laws": laws,
             }
         )
+
+    def figure(self) -> Figure:
+        """The error against the number of trained mixtures, a line a law, quartiles as bands."""
+        quartiles = {law: self.quartiles(law) for law in self.errors}
+        y = "mean relative error (percent)"
+        return charts.bands(self.counts, quartiles, "mixtures fitted", y, title="law")
 
 
 def enough_runs(
