@@ -29,6 +29,12 @@ def warn(where: str, what: str, remedy: str) -> None:
     warnings.warn(f"{where}: {what}; {remedy}", MixjaxWarning, stacklevel=3)
 
 
+def shown(value: object) -> str:
+    """A value for a message, cut to 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def nearest(word: str, words: Iterable[object]) -> str:
     """The head of a remedy: "did you mean 'web'? " where a word is near, else nothing."""
     import difflib

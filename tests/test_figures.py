@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
+from mixjax import read_runs, simulate_runs
 from mixjax.cli.explore import PARTS, Request
+from mixjax.drawing import charts, decisions
 from mixjax.drawing.style import COLOURS, line_of
 from mixjax.fitting.simulate import known_fit, random_truth
 from mixjax.mixture.move import Start
@@ -70,6 +72,35 @@ def test_maps_of_two_and_robust_mixtures(request_of_all):
     assert "a" in axes.get_xlabel()
     (axes,) = panels(robust_figure(robust_mixture(goal, [goal.fit, goal.fit], 0.5)))
     assert "percent" in axes.get_xlabel()
+
+
+def test_predicted_and_measured_losses():
+    truth = fit("joint")
+    table = simulate_runs(truth, np.full((3, 4), 0.25), [1e8, 1e9, 1e10], 1e10)
+    table.loc[0, "loss_b"] = np.nan
+    figure = truth.figure(train=read_runs(table), eval=read_runs(table[1:]))
+    assert_whole(figure)
+    assert [axes.get_title() for axes in panels(figure)] == list(truth.targets)
+    drawn = [[len(line.get_xdata()) for line in axes.lines[:2]] for axes in panels(figure)[:2]]
+    assert drawn == [[3, 2], [2, 2]]
+
+
+LONG = [f"a rather long name of domain number {i}" for i in range(30)]
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda h: charts.bars(LONG, dict.fromkeys(LONG[:3], h), "share", "domain", LONG[0]),
+        lambda h: charts.share_table(LONG[:4], LONG, [h] * 4),
+        lambda h: charts.shares_along({"": charts.Shares([1, 2], "x", np.stack([h, h]))}, LONG),
+        lambda h: decisions.share_ranges(LONG, h, h, h, "title"),
+        lambda h: decisions.laws_beside(LONG, {"a": h, "b": h}, [1, 2], {"c": [1, 2]}, "", "x"),
+    ],
+    ids=["bars", "share_table", "shares_along", "share_ranges", "laws_beside"],
+)
+def test_many_long_names_stay_within_the_figure(draw):
+    assert_whole(draw(np.full(30, 1 / 30)))
 
 
 def test_lines_differ():

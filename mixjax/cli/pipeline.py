@@ -152,10 +152,10 @@ def _finish(outcome: mj.report.Outcome, folder: str | None, title: str, note: st
 
 
 def _text(outcome: mj.report.Outcome) -> str:
-    parts = [mj.fitting.fit_table(outcome.fit, outcome.train)]
-    if outcome.eval is not None:
-        scores = mj.fitting.scores_table(outcome.eval)
+    parts = [mj.fitting.fit_table(outcome.fit, outcome.scores["train"])]
+    if "eval" in outcome.scores:
+        scores = mj.fitting.scores_table(outcome.scores["eval"])
         parts.append(f"Rows that the fit has not seen:\n{scores}")
-    parts += [str(mixture) for mixture in outcome.mixtures]
+    parts += [str(mixture) for mixture in outcome.optima]
     parts += [] if outcome.comparison is None else [str(outcome.comparison)]
     return "\n\n".join(parts) + "\n"

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixjax.data.table import Origins
-from mixjax.errors import UserError, nearest
+from mixjax.errors import UserError, nearest, shown
 
 Floats = NDArray[np.float64]
 # Of values (rows,): which are faulty, what such a one is, and the remedy.
@@ -172,15 +172,14 @@ class Layout:
             return values
         row = int(np.argmax(bad))
         cell = raw.iloc[row]
-        shown = repr(cell.item() if hasattr(cell, "item") else cell)
-        shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+        place = shown(cell.item() if hasattr(cell, "item") else cell)
         if empty[row]:
-            shown, what = "an empty cell", "where a number is needed"
+            place, what = "an empty cell", "where a number is needed"
             remedy = "fill it in, or leave the row out with where"
         elif unread[row]:
             what, remedy = "is not a number", "give numbers without units or thousands separators"
         name, line = self.line(column.name, row)
-        raise UserError(f"{name}, column {column.name!r}, line {line}", f"{shown} {what}", remedy)
+        raise UserError(f"{name}, column {column.name!r}, line {line}", f"{place} {what}", remedy)
 
 
 def _split(spec: str, key: str) -> Column:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mixjax.errors import UserError, nearest
+from mixjax.errors import UserError, nearest, shown
 
 _LONGEST = 10_000
 _BACKTICKED = re.compile(
@@ -67,7 +67,7 @@ def select(table: pd.DataFrame, expression: str) -> NDArray[np.bool_]:
             return _truth(tree, columns, quoted, len(table))
     except SyntaxError as error:
         raise UserError(
-            "where", f"{_short(expression)} is not an expression ({error.msg})", _GRAMMAR
+            "where", f"{shown(expression)} is not an expression ({error.msg})", _GRAMMAR
         ) from None
     except OverflowError:
         raise UserError(
@@ -76,7 +76,7 @@ def select(table: pd.DataFrame, expression: str) -> NDArray[np.bool_]:
     except TypeError:
         raise UserError(
             "where",
-            f"{_short(expression)} compares values of different kinds",
+            f"{shown(expression)} compares values of different kinds",
             "compare text with text, numbers with numbers",
         ) from None
     except (RecursionError, MemoryError, ValueError):
@@ -208,26 +208,20 @@ def _is_text(x: Any) -> bool | None:
 def _label(x: Any) -> str:
     """A value, or a column with the first cell that makes it text."""
     if not isinstance(x, pd.Series):
-        return _short(x)
+        return shown(x)
     as_number: Any = pd.to_numeric(x, errors="coerce")
     text: Any = x[x.notna() & as_number.isna()]
     return f"column {x.name!r}" + (
-        f" (line {text.index[0]}: {_short(text.iloc[0])})" if len(text) else ""
+        f" (line {text.index[0]}: {shown(text.iloc[0])})" if len(text) else ""
     )
-
-
-def _short(x: Any) -> str:
-    """A value for a message, cut to 60 characters."""
-    shown = repr(x)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
 def _source(node: ast.AST, quoted: dict[str, str]) -> str:
     """A part of the expression for a message, its backticks as the user wrote them."""
-    shown = ast.unparse(node)
+    text = ast.unparse(node)
     for name, column in quoted.items():
-        shown = shown.replace(name, f"`{column}`")
-    return _short(shown)
+        text = text.replace(name, f"`{column}`")
+    return shown(text)
 
 
 def _value(node: ast.expr, columns: dict[str, Any], quoted: dict[str, str]) -> Any:

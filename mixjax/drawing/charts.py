@@ -18,6 +18,7 @@ from mixjax.drawing.style import (
     from_zero,
     grid,
     legend,
+    text_width,
 )
 
 if TYPE_CHECKING:
@@ -78,7 +79,9 @@ def bars(
         groups: {group: values (rows,)}.
         grey: groups to stand back.
     """
-    figure, (axes,) = grid(1, (6.4, 1.0 + (0.2 + 0.16 * len(groups)) * len(rows)))
+    figure, (axes,) = grid(
+        1, (5.6 + text_width(rows), 1.0 + (0.2 + 0.16 * len(groups)) * len(rows))
+    )
     draw_bars(axes, rows, dict(groups), grey)
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
     if len(groups) > 1:
@@ -117,7 +120,7 @@ def share_table(rows: Sequence[str], domains: Sequence[str], shares: ArrayLike) 
     Source: paper, Fig. 7.
     """
     percent = 100 * np.asarray(shares)
-    figure, (axes,) = grid(1, (1.6 + 0.75 * len(domains), 1.3 + 0.5 * len(rows)))
+    figure, (axes,) = grid(1, (1.6 + text_width(rows) + 0.7 * len(domains), 1.3 + 0.5 * len(rows)))
     image = axes.imshow(percent, cmap="cividis", vmin=0, vmax=100, aspect="auto")
     for row, column in np.ndindex(*percent.shape):
         share = percent[row, column]
@@ -143,9 +146,11 @@ def predicted_measured(
     figure, all_axes = grid(len(panels), (3.2, 3.0), across=4)
     for axes, (target, tables) in zip(all_axes, panels.items(), strict=True):
         for i, (name, (measured, predicted)) in enumerate(tables.items()):
-            size = 3 if len(np.asarray(measured)) > 100 else 6
+            pairs = np.array([measured, predicted])
+            x, y = pairs[:, np.isfinite(pairs).all(axis=0)]
+            size = 3 if len(x) > 100 else 6
             colour = colour_of((0, 3, 2, 1)[i % 4])
-            axes.plot(measured, predicted, ".", color=colour, markersize=size, label=name)
+            axes.plot(x, y, ".", color=colour, markersize=size, label=name)
         low = axes.get_xlim()[0]
         axes.axline((low, low), slope=1, color="0.5", linewidth=0.8, zorder=0)
         axes.set(title=target, xlabel="measured loss", ylabel="predicted loss")

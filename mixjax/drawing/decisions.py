@@ -19,6 +19,7 @@ from mixjax.drawing.style import (
     grid,
     legend,
     line_of,
+    text_width,
 )
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def share_ranges(
     domains: Sequence[str], low: ArrayLike, best: ArrayLike, high: ArrayLike, title: str
 ) -> Figure:
     """For each domain the shares from low to high (k,) as a bar and the best one as a dot."""
-    figure, (axes,) = grid(1, (6.0, 1.0 + 0.35 * len(domains)))
+    figure, (axes,) = grid(1, (5.5 + text_width(domains), 1.0 + 0.35 * len(domains)))
     rows = range(len(domains))
     left, right = 100 * np.asarray(low), 100 * np.asarray(high)
     axes.barh(rows, right - left, 0.35, left=left, color=colour_of(0), alpha=0.45)
@@ -63,7 +64,7 @@ def laws_beside(
         regrets: {whose mixture by which law: fractions of the objective (points,)}.
     """
     high = max(3.0, 1.0 + (0.1 + 0.13 * len(shares)) * len(domains))
-    figure, (left, right) = grid(2, (5.2, high))
+    figure, (left, right) = grid(2, (4.8 + text_width(domains), high))
     draw_bars(left, domains, {law: 100 * np.asarray(h) for law, h in shares.items()})
     left.set(xlabel="optimal share (percent)", ylabel="training domain", title=title)
     left.legend(frameon=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +37,11 @@ def line_of(i: int) -> dict[str, Any]:
     }
 
 
+def text_width(names: Iterable[str]) -> float:
+    """About how wide the longest of some words is, in inches."""
+    return 0.08 * max(map(len, names), default=0)
+
+
 def grid(
     number: int,
     panel: tuple[float, float],
@@ -54,7 +59,7 @@ def grid(
 
     across = min(across or number, number)
     down = -(-number // across)
-    size = (panel[0] * across + 0.6, panel[1] * down + 0.2)
+    size = (panel[0] * across + 0.3, panel[1] * down + 0.2)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(
         down,
@@ -73,15 +78,19 @@ def grid(
 
 
 def legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
-    """What the lines of a panel mean, at the right of all panels."""
+    """What the lines of a panel mean, at the right of all panels, the figure widened for it."""
     handles, labels = axes.get_legend_handles_labels()
+    columns = -(-len(labels) // _LEGEND_ROWS)
+    wide = columns * (0.5 + text_width([*labels, *(title or "").split("\n")]))
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width + wide, height)
     figure.legend(
         handles,
         labels,
         loc="outside right center",
         frameon=False,
         title=title,
-        ncols=-(-len(labels) // _LEGEND_ROWS),
+        ncols=columns,
     )
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixjax.drawing import charts
 from mixjax.errors import UserError
 from mixjax.fitting.loss import Huber
 from mixjax.fitting.schema import DamagedError, check
@@ -23,6 +24,8 @@ from mixjax.fitting.score import Score, score
 from mixjax.text import write_whole
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from mixjax.data.runs import Runs
     from mixjax.law import Law
 
@@ -283,6 +286,18 @@ class Fit:
         predicted = self.predict(table.N, table.D, table.h)
         scores = {t: score(predicted[t], table.loss(t), self.huber) for t in shared}
         return {t: s for t, s in scores.items() if s is not None}
+
+    def figure(self, **tables: Runs) -> Figure:
+        """Predicted against measured losses of tables by name, a panel a target: `fit.figure(
+        train=runs)`."""
+        panels: dict[str, dict[str, tuple[ArrayLike, ArrayLike]]] = {t: {} for t in self.targets}
+        for name, runs in tables.items():
+            rows = runs.reordered(self.domains)
+            predicted = self.predict(rows.N, rows.D, rows.h)
+            for target in self.targets:
+                if target in rows.targets:
+                    panels[target][name] = rows.loss(target), predicted[target]
+        return charts.predicted_measured(panels)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the JSON file, whole or not at all."""
