@@ -312,7 +312,7 @@ def test_every_question_takes_every_limit(command):
 def test_figures_are_offered_where_there_is_one():
     commands = mixjax_command.commands.items()
     drawn = {name for name, c in commands if any(p.name == "figure" for p in c.params)}
-    assert drawn == {"judge", "flat", "move", "budget", "robust", "pareto", "enough"}
+    assert drawn == {"mix", "judge", "flat", "move", "budget", "robust", "pareto", "enough"}
 
 
 def test_warnings_are_in_the_json_too(folder, run, read):

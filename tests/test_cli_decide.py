@@ -72,6 +72,16 @@ def test_judge_reads_mixtures_of_several_kinds(place, run, read):
     assert (place / "judge.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.parametrize(
+    "kind", [[], ["--worst"], ["--limit", "maths=5%"], ["--most-domains", "2"]]
+)
+def test_mix_draws_every_kind_of_answer(place, read, kind):
+    content = read("mix", place / "joint.json", *AT, *kind, "--figure", place / "mix.png")
+    assert sum(content["weights"].values()) == pytest.approx(1)
+    assert (place / "mix.png").read_bytes()[:4] == b"\x89PNG"
+    (place / "mix.png").unlink()
+
+
 def test_mix_for_the_worst_target(place, run, read):
     found = read(
         "mix",
@@ -343,6 +353,20 @@ J = "joint.json"
         (["budget", J, "--flops", "10"], "is below"),
         (["move", J, *AT], "--base"),
         (["move", J, *AT, "--base", "base.yaml", "--improve", "x=0.1"], "no target 'x'"),
+        (
+            [
+                "move",
+                J,
+                *AT,
+                "--base",
+                "base.yaml",
+                "--improve",
+                "maths=0.001",
+                "--figure",
+                "m.png",
+            ],
+            "this result has none",
+        ),
         (["move", J, *AT, "--base", "base.yaml", "--improve", "maths=0.9"], "cannot be reached"),
         (["move", J, *AT, "--base", "base.yaml", "--cap", "web=0.5"], "outside its limits"),
         (["robust", J, J, *AT, "--level", "1"], "below 1"),

@@ -17,7 +17,6 @@ from mixjax.fitting.search import draw_starts
 from mixjax.fitting.simulate import random_truth, simulate_runs
 from mixjax.law import find_law
 from mixjax.law.evaluate import predict
-from mixjax.report.figures import enough_figure
 from mixjax.trust.enough import Enough, enough_runs
 
 FEW: dict[str, Any] = {"starts": 6}
@@ -149,7 +148,7 @@ def test_content_and_figure(found):
     )
     assert set(law["targets"]) == set(TARGETS)
     assert made(np.inf, 1.0).to_dict()["laws"]["additive"]["median"][0] is None
-    (axes,) = enough_figure(found).axes
+    (axes,) = found.figure().axes
     assert [line.get_label() for line in axes.lines] == ["additive", "joint"]
 
 

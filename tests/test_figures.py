@@ -18,7 +18,6 @@ from mixjax.mixture.move import Start
 from mixjax.mixture.question import Question
 from mixjax.mixture.robust import robust_mixture
 from mixjax.mixture.targets import target_map
-from mixjax.report.figures import map_figure, robust_figure
 
 NAMES = ("a", "b", "c", "d")
 
@@ -45,7 +44,7 @@ def panels(figure):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_every_panel_is_labelled(request_of_all, part):
-    _, figure = PARTS[part](request_of_all)
+    figure = PARTS[part](request_of_all).figure()
     figure.draw_without_rendering()
     for axes in panels(figure):
         assert axes.get_xlabel()
@@ -68,9 +67,9 @@ def assert_whole(figure):
 
 def test_maps_of_two_and_robust_mixtures(request_of_all):
     goal = request_of_all.question
-    (axes,) = panels(map_figure(target_map(goal, ["a", "b"], divisions=4)))
+    (axes,) = panels(target_map(goal, ["a", "b"], divisions=4).figure())
     assert "a" in axes.get_xlabel()
-    (axes,) = panels(robust_figure(robust_mixture(goal, [goal.fit, goal.fit], 0.5)))
+    (axes,) = panels(robust_mixture(goal, [goal.fit, goal.fit], 0.5).figure())
     assert "percent" in axes.get_xlabel()
 
 

@@ -19,7 +19,6 @@ from mixjax.mixture.few import at_most_domains
 from mixjax.mixture.front import _unbeaten, pareto_front
 from mixjax.mixture.optimum import best_of
 from mixjax.mixture.question import LEAST_SHARE, Question, kl
-from mixjax.report.figures import front_figure
 from tests.test_decision import AT, BASE, DOMAINS, additive, joint
 
 TWO = {"one": ["a"], "two": ["b", "t"]}
@@ -91,7 +90,7 @@ def test_three_groups_and_own_mixtures():
     assert len(content["points"]) == len(front.h)
     assert content["points"][0]["losses"].keys() == {"x", "y", "z"}
     assert "knee" in str(front)
-    assert len(front_figure(front).axes) == 6
+    assert len(front.figure().axes) == 6
 
 
 def test_fronts_of_laws_that_are_not_convex_keep_what_nothing_beats():
@@ -99,7 +98,7 @@ def test_fronts_of_laws_that_are_not_convex_keep_what_nothing_beats():
     assert not front.convex
     assert "bend inwards" in str(front)
     assert np.all(np.diff(front.losses[:, 1]) < 0)
-    assert len(front_figure(front).axes) == 2
+    assert len(front.figure().axes) == 2
 
 
 @settings(max_examples=50, deadline=None)

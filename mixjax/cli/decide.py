@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import click
@@ -22,7 +21,7 @@ def recommend(question: mj.mixture.Question, result: Any, weights: dict[str, flo
     return show(result)
 
 
-@command("Your own mixtures beside the optimum.", draws="compare_figure")
+@command("Your own mixtures beside the optimum.", draws=True)
 def judge(
     asked: Asked,
     mixtures: str | None = argument("[BASE]", required=False),
@@ -71,7 +70,7 @@ def _warn_outside(
                 warn(name, f"{has}, which allow {most:g}", remedy)
 
 
-@command("How far each share may go from the optimum.", draws="region_figure")
+@command("How far each share may go from the optimum.", draws=True)
 def flat(
     asked: Asked,
     eps: float = option(
@@ -93,7 +92,7 @@ def flat(
     return recommend(question, region, {d: i.best for d, i in region.intervals.items()})
 
 
-@command("Steps from the mixture in use towards the optimum.", draws="moves_figure")
+@command("Steps from the mixture in use towards the optimum.", draws=True)
 def move(
     asked: Asked,
     base: str = options.base("The mixture in use.", required=True),
@@ -128,7 +127,7 @@ def move(
     if improve is None:
         return show(mj.trust_path(question, start, steps, region))
     check_names(improve, question.fit.targets, "--improve", "target")
-    return replace(show(mj.smallest_move(question, start, improve)), result=None)
+    return show(mj.smallest_move(question, start, improve))
 
 
 @command("What more tokens of a domain, or a looser limit, would bring.")
@@ -154,7 +153,7 @@ def value(
     return Shown(content, f"{margins}\n\n{limits}\n")
 
 
-@command("Model size, tokens and mixture for a compute budget.", draws="budget_figure")
+@command("Model size, tokens and mixture for a compute budget.", draws=True)
 def budget(
     file: FitFile,
     limits: Limits,
@@ -175,7 +174,7 @@ def budget(
     return recommend(question, best, best.mixture.weights)
 
 
-@command("A mixture that many fits agree on.", draws="robust_figure")
+@command("A mixture that many fits agree on.", draws=True)
 def robust(
     scale: Scale,
     limits: Limits,
@@ -211,7 +210,7 @@ def robust(
     return recommend(question, result, result.mixtures["robust"].weights)
 
 
-@command("What one group of targets costs another.", draws="front_figure")
+@command("What one group of targets costs another.", draws=True)
 def pareto(
     asked: Asked,
     between: dict[str, tuple[str, ...]] | None = options.pairs(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import mixjax as mj
 from mixjax.cli import files, options, words
@@ -41,6 +41,18 @@ class Around:
         "Domains of the maps; those that are targets too, in order, by default.",
         type=NAMES,
     )
+
+
+class Drawn(Protocol):
+    """A result that says and draws itself."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain content for JSON."""
+        ...
+
+    def figure(self) -> Figure:
+        """A picture of it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -81,49 +93,43 @@ class Request:
         return [N * x for x in times], [D * x for x in times]
 
 
-def _path(request: Request) -> tuple[Any, Figure]:
+def _path(request: Request) -> Drawn:
     """h* along budgets, paper Fig. 6."""
     (N, D), (sizes, tokens) = request.scale, request.budgets
-    paths = {
-        f"D = {D:.3g}": mj.budget_path(request.any_scale, sizes, D),
-        f"N = {N:.3g}": mj.budget_path(request.any_scale, N, tokens),
-        f"D / N = {D / N:.3g}": mj.budget_path(request.any_scale, sizes, tokens),
-    }
-    return _each(paths), mj.report.figures.path_figure(paths)
+    return mj.mixture.Paths(
+        {
+            f"D = {D:.3g}": mj.budget_path(request.any_scale, sizes, D),
+            f"N = {N:.3g}": mj.budget_path(request.any_scale, N, tokens),
+            f"D / N = {D / N:.3g}": mj.budget_path(request.any_scale, sizes, tokens),
+        }
+    )
 
 
-def _growth(request: Request) -> tuple[Any, Figure]:
+def _growth(request: Request) -> Drawn:
     """Growth laws and their accumulation points, paper Fig. 10."""
-    paths = mj.growth_laws(request.any_scale, points=_POINTS)
-    return _each(paths), mj.report.figures.growth_figure(paths)
+    return mj.growth_laws(request.any_scale, points=_POINTS)
 
 
-def _corners(request: Request) -> tuple[Any, Figure]:
+def _corners(request: Request) -> Drawn:
     """One target at a time, paper Fig. 7."""
-    optima = mj.corners(request.question)
-    return _each(optima), mj.report.figures.corners_figure(optima)
-
-
-def _each(results: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: result.to_dict() for name, result in results.items()}
+    return mj.corners(request.question)
 
 
 def _map(number: int) -> Part:
     """w -> h*(w) on a triangle, paper Fig. 8, or a tetrahedron, Fig. 9."""
 
-    def part(request: Request) -> tuple[Any, Figure]:
+    def part(request: Request) -> Drawn:
         fit = request.question.fit
         both = request.domains or tuple(d for d in fit.domains if d in fit.targets)
         if len(both) < number:
             what = f"{len(both)} domains are targets too"
             raise UserError("map", what, f"a map of {number} needs {number}")
-        points = mj.target_map(request.question, both[:number])
-        return points.to_dict(), mj.report.figures.map_figure(points)
+        return mj.target_map(request.question, both[:number])
 
     return part
 
 
-def _laws(request: Request) -> tuple[Any, Figure]:
+def _laws(request: Request) -> Drawn:
     """The optimum of the other fit's law beside this one's."""
     if request.other is None:
         raise UserError("laws", "needs a second fit", "name it with --other FIT.json")
@@ -132,39 +138,34 @@ def _laws(request: Request) -> tuple[Any, Figure]:
     if names[0] == names[1]:
         names = [f"{names[0]} (this)", f"{names[1]} (other)"]
     questions = (this, this.but(fit=request.other, weights=this.weighed))
-    both = mj.beside(dict(zip(names, questions, strict=True)), *request.budgets)
-    return both.to_dict(), mj.report.figures.beside_figure(both)
+    return mj.beside(dict(zip(names, questions, strict=True)), *request.budgets)
 
 
-def _flat(request: Request) -> tuple[Any, Figure]:
+def _flat(request: Request) -> Drawn:
     """The flat region at 0.1 percent."""
-    region = mj.flat_region(request.question)
-    return region.to_dict(), mj.report.figures.region_figure(region)
+    return mj.flat_region(request.question)
 
 
-def _budget(request: Request) -> tuple[Any, Figure]:
+def _budget(request: Request) -> Drawn:
     """The best split of the compute that N and D stand for."""
     N, D = request.scale
-    best = mj.compute_optimal(request.question, 6 * N * D)
-    return best.to_dict(), mj.report.figures.budget_figure(best)
+    return mj.compute_optimal(request.question, 6 * N * D)
 
 
-def _move(request: Request) -> tuple[Any, Figure]:
+def _move(request: Request) -> Drawn:
     """Steps from the base to the optimum."""
     if request.start is None:
         raise UserError("move", "needs the mixture in use", "name it with --base")
-    moves = mj.trust_path(request.question, request.start)
-    return moves.to_dict(), mj.report.figures.moves_figure(moves)
+    return mj.trust_path(request.question, request.start)
 
 
-def _judge(request: Request) -> tuple[Any, Figure]:
+def _judge(request: Request) -> Drawn:
     """The base and equal shares beside the optimum."""
     own = {} if request.start is None else {"base": request.start.base}
-    judged = mj.compare_mixtures(request.question, own)
-    return judged.to_dict(), mj.report.figures.compare_figure(judged)
+    return mj.compare_mixtures(request.question, own)
 
 
-Part = Callable[[Request], tuple[Any, "Figure"]]
+Part = Callable[[Request], Drawn]
 PARTS: Mapping[str, Part] = {
     "path": _path,
     "growth": _growth,
@@ -216,21 +217,23 @@ def explore(
     other = around.other and files.read_fit(around.other, asked.file.law_file)
     start = around.base and options.start(question, around.base, around.runs)
     request = Request(question, other or None, start or None, around.domains)
-    results, figures, left_out = {}, {}, {}
+    results: dict[str, Drawn] = {}
+    left_out: dict[str, str] = {}
     for name in only or PARTS:
         try:
-            results[name], figures[name] = PARTS[name](request)
+            results[name] = PARTS[name](request)
         except UserError as error:
             if only:  # a part that was asked for by name must apply
                 raise
             left_out[name] = str(error).removeprefix(f"{name}: ")
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in figures.items():
-        mj.report.save(figure, folder / f"{name}.png")
-    write_whole(folder / "explore.json", to_json(results))
-    written = [*(f"{name}.png" for name in figures), "explore.json"]
-    content = {"folder": output, "files": written, "left_out": left_out, "parts": results}
+    for name, result in results.items():
+        mj.report.save(result.figure(), folder / f"{name}.png")
+    parts = {name: result.to_dict() for name, result in results.items()}
+    write_whole(folder / "explore.json", to_json(parts))
+    written = [*(f"{name}.png" for name in results), "explore.json"]
+    content = {"folder": output, "files": written, "left_out": left_out, "parts": parts}
     lines = [f"saved in {output}: {', '.join(written)}"]
     lines += [f"left out: {name}: {reason}" for name, reason in left_out.items()]
     return Shown(content, "".join(f"{line}\n" for line in lines))

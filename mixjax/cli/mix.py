@@ -129,7 +129,7 @@ class Export:
         return None
 
 
-@command("The best mixture at a scale.")
+@command("The best mixture at a scale.", draws=True)
 def mix(asked: Asked, kind: Kind, export: Export) -> Shown:
     """Find the domain weights that minimise the predicted loss at N parameters and D tokens.
 
@@ -162,4 +162,5 @@ def mix(asked: Asked, kind: Kind, export: Export) -> Shown:
     content |= {"epochs": epochs} if epochs else {}
     text += "".join(f"\n{d}: {passes:.3g} epochs of its tokens" for d, passes in epochs.items())
     exported = export.of(weights, question)
-    return Shown(content, f"{text}\n" if exported is None else exported, saved=export.output)
+    text = f"{text}\n" if exported is None else exported
+    return Shown(content, text, answer, saved=export.output)

@@ -142,14 +142,14 @@ _FIGURE = click.Option(["--figure"], metavar="FILE.png", help="Draw the result t
 
 
 def command(
-    short: str, *, name: str | None = None, draws: str = "", compiles: bool = True
+    short: str, *, name: str | None = None, draws: bool = False, compiles: bool = True
 ) -> Callable[[Callable[..., Shown]], click.Command]:
     """A function of records and options as a command.
 
     Args:
         short: what it does, in a few words, for the list of commands.
         name: of the command; that of the function by default.
-        draws: the function of `report.figures` that draws its result, if any does.
+        draws: whether its result can draw itself.
         compiles: whether it runs compiled programs.
     """
 
@@ -166,9 +166,9 @@ def command(
                 keep_compiled()
             shown = function(**_filled(function, values))
             if figure is not None:
-                if shown.result is None:
+                if not hasattr(shown.result, "figure"):
                     raise UserError("--figure", "this result has none", "leave it out")
-                mj.report.save(getattr(mj.report.figures, draws)(shown.result), figure)
+                mj.report.save(shown.result.figure(), figure)
             return _deliver(shown, as_json)
 
         return click.Command(

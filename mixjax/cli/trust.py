@@ -194,7 +194,7 @@ def identify(
     return show(mj.identify(fitted, runs, at))
 
 
-@command("How many mixtures are enough.", draws="enough_figure")
+@command("How many mixtures are enough.", draws=True)
 def enough(
     table: Table,
     search: Search,

@@ -16,6 +16,7 @@ from mixjax.mixture.move import trust_path as trust_path
 from mixjax.mixture.optimum import Optima as Optima
 from mixjax.mixture.optimum import Optimum as Optimum
 from mixjax.mixture.optimum import optimal_mixture as optimal_mixture
+from mixjax.mixture.paths import Paths as Paths
 from mixjax.mixture.paths import budget_path as budget_path
 from mixjax.mixture.paths import growth_laws as growth_laws
 from mixjax.mixture.question import Pull as Pull

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from mixjax.mixture.optimum import (
 from mixjax.mixture.question import Question
 from mixjax.mixture.solve import Minimum
 from mixjax.text import table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,10 @@ class Balanced:
             "excess": self.excess,
             "pressing": self.pressing,
         }
+
+    def figure(self) -> Figure:
+        """Its shares."""
+        return self.mixture.figure()
 
 
 def worst_target(question: Question, references: Mapping[str, float] | None = None) -> Balanced:
@@ -152,6 +159,10 @@ class Limited:
         """The mixture's content for JSON, its limits, their prices and the optimum without them."""
         rest = {"limits": self.limits, "prices": self.prices, "free": self.free.to_dict()}
         return self.mixture.to_dict() | rest
+
+    def figure(self) -> Figure:
+        """Its shares beside those of the optimum without limits on losses."""
+        return self.mixture.figure({"without limits": self.free})
 
 
 def limited_mixture(

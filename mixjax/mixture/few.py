@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from mixjax.errors import UserError
 from mixjax.mixture.optimum import Optimum, Vary, best_of, boxes_at, optima
 from mixjax.mixture.question import Floats, Question
 from mixjax.text import table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # All sets of domains are tried where there are no more; elsewhere they are searched.
 MOST_SETS = 4000
@@ -103,6 +106,10 @@ class Fewer:
         """Plain content for JSON: the mixture's, and how it was found."""
         rest = {name: value for name, value in asdict(self).items() if name != "mixture"}
         return self.mixture.to_dict() | rest | {"free": self.free.to_dict()}
+
+    def figure(self) -> Figure:
+        """Its shares beside those of all domains."""
+        return self.mixture.figure({"of all domains": self.free})
 
 
 def at_most_domains(question: Question, most: int) -> Fewer:

@@ -89,11 +89,16 @@ class Optimum(Record):
         shown.append(table(["target", "loss", "weight"], losses))
         return "\n\n".join([head, *shown, end])
 
-    def figure(self) -> Figure:
-        """Optimal shares as bars; the name of a domain at its limit says so."""
+    def figure(self, beside: Mapping[str, Optimum] | None = None) -> Figure:
+        """Optimal shares as bars, those of others in grey; the name of a domain at its limit says
+        so."""
+        beside = beside or {}
         rows = [f"{d} ({self.bound[d]})" if d in self.bound else d for d in self.weights]
-        shares = {"optimum": [100 * share for share in self.weights.values()]}
-        return charts.bars(rows, shares, "optimal share (percent)", "training domain")
+        shares = {
+            name: [100 * share for share in optimum.weights.values()]
+            for name, optimum in {"best mixture": self, **beside}.items()
+        }
+        return charts.bars(rows, shares, "share (percent)", "training domain", grey=beside)
 
 
 @dataclass(frozen=True, eq=False)

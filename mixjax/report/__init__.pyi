@@ -1,6 +1,5 @@
 from mixjax.drawing.style import save as save
 from mixjax.report import export as export
-from mixjax.report import figures as figures
 from mixjax.report.export import export_mixture as export_mixture
 from mixjax.report.pipeline import Outcome as Outcome
 from mixjax.report.pipeline import recovery as recovery
