@@ -188,6 +188,18 @@ def test_named_refuses_another_length(law, k):
 
 
 @pytest.mark.parametrize(("law", "k"), cases())
+def test_named_takes_many_vectors_and_sizes_beyond_a_float(law, k):
+    z = draw(law, k).z
+    z[0] = 1e3
+    many = named(law, z, k)
+    for name, values in many.items():
+        assert isinstance(values, np.ndarray)
+        alone = np.stack([named(law, row, k)[name] for row in z])
+        np.testing.assert_array_equal(values, alone)
+    assert all(np.isinf(many[p.name][0]).all() for p in law.parameters if p.domain == "positive")
+
+
+@pytest.mark.parametrize(("law", "k"), cases())
 def test_parameter_names_follow_z(law, k):
     domains = tuple(f"d{i}" for i in range(k))
     names = parameter_names(law, domains)
