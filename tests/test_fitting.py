@@ -22,9 +22,10 @@ from mixjax.data.runs import read_runs
 from mixjax.engine import batch
 from mixjax.errors import MixjaxWarning, UserError
 from mixjax.fitting.fit import fit
+from mixjax.fitting.load import load_fit
 from mixjax.fitting.loss import Settings
 from mixjax.fitting.problem import make_problem
-from mixjax.fitting.record import Fit, load_fit
+from mixjax.fitting.record import Fit
 from mixjax.fitting.search import draw_starts
 from mixjax.fitting.simulate import known_fit, random_truth, simulate_runs
 from mixjax.law import Coefficients, Law, Parameter, find_law, laws

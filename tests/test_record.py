@@ -15,9 +15,9 @@ import pytest
 
 import mixjax
 from mixjax.errors import UserError
+from mixjax.fitting.load import DamagedError, check, load_fit, schema
 from mixjax.fitting.loss import Huber
-from mixjax.fitting.record import FORMAT, SCHEMA, Fit, Search, Status, load_fit, schema
-from mixjax.fitting.schema import DamagedError, check
+from mixjax.fitting.record import FORMAT, SCHEMA, Fit, Search, Status
 from mixjax.law import Coefficients, Law, Parameter
 from mixjax.text import write_whole
 from tests import reference
@@ -156,7 +156,7 @@ def test_predict_weights_by_name_in_rows():
         ({"N": N, "D": D[:2], "h": H[0]}, "N (5,), D (2,) and h (3,) do not go together"),
         (
             {"N": N, "D": D, "h": {"web": 0.5, "cod": 0.5}},
-            "no domain 'cod'; choose from web, code, books",
+            "no domain 'cod'; did you mean 'code'? choose from web, code, books",
         ),
     ],
     ids=["no N", "no D", "no h", "two weights", "a number", "four N", "two D", "unknown domain"],

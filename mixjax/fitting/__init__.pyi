@@ -1,7 +1,7 @@
 from mixjax.fitting import doubts as doubts
 from mixjax.fitting.bridge import Objective as Objective
+from mixjax.fitting.load import load_fit as load_fit
 from mixjax.fitting.record import Fit as Fit
-from mixjax.fitting.record import load_fit as load_fit
 from mixjax.fitting.score import Score as Score
 from mixjax.fitting.simulate import demo_runs as demo_runs
 from mixjax.fitting.simulate import demo_truth as demo_truth

@@ -9,6 +9,7 @@ row by row it would cost as much as thirty gradients; so it costs about two.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -39,7 +40,7 @@ def sensitivities(
         z: flat parameters (q,).
         mixtures: (mixtures, k). log_n, log_d: (1 or mixtures, cells).
     """
-    c, found = slopes_of_coefficients(law, z, k, mixtures)
+    c, slopes = slopes_of_coefficients(law, z, k, mixtures)
     ones = jnp.ones_like(log_n[:1])
     parts: dict[str, tuple[jax.Array | float, jax.Array]] = {"E": (1.0, ones)}
     if c.A is not None:
@@ -49,9 +50,9 @@ def sensitivities(
         fall = jnp.exp(-c.beta * log_d)
         parts |= {"B": (1.0, fall), "beta": (-c.B, fall * log_d)}
     return c, [
-        Sensitivity(found[name][0], factor * found[name][1], of_scale)
+        Sensitivity(slopes[name][0], factor * slopes[name][1], of_scale)
         for name, (factor, of_scale) in parts.items()
-        if len(found[name][0])
+        if len(slopes[name][0])
     ]
 
 
@@ -60,16 +61,12 @@ def slopes_of_coefficients(
 ) -> tuple[Coefficients, dict[str, tuple[np.ndarray, jax.Array]]]:
     """Coefficients (mixtures or 1, 1), and {name: (columns of z that it depends on, derivative by
     these (mixtures or 1, columns))}."""
-    assert law.coefficients is not None
     params = named(law, z, k)
     places = _places(law, k)
     values, slopes = {}, {}
     for name, (depends, varies) in dependence(law, k).items():
-
-        def coefficient(some: dict[str, jax.Array], h: jax.Array, name: str = name) -> jax.Array:
-            return getattr(law.coefficients(params | some, h), name)  # type: ignore[misc]
-
         rows = mixtures if varies else mixtures[:1]
+        coefficient = partial(_coefficient, law, params, name)
         value, slope = jax.vmap(jax.value_and_grad(coefficient), in_axes=(None, 0))(
             {p: params[p] for p in depends}, rows
         )
@@ -86,6 +83,18 @@ def slopes_of_coefficients(
             (columns, jnp.concatenate(by_z, axis=1) if by_z else jnp.zeros((1, 0), z.dtype)),
         )
     return Coefficients(**{name: values.get(name) for name in Coefficients._fields}), slopes
+
+
+def _coefficient(
+    law: Coordinates,
+    params: dict[str, jax.Array],
+    name: str,
+    varied: dict[str, jax.Array],
+    h: jax.Array,
+) -> jax.Array:
+    """One coefficient () of one mixture h (k,), with some of the parameters varied."""
+    assert law.coefficients is not None
+    return getattr(law.coefficients(params | varied, h), name)
 
 
 class _Place(NamedTuple):

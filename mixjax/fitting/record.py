@@ -6,20 +6,18 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixjax.drawing import charts
-from mixjax.errors import UserError
+from mixjax.errors import UserError, check_names
 from mixjax.fitting.loss import Huber
-from mixjax.fitting.schema import DamagedError, check
 from mixjax.fitting.score import Score, score
 from mixjax.text import write_whole
 
@@ -239,11 +237,7 @@ class Fit:
                 )
             return np.empty((0,))
         if isinstance(h, Mapping):
-            unknown = [d for d in h if d not in self.domains]
-            if unknown:
-                raise UserError(
-                    "predict", f"no domain {unknown[0]!r}", f"choose from {', '.join(self.domains)}"
-                )
+            check_names(h, self.domains, "predict", "domain")
             h = np.stack(
                 np.broadcast_arrays(
                     *[np.asarray(h.get(d, 0.0), dtype=np.float64) for d in self.domains]
@@ -356,31 +350,23 @@ def _check_params(
     place: str,
     target: str,
     law: str,
-    found: Mapping[str, tuple[int, ...]],
+    shapes: Mapping[str, tuple[int, ...]],
     wanted: Mapping[str, tuple[int, ...]],
 ) -> None:
-    """Parameters of a target that are not those of the law, told in one line."""
-    if found == wanted:
+    """Refuse parameters of a target that are not those of the law, in one line."""
+    if shapes == wanted:
         return
-    missing, odd = (
-        [name for name in one if name not in other]
-        for one, other in ((wanted, found), (found, wanted))
-    )
+    missing = [name for name in wanted if name not in shapes]
+    odd = [name for name in shapes if name not in wanted]
     what = [f"lacks {', '.join(missing)}"] if missing else []
     what += [f"has {', '.join(odd)} beyond them"] if odd else []
     what += [
-        f"has {name} of {_size(found[name])}, not of {_size(shape)}"
+        f"has {name} of {_size(shapes[name])}, not of {_size(shape)}"
         for name, shape in wanted.items()
-        if name in found and found[name] != shape
+        if name in shapes and shapes[name] != shape
     ]
-    raise UserError(
-        place,
-        (
-            f"the parameters of target {target!r} are not those of the {law} law: it "
-            f"{' and '.join(what)}"
-        ),
-        "fit again",
-    )
+    departure = f"not those of the {law} law: it {' and '.join(what)}"
+    raise UserError(place, f"the parameters of target {target!r} are {departure}", "fit again")
 
 
 def _size(shape: tuple[int, ...]) -> str:
@@ -391,96 +377,3 @@ def _size(shape: tuple[int, ...]) -> str:
         if len(shape) == 1
         else f"{shape} numbers"
     )
-
-
-def load_fit(path: str | os.PathLike[str], law: Law | None = None) -> Fit:
-    """Read a fit written by `Fit.save`.
-
-    Args:
-        law: the `Law` of a fit made with a user's own law.
-
-    Raises:
-        UserError: no such file, not a fit, damaged, or written by a newer mixjax. Whether the
-            parameters are those of the law is seen when the law is first needed, so that a fit
-            loads without JAX.
-    """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            str(path), f"cannot be read ({error.strerror})", "name a file written by mixjax fit"
-        ) from None
-    except json.JSONDecodeError as error:
-        what = (
-            f"is not JSON (line {error.lineno}: {error.msg})" if error.doc.strip() else "is empty"
-        )
-        raise UserError(
-            str(path), what, "name a whole file written by mixjax fit, or fit again"
-        ) from None
-    except (UnicodeDecodeError, RecursionError):
-        raise UserError(str(path), "is not JSON", "name a file written by mixjax fit") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(str(path), "is not a mixjax fit", "name a file written by mixjax fit")
-    if content.get("schema") != SCHEMA:
-        raise UserError(
-            str(path),
-            f"has schema {content.get('schema')}, this mixjax reads {SCHEMA}",
-            "use the mixjax that wrote it, or fit again",
-        )
-    try:
-        check(content, schema())
-        return _from_dict(content, law, str(path))
-    except DamagedError as error:
-        raise UserError(str(path), f"is damaged: {error}", "fit again") from None
-
-
-def schema() -> dict[str, Any]:
-    """The JSON schema (draft 2020-12) of the files that `Fit.save` writes."""
-    path = Path(__file__).with_name(f"fit-{SCHEMA}.schema.json")
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _from_dict(content: dict[str, Any], law: Law | None, place: str) -> Fit:
-    """The fit of content that is as the schema says; the names of the law's parameters are checked
-    when it is needed."""
-    targets, k = tuple(content["targets"]), len(content["domains"])
-    missing = next((t for t in targets if t not in content["fits"]), None)
-    if missing is not None:
-        raise DamagedError(f"there is no {missing!r} of 'fits'")
-    fits = {t: content["fits"][t] for t in targets}
-    return Fit(
-        law=content["law"],
-        domains=tuple(content["domains"]),
-        targets=targets,
-        params={
-            t: {name: _param(value, f"{name!r} of target {t!r}", k) for name, value in p.items()}
-            for t, p in ((t, own["params"]) for t, own in fits.items())
-        },
-        objective={t: float(own["objective"]) for t, own in fits.items()},
-        search={t: _search(own["search"]) for t, own in fits.items()},
-        huber=Huber(content["delta"], content["residual"]),
-        units=(float(content["units"]["N"]), float(content["units"]["D"])),
-        ranges=_ranges(content["ranges"]),
-        made=content["made"],
-        own_law=law,
-        share_ranges=_ranges(content.get("share_ranges", {})),
-        place=place,
-    )
-
-
-def _param(value: float | list[float], what: str, k: int) -> Any:
-    """A parameter: a number, or one for each of k domains (k,)."""
-    if not isinstance(value, list):
-        return float(value)
-    if len(value) != k:
-        raise DamagedError(f"{what} has {len(value)} values for {k} domains")
-    return np.array(value, dtype=np.float64)
-
-
-def _search(content: Mapping[str, Any]) -> Search:
-    ended = {"status": Status(content["status"]), "at_limit": tuple(content["at_limit"])}
-    return Search(**(dict(content) | ended))
-
-
-def _ranges(content: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, float]]:
-    return {name: (float(low), float(high)) for name, (low, high) in content.items()}

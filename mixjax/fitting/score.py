@@ -151,8 +151,8 @@ def choice_score(
 
 
 def _mean(values: list[float | None]) -> float | None:
-    given = [v for v in values if v is not None]
-    return float(np.mean(given)) if given else None
+    known = [v for v in values if v is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _quarter(predicted: Vector, measured: Vector, by: Vector) -> tuple[Vector, Vector]:
