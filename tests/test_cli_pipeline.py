@@ -7,6 +7,8 @@ import importlib
 import json
 import os
 
+import pytest
+
 from mixjax.fitting.fit import fit
 from mixjax.fitting.simulate import demo_runs
 
@@ -109,3 +111,38 @@ def test_demo_tells_that_it_is_simulated_and_finds_the_truth(run, tmp_path, monk
     content = read("demo")
     assert content["simulated"] is True
     assert 0 <= content["truth"]["regret"] < 0.05
+
+
+LIMITED = """where: split == 'train'
+law: additive
+starts: 4
+hops: 0
+supply: supply.yaml
+mix:
+  - {N: 7B, D: 150B}
+  - {N: 7B, D: 150B, epochs: 1, fixed: {web: 90%}}
+  - {N: 7B, D: 150B, groups: {all: web+code}, caps: {code: 5%}, tokens: {code: 1T}}
+"""
+
+
+def test_run_keeps_supplies_and_limits(folder, read, tmp_path):
+    (tmp_path / "supply.yaml").write_text("tokens: {code: 15B}\nepochs: {code: 2}\n")
+    (tmp_path / "exp.yaml").write_text(f"data: {folder / 'runs.csv'}\n{LIMITED}")
+    content = read("run", tmp_path / "exp.yaml", "-o", tmp_path / "out")
+    shares = [mixture["weights"]["code"] for mixture in content["mixtures"]]
+    assert shares == pytest.approx([0.2, 0.1, 0.05])
+
+
+@pytest.mark.parametrize(
+    ("supply", "words"),
+    [
+        ("tokens: {code: 15B}\nepochs: {cdoe: 2}\n", ("supply.yaml, line 2: no domain 'cdoe'",)),
+        ("tokens: {code: 1B, web: 1B}\n", ("allow 2e+09 of the 1.5e+11 tokens",)),
+    ],
+)
+def test_a_supply_is_checked_before_the_fit(folder, refused, tmp_path, monkeypatch, supply, words):
+    pipeline = importlib.import_module("mixjax.report.pipeline")
+    monkeypatch.setattr(pipeline, "fit", lambda *_, **__: pytest.fail("the fit began"))
+    (tmp_path / "supply.yaml").write_text(supply)
+    (tmp_path / "exp.yaml").write_text(f"data: {folder / 'runs.csv'}\n{LIMITED}")
+    refused("run", tmp_path / "exp.yaml", "-o", tmp_path / "out", words=words)
