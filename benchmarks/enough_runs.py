@@ -31,7 +31,7 @@ def main() -> None:
     result: dict[str, Any] = {}
     for name, rows in (("mixtures left out", None), ("3B rows", held)):
         began = time.perf_counter()
-        found = mj.enough_runs(
+        found = mj.trust.enough_runs(
             train, LAWS, COUNTS[name], REPEATS[name], eval_runs=rows, targets=train.domains
         )
         result[name] = found.to_dict() | {

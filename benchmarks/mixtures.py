@@ -53,7 +53,7 @@ def make_problems(fit: Fit, count: int, seed: int) -> dict[str, Any]:
     }
 
 
-def ours(fit: Fit, problems: dict[str, Any]) -> mj.Optima:
+def ours(fit: Fit, problems: dict[str, Any]) -> mj.mixture.Optima:
     """All problems in one call."""
     weights, caps = (
         dict(zip(names, problems[what].T, strict=True))

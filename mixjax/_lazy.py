@@ -39,6 +39,6 @@ def attach(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]
         return value
 
     def names() -> list[str]:
-        return sorted(set(homes) | set(vars(module)))
+        return sorted({*homes, *(name for name in vars(module) if name.startswith("__"))})
 
     return load, names

@@ -124,7 +124,7 @@ def test_many_mixtures_at_once_are_silent():
 
 def test_fit_keeps_the_ranges_of_shares_and_tells_of_a_domain_that_none_uses():
     h = np.array([[0.5, 0.5, 0.0], [0.2, 0.8, 0.0], [0.7, 0.3, 0.0]])
-    truth = mj.simulate_runs
+    truth = mj.fitting.simulate_runs
     table = truth(
         replace(TRUTH),
         np.pad(h, ((0, 0), (0, 2))).repeat(4, axis=0),

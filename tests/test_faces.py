@@ -115,7 +115,7 @@ def test_few_domains_cost_what_they_cost():
     fit = a_law_that_jumps()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", mj.MixjaxWarning)
-        fewer = mj.at_most_domains(mj.Question(fit, **AT), 2)
+        fewer = mj.mixture.at_most_domains(mj.Question(fit, **AT), 2)
     assert fewer.cost == 0
     assert fewer.free.objective == fewer.mixture.objective
     assert "d0" not in fewer.domains

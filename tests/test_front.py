@@ -232,7 +232,7 @@ def test_as_many_domains_as_there_are():
 def test_a_pulled_mixture_is_that_of_scipy(strength):
     at = goal()
     best = mj.optimal_mixture(
-        mj.Question(at.fit, **AT, pull=mj.Pull(BASE, strength), caps={"a": 0.6})
+        mj.Question(at.fit, **AT, pull=mj.mixture.Pull(BASE, strength), caps={"a": 0.6})
     )
     prior = at.array(BASE)
 
@@ -264,7 +264,9 @@ def test_a_pull_moves_from_the_optimum_to_the_prior():
         float(
             kl(
                 at.array(
-                    mj.optimal_mixture(mj.Question(at.fit, **AT, pull=mj.Pull(BASE, s))).weights
+                    mj.optimal_mixture(
+                        mj.Question(at.fit, **AT, pull=mj.mixture.Pull(BASE, s))
+                    ).weights
                 ),
                 prior,
             )
@@ -280,9 +282,9 @@ def test_many_pulled_mixtures_are_those_of_one():
     at = goal()
     base = {"a": 0.8, "b": 0.2}  # c and d can be entered all the same
     strengths = np.array([0.0, 1e-3, 0.1, 10.0])
-    many = mj.optimal_mixtures(at.fit, **AT, pull=mj.Pull(base, strengths))
+    many = mj.optimal_mixtures(at.fit, **AT, pull=mj.mixture.Pull(base, strengths))
     for i, strength in enumerate(strengths.tolist()):
-        one = mj.optimal_mixture(mj.Question(at.fit, **AT, pull=mj.Pull(base, strength)))
+        one = mj.optimal_mixture(mj.Question(at.fit, **AT, pull=mj.mixture.Pull(base, strength)))
         np.testing.assert_allclose(
             many.objective[i] + many.pull[i], one.objective + one.pull, rtol=1e-10
         )
@@ -303,4 +305,4 @@ def test_many_pulled_mixtures_are_those_of_one():
 )
 def test_pulls_that_are_none(prior, strength, said):
     with pytest.raises(UserError, match=said):
-        mj.optimal_mixture(mj.Question(goal().fit, **AT, pull=mj.Pull(prior, strength)))
+        mj.optimal_mixture(mj.Question(goal().fit, **AT, pull=mj.mixture.Pull(prior, strength)))

@@ -374,7 +374,9 @@ def test_price_of_a_group_is_how_the_objective_moves(side, sign):
     groups = {"pair": ["d0", "d1"]}
     free = mj.optimal_mixture(fit, **AT)
     share = (0.8 if side == "caps" else 1.2) * (free.weights["d0"] + free.weights["d1"])
-    limits = mj.price_limits(mj.Question(fit, **AT, **{side: {"pair": share}}, groups=groups))
+    limits = mj.mixture.price_limits(
+        mj.Question(fit, **AT, **{side: {"pair": share}}, groups=groups)
+    )
     step = 1e-4
     moved = [
         mj.optimal_mixture(fit, **AT, **{side: {"pair": share + s}}, groups=groups).objective

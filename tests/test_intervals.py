@@ -12,8 +12,8 @@ from mixjax.data.runs import Runs
 from mixjax.errors import MixjaxWarning, UserError
 from mixjax.fitting.simulate import random_truth, simulate_runs
 from mixjax.trust.drift import beyond, cut, measured_drift
+from mixjax.trust.ensemble import Ensemble
 from mixjax.trust.intervals import LossInterval, Uncertainty, best_mixture, noise_of, uncertainty
-from mixjax.trust.refit import Ensemble
 
 TARGETS = ("d0", "d1")
 SIZES = (2e8, 4e8, 8e8, 1.6e9)
@@ -229,7 +229,7 @@ def test_a_question_keeps_its_limits_and_its_pull(trust):
     free = mj.Question(trust.fit, *LARGER)
     prior = best_mixture(trust, free).best.weights
     # Where the prior is the best mixture itself, a pull holds the members to it.
-    strong = best_mixture(trust, free.but(pull=mj.Pull(prior, 100.0)))
+    strong = best_mixture(trust, free.but(pull=mj.mixture.Pull(prior, 100.0)))
     for d, (low, high) in strong.shares.items():
         assert (low, high) == pytest.approx((prior[d], prior[d]), abs=1e-3)
     assert 0 <= strong.regret < best_mixture(trust, free).regret

@@ -135,6 +135,10 @@ def test_public_names_resolve_whatever_was_imported(package):
     assert all(callable(getattr(home, name)) for name in names)
 
 
+def test_few_names_stand_at_the_top():
+    assert len([n for n in dir(mixjax) if not n.startswith("_") and n not in MODULES]) <= 25
+
+
 def test_rooms_are_reached_without_importing_them():
     script = "import mixjax, sys; assert 'jax' not in sys.modules; mixjax.trust.cross_validate"
     subprocess.run([sys.executable, "-c", script], check=True)

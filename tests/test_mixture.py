@@ -329,13 +329,16 @@ def test_a_pull_goes_with_the_weights():
     pulled = [
         mj.optimal_mixture(
             mj.Question(
-                fit, **AT, weights=dict.fromkeys(fit.targets, w), pull=mj.Pull(prior, 0.1 * w)
+                fit,
+                **AT,
+                weights=dict.fromkeys(fit.targets, w),
+                pull=mj.mixture.Pull(prior, 0.1 * w),
             )
         )
         for w in (1.0, 1e-11)
     ]
     many = mj.optimal_mixtures(
-        fit, **AT, weights=dict.fromkeys(fit.targets, 1e-11), pull=mj.Pull(prior, 1e-12)
+        fit, **AT, weights=dict.fromkeys(fit.targets, 1e-11), pull=mj.mixture.Pull(prior, 1e-12)
     )
     expected = list(pulled[0].weights.values())
     np.testing.assert_allclose(

@@ -113,7 +113,7 @@ LIMITS = {
     "a cap": ({"caps": {"c": 0.3}}, 1),
     "a group's cap": ({"caps": {"ab": 0.3}, "groups": {"ab": ("a", "b")}}, 1),
     "a group's floor": ({"floors": {"bc": 0.9}, "groups": {"bc": ("b", "c")}}, 1),
-    "a pull": ({"pull": mj.Pull({"a": 0.6, "b": 0.3, "c": 0.1}, 0.05)}, 2),
+    "a pull": ({"pull": mj.mixture.Pull({"a": 0.6, "b": 0.3, "c": 0.1}, 0.05)}, 2),
     "all in groups": ({"caps": {"ab": 0.3}, "groups": {"ab": ("a", "b"), "rest": ("c",)}}, 1),
 }
 

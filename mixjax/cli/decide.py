@@ -45,7 +45,7 @@ def judge(
     question = asked.question()
     own = files.read_mixtures(mixtures or base, question.domains)
     _warn_outside(question, own)
-    judged = mj.compare_mixtures(question, own)
+    judged = mj.mixture.compare_mixtures(question, own)
     return recommend(question, judged, judged.mixtures["optimum"].weights)
 
 
@@ -88,7 +88,7 @@ def flat(
       mixjax flat fit.json -N 7B -D 150B --eps 0.1%
     """
     question = asked.question()
-    region = mj.flat_region(question, eps)
+    region = mj.mixture.flat_region(question, eps)
     return recommend(question, region, {d: i.best for d, i in region.intervals.items()})
 
 
@@ -125,9 +125,9 @@ def move(
     question = asked.question()
     start = options.start(question, base, runs)
     if improve is None:
-        return show(mj.trust_path(question, start, steps, region))
+        return show(mj.mixture.trust_path(question, start, steps, region))
     check_names(improve, question.fit.targets, "--improve", "target")
-    return show(mj.smallest_move(question, start, improve))
+    return show(mj.mixture.smallest_move(question, start, improve))
 
 
 @command("What more tokens of a domain, or a looser limit, would bring.")
@@ -144,11 +144,11 @@ def value(
     """
     question = asked.question()
     weights = None if base is None else files.read_mixture(base, question.domains)
-    margins = mj.marginal_values(question, weights)
+    margins = mj.mixture.marginal_values(question, weights)
     mj.fitting.doubts.warn_shares(question.fit, margins.weights)
     if not any((question.caps, question.floors, question.fixed, question.tokens)):
         return show(margins)
-    limits = mj.price_limits(question)
+    limits = mj.mixture.price_limits(question)
     content = {**margins.to_dict(), "limits": limits.to_dict()}
     return Shown(content, f"{margins}\n\n{limits}\n")
 
@@ -169,7 +169,7 @@ def budget(
       mixjax budget fit.json --flops 1e22
     """
     question = limits.question(file.read())
-    best = mj.compute_optimal(question, flops)
+    best = mj.mixture.compute_optimal(question, flops)
     mj.fitting.doubts.warn_scale(question.fit, best.mixture.N, best.mixture.D, {})
     return recommend(question, best, best.mixture.weights)
 
@@ -206,7 +206,7 @@ def robust(
     fits = [files.read_fit(path, law_file) for path in fit_files]
     question = limits.question(fits[0], scale)
     others = files.read_mixtures(base, question.domains)
-    result = mj.robust_mixture(question, fits, level, others)
+    result = mj.mixture.robust_mixture(question, fits, level, others)
     return recommend(question, result, result.mixtures["robust"].weights)
 
 
@@ -234,4 +234,4 @@ def pareto(
         raise UserError("--between", "is missing", remedy)
     question = asked.question()
     own = files.read_mixtures(base, question.domains)
-    return show(mj.pareto_front(question, between, own))
+    return show(mj.mixture.pareto_front(question, between, own))

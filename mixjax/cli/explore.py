@@ -68,7 +68,7 @@ class Request:
 
     question: mj.mixture.Question
     other: mj.Fit | None = None
-    start: mj.Start | None = None
+    start: mj.mixture.Start | None = None
     domains: tuple[str, ...] | None = None
 
     @property
@@ -98,21 +98,21 @@ def _path(request: Request) -> Drawn:
     (N, D), (sizes, tokens) = request.scale, request.budgets
     return mj.mixture.Paths(
         {
-            f"D = {D:.3g}": mj.budget_path(request.any_scale, sizes, D),
-            f"N = {N:.3g}": mj.budget_path(request.any_scale, N, tokens),
-            f"D / N = {D / N:.3g}": mj.budget_path(request.any_scale, sizes, tokens),
+            f"D = {D:.3g}": mj.mixture.budget_path(request.any_scale, sizes, D),
+            f"N = {N:.3g}": mj.mixture.budget_path(request.any_scale, N, tokens),
+            f"D / N = {D / N:.3g}": mj.mixture.budget_path(request.any_scale, sizes, tokens),
         }
     )
 
 
 def _growth(request: Request) -> Drawn:
     """Growth laws and their accumulation points, paper Fig. 10."""
-    return mj.growth_laws(request.any_scale, points=_POINTS)
+    return mj.mixture.growth_laws(request.any_scale, points=_POINTS)
 
 
 def _corners(request: Request) -> Drawn:
     """One target at a time, paper Fig. 7."""
-    return mj.corners(request.question)
+    return mj.mixture.corners(request.question)
 
 
 def _map(number: int) -> Part:
@@ -124,7 +124,7 @@ def _map(number: int) -> Part:
         if len(both) < number:
             what = f"{len(both)} domains are targets too"
             raise UserError("map", what, f"a map of {number} needs {number}")
-        return mj.target_map(request.question, both[:number])
+        return mj.mixture.target_map(request.question, both[:number])
 
     return part
 
@@ -138,31 +138,31 @@ def _laws(request: Request) -> Drawn:
     if names[0] == names[1]:
         names = [f"{names[0]} (this)", f"{names[1]} (other)"]
     questions = (this, this.but(fit=request.other, weights=this.weighed))
-    return mj.beside(dict(zip(names, questions, strict=True)), *request.budgets)
+    return mj.mixture.beside(dict(zip(names, questions, strict=True)), *request.budgets)
 
 
 def _flat(request: Request) -> Drawn:
     """The flat region at 0.1 percent."""
-    return mj.flat_region(request.question)
+    return mj.mixture.flat_region(request.question)
 
 
 def _budget(request: Request) -> Drawn:
     """The best split of the compute that N and D stand for."""
     N, D = request.scale
-    return mj.compute_optimal(request.question, 6 * N * D)
+    return mj.mixture.compute_optimal(request.question, 6 * N * D)
 
 
 def _move(request: Request) -> Drawn:
     """Steps from the base to the optimum."""
     if request.start is None:
         raise UserError("move", "needs the mixture in use", "name it with --base")
-    return mj.trust_path(request.question, request.start)
+    return mj.mixture.trust_path(request.question, request.start)
 
 
 def _judge(request: Request) -> Drawn:
     """The base and equal shares beside the optimum."""
     own = {} if request.start is None else {"base": request.start.base}
-    return mj.compare_mixtures(request.question, own)
+    return mj.mixture.compare_mixtures(request.question, own)
 
 
 Part = Callable[[Request], Drawn]

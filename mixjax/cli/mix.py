@@ -64,17 +64,17 @@ class Kind:
         base = files.read_mixture(self.base, question.domains) if self.base else {}
         check_names(self.limit or {}, question.fit.targets, "--limit", "target")
         if self.most_domains is not None:
-            return mj.at_most_domains(question, self.most_domains)
+            return mj.mixture.at_most_domains(question, self.most_domains)
         if self.pull is not None:
-            return mj.optimal_mixture(question.but(pull=mj.Pull(base, self.pull)))
+            return mj.optimal_mixture(question.but(pull=mj.mixture.Pull(base, self.pull)))
         losses = question.losses(question.array(base)) if base else {}
         references = {t: float(loss) for t, loss in losses.items()} or None
         if self.worst:
-            return mj.worst_target(question, references)
+            return mj.mixture.worst_target(question, references)
         if self.limit is not None:
             above = {t: x for t, (x, relative) in self.limit.items() if relative}
             at_most = {t: x for t, (x, relative) in self.limit.items() if not relative}
-            return mj.limited_mixture(question, above, at_most, references)
+            return mj.mixture.limited_mixture(question, above, at_most, references)
         return mj.optimal_mixture(question)
 
 
@@ -155,7 +155,7 @@ def mix(asked: Asked, kind: Kind, export: Export) -> Shown:
     weights = content["weights"]
     mj.fitting.doubts.warn_shares(question.fit, weights)
     if getattr(answer, "bound", None) and kind.pull is None:
-        limits = mj.price_limits(question)
+        limits = mj.mixture.price_limits(question)
         content |= {"unconstrained": limits.free, "cost": limits.cost, "prices": limits.prices}
         text += f"\n\nwithout limits, and what they cost:\n{limits}"
     epochs = mj.mixture.limits.epochs_of(weights, question.tokens, question.D)

@@ -253,9 +253,9 @@ class Asked:
         return self.limits.question(fit or self.file.read(), self.scale)
 
 
-def start(question: mj.mixture.Question, base: str, runs: str | None) -> mj.Start:
+def start(question: mj.mixture.Question, base: str, runs: str | None) -> mj.mixture.Start:
     """Where a move begins; runs: the table of the fitted runs, for the distance to their
     mixtures."""
     weights = files.read_mixture(base, question.domains)
     trained = None if runs is None else Table(runs).read().reordered(question.domains).h
-    return mj.Start(weights, question.tokens, trained)
+    return mj.mixture.Start(weights, question.tokens, trained)

@@ -191,7 +191,7 @@ def identify(
     fitted = file.read()
     runs = table.read_fitted(fitted)
     at = None if points is None else files.read_points(points, table.columns)[1]
-    return show(mj.identify(fitted, runs, at))
+    return show(mj.trust.identify(fitted, runs, at))
 
 
 @command("How many mixtures are enough.", draws=True)

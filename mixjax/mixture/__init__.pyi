@@ -24,3 +24,4 @@ from mixjax.mixture.question import Question as Question
 from mixjax.mixture.robust import robust_mixture as robust_mixture
 from mixjax.mixture.targets import corners as corners
 from mixjax.mixture.targets import target_map as target_map
+from mixjax.mixture.two_laws import beside as beside

@@ -22,7 +22,7 @@ from mixjax.fitting.fit import Watch
 from mixjax.fitting.fit import fit as fit_law
 from mixjax.fitting.loss import Settings
 from mixjax.fitting.record import Fit
-from mixjax.trust.refit import TOLERANCE, Ensemble, refit
+from mixjax.trust.ensemble import TOLERANCE, Ensemble, refit
 
 Floats = NDArray[np.float64]
 

@@ -21,7 +21,7 @@ from mixjax.fitting.score import ChoiceScore, choice_score, score
 from mixjax.fitting.search import draw_starts, minimise, search
 from mixjax.law import Law, find_law
 from mixjax.text import Record, plain, table
-from mixjax.trust.refit import first_finite
+from mixjax.trust.ensemble import first_finite
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -39,7 +39,7 @@ from mixjax.mixture.optimum import Optimum, Vary, best_of, boxes_at, optima
 from mixjax.mixture.question import Question
 from mixjax.text import Record, plain, table
 from mixjax.trust.drift import NO_DRIFT, Drift, beyond, bootstrap, measure_drift
-from mixjax.trust.refit import Ensemble
+from mixjax.trust.ensemble import Ensemble
 
 Floats = NDArray[np.float64]
 

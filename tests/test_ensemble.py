@@ -17,7 +17,7 @@ from mixjax.fitting.problem import from_paper, grouped, make_problem, reweighted
 from mixjax.fitting.simulate import random_truth, simulate_runs
 from mixjax.law import find_law, laws
 from mixjax.law.base import start_ranges
-from mixjax.trust.refit import Ensemble, refit
+from mixjax.trust.ensemble import Ensemble, refit
 
 TARGETS = ("d0", "d1")
 
@@ -171,6 +171,6 @@ def test_an_ensemble_has_a_length(fit):
 
 def test_progress_is_told_from_the_first_minima_on(fit, runs):
     shares: list[float] = []
-    mj.refit(fit, runs, np.ones((2, len(runs))), watch=shares.append)
+    mj.trust.refit(fit, runs, np.ones((2, len(runs))), watch=shares.append)
     assert shares == sorted(shares)
     assert shares[0] < 0.2 < shares[-1] <= 1.0

@@ -13,7 +13,7 @@ from mixjax.fitting.loss import Huber
 from mixjax.fitting.problem import from_paper, make_problem
 from mixjax.fitting.simulate import random_truth, simulate_runs
 from mixjax.law import find_law
-from mixjax.trust.identify import curvature, identify
+from mixjax.trust.identifiability import curvature, identify
 
 
 def experiment(sizes=(2e8, 5e8, 1e9), law: str = "additive") -> tuple[Runs, mj.Fit]:
