@@ -86,13 +86,18 @@ def page(path: str) -> str:
     return re.sub(r"\A# .*\n+", "", text)
 
 
-def api(package: str) -> str:
-    """An entry of mkdocstrings for each public name, as the package's stub has them."""
+def _public(package: str) -> dict[str, str]:
+    """{name: where it is from} of a package's stub, modules left out."""
     stub = ROOT / package.replace(".", "/") / "__init__.pyi"
-    lines = re.findall(
-        r"^from ([\w.]+) import (\w+)", stub.read_text(encoding="utf-8"), re.MULTILINE
-    )
-    return "\n\n".join(f"::: {package}.{name}" for module, name in lines if module != package)
+    pairs = re.findall(r"^from ([\w.]+) import (\w+)", stub.read_text("utf-8"), re.MULTILINE)
+    return {name: module for module, name in pairs if module != package}
+
+
+def api(package: str) -> str:
+    """An entry of mkdocstrings for each public name of a package's stub; those at the top stand
+    there alone."""
+    top = _public("mixjax") if package != "mixjax" else {}
+    return "\n\n".join(f"::: {package}.{name}" for name in _public(package) if name not in top)
 
 
 def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

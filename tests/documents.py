@@ -7,7 +7,9 @@ Every fenced block is run in order, in one process and one folder:
     ```yaml title="base.yaml"  any block with a title is written to that file
     ```text, ```console        shown, not run: output, and what needs a network or a large table
 
-The first block that fails ends the run: page, line and error on stderr, exit code 1.
+The first block that fails ends the run: page, line and error on stderr, exit code 1. With a second
+folder the pictures that the page has drawn are copied there: docs/pictures are those of
+docs/howto/questions.md.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -132,6 +135,9 @@ def main() -> int:
     except RuntimeError as error:
         print(error, file=sys.stderr)
         return 1
+    for folder in sys.argv[2:]:
+        for picture in Path().glob("*.png"):
+            shutil.copy(picture, folder)
     return 0
 
 
