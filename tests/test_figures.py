@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from mixjax import read_runs, simulate_runs
+from mixjax import read_runs
 from mixjax.cli.explore import PARTS, Request
 from mixjax.drawing import charts, decisions
 from mixjax.drawing.style import COLOURS, line_of
+from mixjax.fitting import simulate_runs
 from mixjax.fitting.simulate import known_fit, random_truth
 from mixjax.mixture.move import Start
 from mixjax.mixture.question import Question
