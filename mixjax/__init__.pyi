@@ -14,8 +14,8 @@ from mixjax.errors import UserError as UserError
 from mixjax.fitting import Fit as Fit
 from mixjax.fitting import demo_runs as demo_runs
 from mixjax.fitting import load_fit as load_fit
-from mixjax.fitting.bridge import objective as objective
 from mixjax.fitting.fit import fit as fit
+from mixjax.fitting.fit import objective as objective
 from mixjax.law import Coefficients as Coefficients
 from mixjax.law import Law as Law
 from mixjax.law import Parameter as Parameter

@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from mixjax.engine import batch, direction, hop, lane
-from mixjax.engine.direction import Dense, Pairs, Update
+from mixjax.engine import batch, lane, quasi_newton
 from mixjax.engine.lane import Stop
-from mixjax.engine.linesearch import LineTrial, line_search
-from mixjax.engine.quasi_newton import QUASI_NEWTON
+from mixjax.engine.quasi_newton import (
+    QUASI_NEWTON,
+    Dense,
+    LineTrial,
+    Pairs,
+    Update,
+    line_search,
+)
 from tests.problems import PROBLEMS, Smooth, egg_box, rosenbrock
 
 
@@ -287,7 +292,7 @@ def drive(memory, steps, A, start):
         jnp.array(True),
         **common,
     )
-    memory, d = direction.next_direction(memory, move)
+    memory, d = quasi_newton.next_direction(memory, move)
     for i, s in enumerate(steps):
         last, z = grad, z + s
         grad = A @ z
@@ -302,7 +307,7 @@ def drive(memory, steps, A, start):
             jnp.array(i == 0),
             **common,
         )
-        memory, d = direction.next_direction(memory, move)
+        memory, d = quasi_newton.next_direction(memory, move)
     return d
 
 
@@ -312,11 +317,11 @@ def test_direction_is_the_textbook_one(kind, n):
     q = 6
     A, steps = moves(q, n)
     start = np.linspace(-1, 2, q)
-    empty = jnp.zeros((direction.HISTORY, q))
+    empty = jnp.zeros((quasi_newton.HISTORY, q))
     memory = (
         Dense(jnp.eye(q))
         if kind == "dense"
-        else Pairs(empty, empty, jnp.zeros(direction.HISTORY), jnp.ones(()))
+        else Pairs(empty, empty, jnp.zeros(quasi_newton.HISTORY), jnp.ones(()))
     )
     # The pairs scale the identity by the newest pair, the dense matrix by the first: the same for n
     # <= 1, and for the pairs the reference starts from the newest scale.
@@ -351,10 +356,10 @@ def test_pairs_are_optaxs_lbfgs(n):
     q = 9
     A, steps = moves(q, n)
     start = np.linspace(-1, 2, q)
-    empty = jnp.zeros((direction.HISTORY, q))
-    memory = Pairs(empty, empty, jnp.zeros(direction.HISTORY), jnp.ones(()))
+    empty = jnp.zeros((quasi_newton.HISTORY, q))
+    memory = Pairs(empty, empty, jnp.zeros(quasi_newton.HISTORY), jnp.ones(()))
     ours = drive(memory, steps, A, start)
-    theirs = optax.scale_by_lbfgs(memory_size=direction.HISTORY)
+    theirs = optax.scale_by_lbfgs(memory_size=quasi_newton.HISTORY)
     step, state = jax.jit(theirs.update), theirs.init(jnp.asarray(start))
     towards = start
     for z in [start, *(start + np.cumsum(steps, axis=0))]:
@@ -365,7 +370,7 @@ def test_pairs_are_optaxs_lbfgs(n):
 def test_pairs_without_positive_curvature_are_left_out():
     q = 4
     grad = jnp.arange(1.0, q + 1)
-    memory, d = direction.next_direction(
+    memory, d = quasi_newton.next_direction(
         Dense(jnp.eye(q)),
         Update(
             jnp.asarray(0),
@@ -377,7 +382,7 @@ def test_pairs_without_positive_curvature_are_left_out():
             jnp.asarray(0.1),
         ),
     )
-    after, _ = direction.next_direction(
+    after, _ = quasi_newton.next_direction(
         memory,
         Update(
             jnp.asarray(1),
@@ -395,9 +400,9 @@ def test_pairs_without_positive_curvature_are_left_out():
 
 
 def test_large_problems_take_pairs_and_minimise():
-    q = direction.DENSE_LIMIT + 20
-    assert isinstance(direction.make_memory(q, jnp.float64), Pairs)
-    assert isinstance(direction.make_memory(q - 20, jnp.float64), Dense)
+    q = quasi_newton.DENSE_LIMIT + 20
+    assert isinstance(quasi_newton.make_memory(q, jnp.float64), Pairs)
+    assert isinstance(quasi_newton.make_memory(q - 20, jnp.float64), Dense)
     found = batch.run(
         Smooth(rosenbrock), zeros(), np.full((1, 2, q), 0.8), keys(1, 2), stop(steps=4000)
     )
@@ -441,25 +446,25 @@ def test_line_search_brackets():
 
 
 def test_metropolis():
-    luck, noise = jax.vmap(lambda key: hop.draw(key, 3, jnp.float64))(
+    luck, noise = jax.vmap(lambda key: lane.draw(key, 3, jnp.float64))(
         jax.random.split(jax.random.PRNGKey(0), 4000)
     )
-    many = jax.vmap(hop.accept, in_axes=(0, None, None))(
-        luck, jnp.asarray(1.0 + hop.TEMPERATURE), jnp.asarray(1.0)
+    many = jax.vmap(lane.accept, in_axes=(0, None, None))(
+        luck, jnp.asarray(1.0 + lane.TEMPERATURE), jnp.asarray(1.0)
     )
     # Accepted with probability 1/e; 4000 draws have a standard error of 0.008.
     assert abs(float(many.mean()) - np.exp(-1)) < 0.03
     np.testing.assert_allclose(noise.mean(axis=0), 0.0, atol=0.06)
     np.testing.assert_allclose(noise.std(axis=0), 1.0, atol=0.04)
-    assert bool(hop.accept(jnp.asarray(0.99), jnp.asarray(0.9), jnp.asarray(1.0)))
-    assert not bool(hop.accept(jnp.asarray(0.0), jnp.asarray(jnp.inf), jnp.asarray(1.0)))
+    assert bool(lane.accept(jnp.asarray(0.99), jnp.asarray(0.9), jnp.asarray(1.0)))
+    assert not bool(lane.accept(jnp.asarray(0.0), jnp.asarray(jnp.inf), jnp.asarray(1.0)))
 
 
 def test_hop_size_adapts_between_its_ends():
     size = jnp.asarray(0.3)
-    assert hop.adapt(size, jnp.array(True)) > size > hop.adapt(size, jnp.array(False))
-    assert hop.adapt(jnp.asarray(hop.LARGEST), jnp.array(True)) == hop.LARGEST
-    assert hop.adapt(jnp.asarray(hop.SMALLEST), jnp.array(False)) == hop.SMALLEST
+    assert lane.adapt(size, jnp.array(True)) > size > lane.adapt(size, jnp.array(False))
+    assert lane.adapt(jnp.asarray(lane.LARGEST), jnp.array(True)) == lane.LARGEST
+    assert lane.adapt(jnp.asarray(lane.SMALLEST), jnp.array(False)) == lane.SMALLEST
 
 
 def test_a_tick_spends_one_evaluation():

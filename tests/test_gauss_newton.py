@@ -13,9 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixjax.engine import batch, gauss_newton, lane
-from mixjax.engine.gauss_newton import GAUSS_NEWTON, SMALLEST, damped_step, least_damping
+from mixjax.engine.gauss_newton import (
+    GAUSS_NEWTON,
+    SMALLEST,
+    damped_step,
+    invert,
+    least_damping,
+    solve_positive,
+)
 from mixjax.engine.lane import Stop
-from mixjax.engine.linear import invert, solve_positive
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,6 @@ BATCHING = {
     f"{name}.py": {"vmap"}
     for name in (
         "fitting/objective",
-        "fitting/curvature",
-        "fitting/fit",
         "mixture/losses",
         "mixture/mirror",
     )

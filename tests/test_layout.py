@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mixjax.fitting.layout import make_design, predicted_cost
+from mixjax.fitting.problem import make_design, predicted_cost
 
 
 def table(mixture, scale, k=3, seed=0):

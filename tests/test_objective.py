@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mixjax.fitting.layout import make_design
 from mixjax.fitting.objective import HuberObjective, Observations, coefficients_of_mixtures
+from mixjax.fitting.problem import make_design
 from mixjax.law import Coefficients, Law, Parameter, find_law, laws
 from mixjax.law.base import flat, named, row_loss, searched, start_ranges
 from tests import reference

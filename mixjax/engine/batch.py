@@ -46,18 +46,13 @@ QUEUE = 128
 
 
 class Found(NamedTuple):
-    """The lowest point of every search so far, arrays (..., searches, ...).
+    """The lowest point of every search so far, with leading axes of searches."""
 
-    z (..., q) and f (...): the point, f infinite where none was finite. evaluations, hops (...):
-    counts.
-    finished (...): whether the search has used up its hops.
-    """
-
-    z: Any
-    f: Any
+    z: Any  # (..., q)
+    f: Any  # (...), as the rest; infinite where none was finite
     evaluations: Any
     hops: Any
-    finished: Any
+    finished: Any  # whether the search has used up its hops
 
 
 class Width(NamedTuple):
@@ -68,32 +63,25 @@ class Width(NamedTuple):
 
 
 class _Queue(NamedTuple):
-    """The searches of a chunk: starts z (groups, queue, q), keys (groups, queue, 2), and how many
-    are real (groups,)."""
+    """The searches of a chunk."""
 
-    z: jax.Array
-    keys: jax.Array
-    length: jax.Array
+    z: jax.Array  # starts (groups, queue, q)
+    keys: jax.Array  # (groups, queue, 2)
+    length: jax.Array  # how many are real (groups,)
 
 
 class _Lanes(NamedTuple):
-    """Lanes at work and what their searches found, all with a leading axis of groups.
+    """Lanes at work and what their searches found, all with a leading axis of groups."""
 
-    state: of all lanes, lanes last. search (lanes,): the one that a lane is at, the queue's length
-    if none. begun (): how many were. found: by every search of the queue.
-    """
-
-    state: LaneState
-    search: jax.Array
-    begun: jax.Array
-    found: Found
+    state: LaneState  # of all lanes, lanes last
+    search: jax.Array  # the one that a lane is at (lanes,), the queue's length if none
+    begun: jax.Array  # how many were ()
+    found: Found  # by every search of the queue
 
 
 class _Chunk(NamedTuple):
-    """lanes, and number (): ticks so far, the same for all."""
-
     lanes: _Lanes
-    number: jax.Array
+    number: jax.Array  # ticks so far (), the same for all
 
 
 def run(
@@ -109,19 +97,16 @@ def run(
     """Run every search to its end.
 
     Args:
-        objective: hashable (z (q,), data) -> value (), gradient (q,); what else `descent` reads of
-            it.
+        objective: hashable (z (q,), data) -> value (), gradient (q,), or what `descent` reads.
         data: its data, every leaf with a leading axis of groups.
         starts: (groups, starts, q), float64 or float32; everything is computed in this precision.
         keys: random keys (groups, starts, 2).
         stop: when each search ends, the same for all.
         watch: called now and then with what was found so far; an exception it raises ends the run.
         width: of a chunk; by default the device's own.
-        descent: how lanes go down.
 
     Returns:
-        The `Found`, NumPy arrays (groups, starts, ...); on KeyboardInterrupt that so far, not all
-        of it `finished`.
+        NumPy arrays (groups, starts, ...); on KeyboardInterrupt those so far, not all `finished`.
     """
     data, stop = _as_precision((data, stop), starts.dtype)
     width = width or _width(starts, data, descent)
@@ -129,7 +114,8 @@ def run(
     chunks = _deal(job)
     futures = []
     try:
-        _compile(job)  # once, before the threads would each do it
+        # Compile once, before the threads would each do it: a chunk without searches does.
+        _run_chunk(job, np.arange(1), np.arange(0))
         with ThreadPoolExecutor(min(job.devices.qsize(), len(chunks))) as pool:
             try:
                 for chunk in chunks:
@@ -143,9 +129,7 @@ def run(
                     if watch:
                         watch(job.buffer)
             finally:
-                # Before all are done only on a failure or an interruption: chunks then end after
-                # their current block.
-                job.halt.set()
+                job.halt.set()  # on a failure or an interruption chunks end after their block
     except KeyboardInterrupt:
         pass
     for future in futures:
@@ -154,8 +138,7 @@ def run(
 
 
 def evaluate(objective: Any, data: Any, z: np.ndarray) -> tuple[float, np.ndarray]:
-    """Value and gradient (q,) of the objective at one point z (q,) in float64; data: of one
-    group."""
+    """Value and gradient (q,) at one point z (q,) in float64; data: of one group."""
     with jax.enable_x64(True):
         f, grad = _evaluate(objective, jnp.asarray(z), data)
         return float(f), np.asarray(grad)
@@ -171,14 +154,7 @@ def _evaluate(objective: Any, z: jax.Array, data: Any) -> tuple[jax.Array, jax.A
 
 @dataclass
 class _Job:
-    """What all chunks of a run share.
-
-    Attributes:
-        buffer: what all searches found, which chunks write into.
-        devices: those that are free, a CPU once for each core.
-        halt: set when chunks should end after their block.
-        news: set when a chunk has written into the buffer, or has ended.
-    """
+    """What all chunks of a run share."""
 
     objective: Any
     descent: Descent
@@ -187,13 +163,15 @@ class _Job:
     keys: np.ndarray
     stop: Stop
     width: Width
+    # What all searches found, which chunks write into.
     buffer: Found = field(init=False)
+    # Those that are free, a CPU once for each core.
     devices: queue.SimpleQueue[Any] = field(default_factory=lambda: _workers())
+    # Chunks should end after their block; a chunk has written into the buffer, or has ended.
     halt: threading.Event = field(default_factory=threading.Event)
     news: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        """An empty buffer."""
         searches = self.starts.shape[:2]
         counts = np.zeros(searches, int)
         self.buffer = Found(
@@ -218,8 +196,7 @@ def _as_precision(tree: Any, dtype: np.dtype) -> Any:
 
 
 def _workers() -> queue.SimpleQueue[Any]:
-    """Devices that run chunks side by side: a CPU's every core one chunk at a time, every
-    accelerator one."""
+    """Devices that run a chunk each, side by side: every core of a CPU, every accelerator."""
     free: queue.SimpleQueue[Any] = queue.SimpleQueue()
     devices = jax.local_devices()
     for device in devices * cores() if devices[0].platform == "cpu" else devices:
@@ -228,8 +205,8 @@ def _workers() -> queue.SimpleQueue[Any]:
 
 
 def _width(starts: np.ndarray, data: Any, descent: Descent) -> Width:
-    """One vector register of lanes on a CPU; on an accelerator as many lanes as there are searches
-    and memory for."""
+    """A vector register of lanes on a CPU; on an accelerator as many as its memory and QUEUE
+    allow."""
     groups, count, q = starts.shape
     device = jax.local_devices()[0]
     if device.platform == "cpu":
@@ -240,10 +217,8 @@ def _width(starts: np.ndarray, data: Any, descent: Descent) -> Width:
         )
     cells = max(leaf[0].size for leaf in jax.tree.leaves(data))
     # State before and after a tick, and some tables of cells (predicted, clipped, pulled back).
-    each = (
-        2 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-        + 8 * cells * starts.itemsize
-    )
+    each = 2 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    each += 8 * cells * starts.itemsize
     memory = (device.memory_stats() or {}).get("bytes_limit", _DEFAULT_MEMORY)
     most = max(QUEUE, min(ACCELERATOR_LANES, int(_MEMORY_SHARE * memory / each)))
     lanes = min(_padded(count), most)
@@ -257,20 +232,10 @@ def _padded(count: int) -> int:
 def _deal(job: _Job) -> list[tuple[np.ndarray, np.ndarray]]:
     """Chunks (groups, starts): groups as wide as a chunk, split by starts while devices would be
     idle and lanes are to spare."""
-    groups, starts, _ = job.starts.shape
-    parts = max(
-        1, min(-(-job.devices.qsize() * job.width.groups // groups), starts // job.width.lanes)
-    )
-    rows = [
-        np.arange(first, min(first + job.width.groups, groups))
-        for first in range(0, groups, job.width.groups)
-    ]
+    (groups, starts, _), (wide, lanes) = job.starts.shape, job.width
+    parts = max(1, min(-(-job.devices.qsize() * wide // groups), starts // lanes))
+    rows = [np.arange(first, min(first + wide, groups)) for first in range(0, groups, wide)]
     return [(chunk, part) for chunk in rows for part in np.array_split(np.arange(starts), parts)]
-
-
-def _compile(job: _Job) -> None:
-    """Compile what chunks run: a chunk without searches does, and computes nothing."""
-    _run_chunk(job, np.arange(1), np.arange(0))
 
 
 def _run_chunk(job: _Job, groups: np.ndarray, starts: np.ndarray) -> None:
@@ -290,11 +255,10 @@ def _run_chunk(job: _Job, groups: np.ndarray, starts: np.ndarray) -> None:
                 jnp.asarray(np.pad(job.keys[cells], pad)),
                 jnp.asarray(length),
             )
-            # Groups that fill up the last chunk have no searches: whose data they read does not
-            # matter.
-            data = jax.tree.map(
-                lambda leaf: jnp.asarray(leaf[np.resize(groups, job.width.groups)]), job.data
-            )
+            # Groups that fill up the last chunk have no searches: it matters not whose data they
+            # read.
+            filled = np.resize(groups, job.width.groups)
+            data = jax.tree.map(lambda leaf: jnp.asarray(leaf[filled]), job.data)
             chunk = _idle(waiting, job.width.lanes, job.descent)
             working, pauses = True, 0
             while working and not job.halt.is_set():
@@ -355,18 +319,14 @@ def _block(
     stop: Stop,
     most: jax.typing.ArrayLike,
 ) -> tuple[_Chunk, jax.Array]:
-    """Advance all lanes until every search is done, for `most` pauses at most; also whether any is
+    """Advance all lanes until every search is done, or for `most` pauses; also whether any is
     left."""
-    # A single group goes without its axis: a fifth faster on a CPU than an axis of length 1, and
-    # sooner compiled.
+    # A single group goes without its axis: a fifth faster on a CPU, and sooner compiled.
     single = len(waiting.length) == 1
     of_groups = (lambda f: f) if single else jax.vmap
     if single:
-        chunk, waiting, data = (
-            chunk._replace(lanes=_first(chunk.lanes)),
-            _first(waiting),
-            _first(data),
-        )
+        lanes, waiting, data = jax.tree.map(lambda leaf: leaf[0], (chunk.lanes, waiting, data))
+        chunk = chunk._replace(lanes=lanes)
 
     def advance(i: jax.Array, chunk: _Chunk) -> _Chunk:
         def one_group(state: LaneState, mine: Any) -> LaneState:
@@ -396,21 +356,13 @@ def _block(
     chunk = chunk._replace(lanes=refill(chunk.lanes))
     chunk, _ = jax.lax.while_loop(working, once, (chunk, jnp.zeros((), int)))
     left = ~jnp.all(chunk.lanes.state.done)
-    return (
-        chunk._replace(lanes=jax.tree.map(lambda leaf: leaf[None], chunk.lanes))
-        if single
-        else chunk
-    ), left
-
-
-def _first(tree: Any) -> Any:
-    """The leaves of the first group."""
-    return jax.tree.map(lambda leaf: leaf[0], tree)
+    if single:
+        chunk = chunk._replace(lanes=jax.tree.map(lambda leaf: leaf[None], chunk.lanes))
+    return chunk, left
 
 
 def _refill(lanes: _Lanes, waiting: _Queue, descent: Descent) -> _Lanes:
-    """Write down what every lane of a group has found, and begin the next searches in the lanes
-    that are done."""
+    """Write down what every lane of a group has found; lanes that are done begin other searches."""
     state = lanes.state
     # A local minimisation under way may already be lower than the lowest one that has ended.
     lower = state.f < state.best_f
@@ -421,10 +373,11 @@ def _refill(lanes: _Lanes, waiting: _Queue, descent: Descent) -> _Lanes:
         hops=state.hop,
         finished=state.done,
     )
-    found = jax.tree.map(
-        lambda old, new: old.at[lanes.search].set(new, mode="drop"), lanes.found, now
-    )
-    free = state.done
+
+    def put(old: jax.Array, new: jax.Array) -> jax.Array:
+        return old.at[lanes.search].set(new, mode="drop")
+
+    found, free = jax.tree.map(put, lanes.found, now), state.done
     following = lanes.begun + jnp.cumsum(free) - 1  # the search that each free lane would begin
     begins = free & (following < waiting.length)
     search = jnp.where(begins, following, 0)

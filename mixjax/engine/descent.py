@@ -22,19 +22,14 @@ class Evaluation(NamedTuple):
 class Trial(NamedTuple):
     """A lane that has tried its step."""
 
-    # Number of the tick (), the same for all lanes.
-    tick: jax.Array
-    # Where it came to, (q,); f is infinite where it or the gradient is not finite.
-    z: jax.Array
-    evaluation: Evaluation
-    # Where it came from, (q,), (q,) and ().
-    last_z: jax.Array
+    tick: jax.Array  # its number (), the same for all lanes
+    z: jax.Array  # where it came to, (q,)
+    evaluation: Evaluation  # there; f is infinite where it or the gradient is not finite
+    last_z: jax.Array  # where it came from, (q,), (q,) and ()
     last_grad: jax.Array
     last_f: jax.Array
-    # A local minimisation begins at z, ().
-    fresh: jax.Array
-    # Nothing that is decided here counts, ().
-    idle: jax.Array
+    fresh: jax.Array  # (): a local minimisation begins at z
+    idle: jax.Array  # (): nothing that is decided here counts
 
 
 class Decision(NamedTuple):

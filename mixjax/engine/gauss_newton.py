@@ -1,6 +1,6 @@
-"""Gauss-Newton descent of ONE lane: Levenberg's and Marquardt's damped steps, one trial per tick.
+"""Gauss-Newton descent of ONE lane, for objectives that give a curvature (q, q) beside value and
+gradient, `objective.curved(z, data)`: Levenberg's and Marquardt's damped steps, one trial per tick.
 
-For objectives that give a curvature (q, q) beside value and gradient: `objective.curved(z, data)`.
 A step solves
 
     (G + damping * diag(diag(G) + RIDGE max diag(G))) step = -grad
@@ -22,7 +22,6 @@ import jax
 import jax.numpy as jnp
 
 from mixjax.engine.descent import Decision, Descent, Evaluation, Trial
-from mixjax.engine.linear import solve_positive
 from mixjax.numerics import dot
 
 FIRST_DAMPING = 1e-2
@@ -53,17 +52,12 @@ def evaluate(objective: Any, z: jax.Array, data: Any) -> Evaluation:
 
 def init(q: int, dtype: Any) -> GaussNewtonState:
     """Nothing known."""
-    return GaussNewtonState(
-        step=jnp.zeros(q, dtype),
-        curvature=jnp.eye(q, dtype=dtype),
-        damping=jnp.full((), FIRST_DAMPING, dtype),
-        refused=jnp.zeros((), jnp.int32),
-    )
+    damping, refused = jnp.full((), FIRST_DAMPING, dtype), jnp.zeros((), jnp.int32)
+    return GaussNewtonState(jnp.zeros(q, dtype), jnp.eye(q, dtype=dtype), damping, refused)
 
 
 def advance(state: GaussNewtonState, trial: Trial) -> Decision:
-    """Accept the step if it lowers f, and solve for the next one with less damping; else with more
-    from where the lane is."""
+    """Accept the step if it lowers f, and solve for the next with less damping; else with more."""
     f, grad, curvature = trial.evaluation
     finite = jnp.isfinite(f) & jnp.all(jnp.isfinite(curvature))
     lower = jnp.where(trial.fresh, finite, finite & (f < trial.last_f))
@@ -77,11 +71,8 @@ def advance(state: GaussNewtonState, trial: Trial) -> Decision:
     damping = jnp.where(trial.fresh, FIRST_DAMPING, damping).astype(grad.dtype)
     refused = jnp.where(lower, 0, state.refused + 1)
     step = damped_step(jnp.where(accepted, grad, trial.last_grad), curvature, damping)
-    return Decision(
-        GaussNewtonState(step, curvature, damping, refused),
-        accepted,
-        jnp.where(trial.fresh, ~finite, refused >= MAX_REFUSED),
-    )
+    failed = jnp.where(trial.fresh, ~finite, refused >= MAX_REFUSED)
+    return Decision(GaussNewtonState(step, curvature, damping, refused), accepted, failed)
 
 
 def least_damping(f: jax.Array, curvature: jax.Array) -> jax.Array:
@@ -112,11 +103,49 @@ def damped_step(grad: jax.Array, curvature: jax.Array, damping: jax.Array) -> ja
 def restart(state: GaussNewtonState) -> GaussNewtonState:
     """Forget the step being tried; the curvature is overwritten when the first point has been
     seen."""
-    return state._replace(
-        step=jnp.zeros_like(state.step),
-        damping=jnp.full_like(state.damping, FIRST_DAMPING),
-        refused=jnp.zeros_like(state.refused),
-    )
+    fresh = init(len(state.step), state.step.dtype)
+    return fresh._replace(curvature=state.curvature)
 
 
 GAUSS_NEWTON = Descent(evaluate, init, lambda state: state.step, advance, restart, pause=4)
+
+# --- Positive definite systems -------------------------------------------------------------------
+# Departure from `jnp.linalg`: on a CPU it calls LAPACK matrix by matrix, no faster at these sizes,
+# and two programs that run side by side there can wait for each other's threads for ever (seen with
+# jax 0.10.2). Plain arithmetic batches along a last axis of lanes.
+
+# Rows eliminated at once: of 4, 8, 12 and 16 the fastest for q = 15 to 47 (benchmarks/NOTES.md,
+# "Gauss-Newton").
+BLOCK = 8
+
+
+def solve_positive(matrix: jax.Array, right: jax.Array) -> jax.Array:
+    """x (q,) with matrix x = right, by block elimination without pivoting (Golub and Van Loan 2013,
+    section 4.2); not finite where the matrix (q, q) is not positive definite."""
+    left = jnp.concatenate([matrix, right[:, None]], axis=1)
+    eliminated = []
+    while left.shape[0]:
+        size = min(BLOCK, left.shape[0])
+        rows = invert(left[:size, :size]) @ left[:size, size:]
+        eliminated.append(rows)
+        left = left[size:, size:] - left[size:, :size] @ rows
+    x = jnp.zeros(0, right.dtype)
+    for rows in reversed(eliminated):
+        x = jnp.concatenate([rows[:, -1] - rows[:, :-1] @ x if len(x) else rows[:, -1], x])
+    return x
+
+
+def invert(block: jax.Array) -> jax.Array:
+    """The inverse (s, s) of a small positive definite matrix, by Gauss-Jordan elimination."""
+    every = jnp.arange(len(block))
+
+    def eliminate(j: jax.Array, a: jax.Array) -> jax.Array:
+        row, column = (jax.lax.dynamic_index_in_dim(a, j, axis, keepdims=False) for axis in (0, 1))
+        pivot = 1.0 / jax.lax.dynamic_index_in_dim(row, j, 0, keepdims=False)
+        at = every == j
+        others = a - column[:, None] * (row * pivot)[None, :]
+        of_row = jnp.where(at, pivot, row * pivot)
+        of_column = jnp.where(at[None, :], (-column * pivot)[:, None], others)
+        return jnp.where(at[:, None], of_row[None, :], of_column)
+
+    return jax.lax.fori_loop(0, len(block), eliminate, block)

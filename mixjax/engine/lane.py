@@ -4,7 +4,9 @@ doing.
 Trying a step, shrinking it, beginning anew: all happen inside a tick, so that a batch of lanes
 never waits for its slowest line search or its slowest convergence. Every few ticks a `pause` judges
 whether the local minimisation has ended, and hops: it costs as much as a third of a tick and is
-rarely of use.
+rarely of use. Where to search next: basin hopping (Wales and Doye 1997) with Metropolis acceptance.
+Departures from SciPy's basinhopping: the temperature is relative to the objective, so that it means
+the same for every target; the hop size adapts at every hop, to each lane by itself.
 """
 
 from __future__ import annotations
@@ -14,8 +16,44 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mixjax.engine import hop as hopping
 from mixjax.engine.descent import Descent, Evaluation, Trial, choose
+
+# --- Hops ---------------------------------------------------------------------------------------
+
+# Chosen by experiment: benchmarks/NOTES.md, "hops".
+TEMPERATURE = 0.01  # a local minimum this share higher is accepted with probability 1/e
+FIRST_SIZE = 0.3  # standard deviation of the first perturbation, in z
+SMALLEST, LARGEST = 0.02, 2.0
+GROW, SHRINK = 1.15, 0.93  # at rest where one hop in three is accepted
+
+
+def draw(key: jax.Array, q: int, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
+    """The luck of one hop: a number () in [0, 1) to accept by, noise (q,) of variance 1 to perturb
+    with.
+
+    Uniform, of 32 random bits, all from one call: a lane draws at every pause, hop or not.
+    """
+    numbers = jax.random.uniform(key, (q + 1,), jnp.float32).astype(dtype)
+    return numbers[0], jnp.sqrt(12.0).astype(dtype) * (numbers[1:] - 0.5)
+
+
+def accept(luck: jax.Array, f: jax.Array, kept: jax.Array) -> jax.Array:
+    """Metropolis (): take the new local minimum f () over the kept one, by luck () in [0, 1)."""
+    rise = (f - kept) / (TEMPERATURE * jnp.abs(kept) + jnp.finfo(f.dtype).tiny)
+    return (f <= kept) | (luck < jnp.exp(-rise))
+
+
+def adapt(hop_size: jax.Array, accepted: jax.Array) -> jax.Array:
+    """Larger hops after an acceptance, smaller after a refusal, between fixed ends."""
+    return jnp.clip(hop_size * jnp.where(accepted, GROW, SHRINK), SMALLEST, LARGEST)
+
+
+def perturb(noise: jax.Array, z: jax.Array, hop_size: jax.Array) -> jax.Array:
+    """z (q,) moved by noise (q,) of standard deviation hop_size ()."""
+    return z + hop_size * noise
+
+
+# --- The lane -------------------------------------------------------------------------------------
 
 
 class Stop(NamedTuple):
@@ -32,30 +70,23 @@ class Stop(NamedTuple):
 
 
 class LaneState(NamedTuple):
-    """Exactly what the next tick needs."""
+    """Exactly what the next tick needs, each () but the points z and the gradient (q,)."""
 
-    # The accepted point (q,), () and (q,); f is infinite where a local minimisation begins.
-    z: jax.Array
-    f: jax.Array
+    z: jax.Array  # the accepted point
+    f: jax.Array  # infinite where a local minimisation begins
     grad: jax.Array
-    # The step being tried, and what is known of curvature: the descent's own.
-    descent: Any
-    # The local minimisation (): accepted steps; f and their number at the last mark; whether it
-    # cannot go on.
-    steps: jax.Array
-    mark_f: jax.Array
+    descent: Any  # its own: the step being tried, and what is known of curvature
+    steps: jax.Array  # accepted in this local minimisation
+    mark_f: jax.Array  # at the last mark, as the next
     mark_steps: jax.Array
-    failed: jax.Array
-    # Basin hopping (q,) and (): the minimum hopped from, the lowest one, size and number of the
-    # next hop.
-    kept_z: jax.Array
+    failed: jax.Array  # the local minimisation cannot go on
+    kept_z: jax.Array  # the minimum hopped from
     kept_f: jax.Array
-    best_z: jax.Array
+    best_z: jax.Array  # the lowest minimum
     best_f: jax.Array
-    hop_size: jax.Array
-    hop: jax.Array
-    # Random key (2,), and ().
-    key: jax.Array
+    hop_size: jax.Array  # of the next hop
+    hop: jax.Array  # its number
+    key: jax.Array  # (2,)
     evaluations: jax.Array
     done: jax.Array
 
@@ -77,7 +108,7 @@ def init(z: jax.Array, key: jax.Array, descent: Descent) -> LaneState:
         kept_f=inf,
         best_z=z,
         best_f=inf,
-        hop_size=jnp.full((), hopping.FIRST_SIZE, z.dtype),
+        hop_size=jnp.full((), FIRST_SIZE, z.dtype),
         hop=count,
         key=key,
         evaluations=count,
@@ -142,19 +173,16 @@ def pause(state: LaneState, stop: Stop, descent: Descent) -> LaneState:
 
 
 def _hop(state: LaneState, stop: Stop, descent: Descent) -> LaneState:
-    """The lane after a local minimisation: Metropolis, best so far, and a fresh point to begin
-    from."""
-    luck, noise = hopping.draw(
-        jax.random.fold_in(state.key, state.hop), state.z.shape[0], state.z.dtype
-    )
-    accepted = hopping.accept(luck, state.f, state.kept_f)
+    """The lane after a local minimisation: Metropolis, best so far, a fresh point to begin from."""
+    luck, noise = draw(jax.random.fold_in(state.key, state.hop), len(state.z), state.z.dtype)
+    accepted = accept(luck, state.f, state.kept_f)
     kept_z = jnp.where(accepted, state.z, state.kept_z)
     kept_f = jnp.where(accepted, state.f, state.kept_f)
     better = state.f < state.best_f
-    hop_size = jnp.where(state.hop == 0, state.hop_size, hopping.adapt(state.hop_size, accepted))
+    hop_size = jnp.where(state.hop == 0, state.hop_size, adapt(state.hop_size, accepted))
     done = state.hop >= stop.hops
     return state._replace(
-        z=jnp.where(done, kept_z, hopping.perturb(noise, kept_z, hop_size)),
+        z=jnp.where(done, kept_z, perturb(noise, kept_z, hop_size)),
         f=jnp.where(done, kept_f, jnp.inf),
         descent=descent.restart(state.descent),
         steps=jnp.zeros_like(state.steps),

@@ -14,12 +14,9 @@ if TYPE_CHECKING:
 # N or D may lie beyond the fitted ones by this factor: small runs are for that. Wrong units miss by
 # more.
 FAR = 30.0
-# A share may lie beyond the fitted ones by this much.
-OUTSIDE = 0.005
-# Fewer agreeing starts than this part of them: the optimum may be missed.
-FEW = 0.1
-# An optimality gap is small below this part of the objective.
-SMALL = 1e-8
+OUTSIDE = 0.005  # a share may lie beyond the fitted ones by this much
+FEW = 0.1  # fewer agreeing starts than this part of them: the optimum may be missed
+SMALL = 1e-8  # below this part of the objective an optimality gap is small
 
 
 class Doubt(NamedTuple):
@@ -36,14 +33,10 @@ def of_scale(fit: Fit, N: float | None, D: float | None) -> Iterator[Doubt]:
         low, high = fit.ranges.get(name, (0.0, 0.0))
         if value is None or low <= 0 or low / FAR <= value <= high * FAR:
             continue
-        times = value / high if value > high else low / value
-        side = "above" if value > high else "below"
-        yield Doubt(
-            "mixture",
-            f"{name} = {value:.4g} is {times:.2g} times {side} the {low:.4g} to {high:.4g} of the "
-            f"fitted rows",
-            f"are all in {what}, not in millions or billions? See mixjax fit --columns",
-        )
+        times, side = (value / high, "above") if value > high else (low / value, "below")
+        far = f"{name} = {value:.4g} is {times:.2g} times {side} the {low:.4g} to {high:.4g}"
+        remedy = f"are all in {what}, not in millions or billions? See mixjax fit --columns"
+        yield Doubt("mixture", f"{far} of the fitted rows", remedy)
 
 
 def of_fit(fit: Fit, targets: Collection[str] | None = None) -> Iterator[Doubt]:
@@ -51,29 +44,20 @@ def of_fit(fit: Fit, targets: Collection[str] | None = None) -> Iterator[Doubt]:
     targets = fit.targets if targets is None else targets
     if fit.share_ranges:  # else it was not made by `mixjax.fit`, or long ago
         if _one_mixture(fit):
-            yield Doubt(
-                "mixture",
-                "all fitted rows have one mixture, the fit knows nothing of others",
-                "fit runs of several mixtures (mixjax design)",
-            )
+            what = "all fitted rows have one mixture, the fit knows nothing of others"
+            yield Doubt("mixture", what, "fit runs of several mixtures (mixjax design)")
         law = fit.scaling_law
         count = law.count(law.k(fit.domains))
         rows = {t: fit.search[t].rows for t in targets if fit.search[t].rows < count}
         if rows:
-            yield Doubt(
-                "mixture",
-                f"{', '.join(rows)}: fitted to {min(rows.values())} rows, the {fit.law} law has "
-                f"{count} parameters",
-                "add runs or take a smaller law",
-            )
+            few = f"{', '.join(rows)}: fitted to {min(rows.values())} rows"
+            what = f"{few}, the {fit.law} law has {count} parameters"
+            yield Doubt("mixture", what, "add runs or take a smaller law")
     limits = {t: ", ".join(fit.search[t].at_limit) for t in targets if fit.search[t].at_limit}
     if limits:
         names = ", ".join(f"{t} ({parameters})" for t, parameters in limits.items())
-        yield Doubt(
-            "mixture",
-            f"parameters that the runs do not pin down ran off to a limit: {names}",
-            "mixjax intervals says how far to trust the mixture",
-        )
+        what = f"parameters that the runs do not pin down ran off to a limit: {names}"
+        yield Doubt("mixture", what, "mixjax intervals says how far to trust the mixture")
 
 
 def of_search(fit: Fit) -> Iterator[Doubt]:
@@ -82,11 +66,8 @@ def of_search(fit: Fit) -> Iterator[Doubt]:
         if search.status.remedy:
             yield Doubt(target, search.status.sentence, search.status.remedy)
         if search.starts and search.agreeing < max(2, FEW * search.starts):
-            yield Doubt(
-                target,
-                f"only {search.agreeing} of {search.starts} starts reached the best objective",
-                "more starts may find a better one",
-            )
+            what = f"only {search.agreeing} of {search.starts} starts reached the best objective"
+            yield Doubt(target, what, "more starts may find a better one")
 
 
 def of_shares(fit: Fit, weights: Mapping[str, float]) -> Iterator[Doubt]:
@@ -97,14 +78,11 @@ def of_shares(fit: Fit, weights: Mapping[str, float]) -> Iterator[Doubt]:
         low, high = fit.share_ranges.get(domain, (0.0, 1.0))
         if low - OUTSIDE <= share <= high + OUTSIDE:
             continue
-        trained = f"trained between {low:.3g} and {high:.3g}"
-        trained = trained if high > 0 else "no fitted row has any of it"
+        between = f"trained between {low:.3g} and {high:.3g}"
+        trained = between if high > 0 else "no fitted row has any of it"
         limit = f"--cap {domain}={high:.3g}" if share > high else f"--floor {domain}={low:.3g}"
-        yield Doubt(
-            "mixture",
-            f"share of {domain!r} is {share:.3g}, {trained}: the law is extrapolated there",
-            f"{limit}, or mixjax intervals says how far to trust it",
-        )
+        what = f"share of {domain!r} is {share:.3g}, {trained}: the law is extrapolated there"
+        yield Doubt("mixture", what, f"{limit}, or mixjax intervals says how far to trust it")
 
 
 def of_minimum(
@@ -134,16 +112,11 @@ def of_columns(name: str, ranges: Mapping[str, tuple[float, float]]) -> Iterator
     """Domains of a table that no fitted row uses."""
     unused = [domain for domain, (_, high) in ranges.items() if high == 0]
     if unused:
-        columns = (
-            f"columns of {', '.join(map(repr, unused))}: the weight is"
-            if len(unused) > 1
-            else f"column of {unused[0]!r} (h_{unused[0]}): the weight is"
-        )
-        yield Doubt(
-            name,
-            f"{columns} 0 in every fitted row, so that the fit knows nothing of the domain",
-            "leave it out, or cap it at 0 in mixjax mix",
-        )
+        columns = f"column of {unused[0]!r} (h_{unused[0]})"
+        if len(unused) > 1:
+            columns = f"columns of {', '.join(map(repr, unused))}"
+        what = f"{columns}: the weight is 0 in every fitted row, so that the fit knows nothing of"
+        yield Doubt(name, f"{what} the domain", "leave it out, or cap it at 0 in mixjax mix")
 
 
 def _one_mixture(fit: Fit) -> bool:
@@ -157,8 +130,7 @@ def tell(doubts: Iterable[Doubt]) -> None:
 
 
 def warn_scale(fit: Fit, N: float | None, D: float | None, targets: Mapping[str, float]) -> None:
-    """Warn of a scale far from the fitted rows, and of fits that say little; once per question, of
-    a fit's targets with these weights."""
+    """Warn of a scale far from the fitted rows, and of fits of weighted targets that say little."""
     tell(of_scale(fit, N, D))
     tell(of_fit(fit, [t for t in fit.targets if targets.get(t, 0.0) > 0]))
 

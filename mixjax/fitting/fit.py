@@ -1,13 +1,16 @@
-"""Problem -> engine -> FIT: starts, rounds of search, the best minimum of every target in the
-paper's form."""
+"""Problem -> engine -> FIT: the best minimum of every target in the paper's form; and what `fit`
+minimises as a function of a vector, which optax, jaxopt, optimistix and SciPy can minimise."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack, overload
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -15,11 +18,13 @@ from mixjax.data.runs import Runs, as_runs, warn_repeats
 from mixjax.engine import batch
 from mixjax.errors import UserError
 from mixjax.fitting.doubts import of_columns, tell
-from mixjax.fitting.loss import FitOptions, Settings, read_options
-from mixjax.fitting.problem import Problem, at_limit, make_problem, to_paper
+from mixjax.fitting.loss import FitOptions, Huber, HuberOptions, Settings, read_options
+from mixjax.fitting.objective import Observations
+from mixjax.fitting.problem import Problem, at_limit, from_paper, make_problem, to_paper
 from mixjax.fitting.record import Fit, Search, Status
 from mixjax.fitting.search import Searched, draw_starts, search
 from mixjax.law import Law, find_law, is_built_in
+from mixjax.law.base import parameter_names
 from mixjax.law.evaluate import predict
 
 if TYPE_CHECKING:
@@ -44,8 +49,8 @@ def fit(
     """Fit a law to every target of a table of runs.
 
     Minimises the mean Huber loss of the residuals (paper eq. 6) from `starts` random starts per
-    target. All are minimised loosely, the best quarter goes on with `hops` basin hops each, and the
-    best minima are polished. The best of them is returned.
+    target: all loosely, the best quarter with `hops` basin hops each, and the best minima are
+    polished.
 
     Args:
         runs: `Runs`, or what `read_runs` reads.
@@ -80,22 +85,20 @@ def fit(
 
 
 class _Answer(NamedTuple):
-    """The fit of one target: parameters in the law's own form, their objective, how they were
-    found."""
+    """The fit of one target."""
 
-    params: dict[str, Any]
+    params: dict[str, Any]  # in the law's own form
     objective: float
     search: Search
 
 
 def _answer(problem: Problem, group: int, searched: Searched) -> _Answer:
-    """The lowest minimum of a target whose parameters are numbers in the law's own form; its
-    objective is computed anew from these."""
-    target, minima, best = problem.targets[group], searched.minima, searched.best
+    """The lowest minimum of a target, and how it was found."""
+    minima, best = searched.minima, searched.best
     if not np.isfinite(minima.f[group]).any():
         if not searched.finished:
             raise KeyboardInterrupt  # there is no result to hand back
-        what = f"no start of target {target!r} gave a finite objective"
+        what = f"no start of target {problem.targets[group]!r} gave a finite objective"
         raise UserError("fit", what, "check the losses and the start ranges of the law")
     z, params, objective = _lowest(problem, group, searched)
     ends = np.concatenate([best.f[group], np.sort(minima.f[group])[best.f.shape[1] :]])
@@ -116,9 +119,12 @@ def _answer(problem: Problem, group: int, searched: Searched) -> _Answer:
 def _lowest(
     problem: Problem, group: int, searched: Searched
 ) -> tuple[Floats, dict[str, Any], float]:
-    """z (q,), parameters and objective of the lowest minimum that stands in the law's own form."""
-    z = np.concatenate([searched.best.z[group], searched.minima.z[group]])
-    f = np.concatenate([searched.best.f[group], searched.minima.f[group]])
+    """z (q,), parameters and objective of the lowest minimum whose parameters are numbers in the
+    law's own form; the objective is computed anew from these."""
+    z, f = (
+        np.concatenate([best[group], minima[group]])
+        for best, minima in zip(searched.best[:2], searched.minima[:2], strict=True)
+    )
     huber = problem.huber
     size = 1.0 if huber.residual == "log" else problem.units[group].loss
     rounding = _ROUNDING * size * min(size, huber.delta)
@@ -129,11 +135,8 @@ def _lowest(
             objective = _objective(problem, group, params)
             if np.isfinite(objective) and objective <= f[i] * (1 + 1e-4) + rounding:
                 return z[i], params, objective
-    raise UserError(
-        "fit",
-        f"no minimum of target {problem.targets[group]!r} has parameters that are numbers",
-        "take a law with fewer parameters or more runs",
-    )
+    what = f"no minimum of target {problem.targets[group]!r} has parameters that are numbers"
+    raise UserError("fit", what, "take a law with fewer parameters or more runs")
 
 
 def _objective(problem: Problem, group: int, params: dict[str, Any]) -> float:
@@ -151,14 +154,14 @@ def _gradient(problem: Problem, group: int, z: Floats) -> float:
 
 
 def _record(problem: Problem, answers: Sequence[_Answer], made: dict[str, Any]) -> Fit:
-    law, targets = problem.law, problem.targets
+    law, by_target = problem.law, dict(zip(problem.targets, answers, strict=True))
     return Fit(
         law=law.name,
         domains=problem.domains,
-        targets=targets,
-        params={t: a.params for t, a in zip(targets, answers, strict=True)},
-        objective={t: a.objective for t, a in zip(targets, answers, strict=True)},
-        search={t: a.search for t, a in zip(targets, answers, strict=True)},
+        targets=problem.targets,
+        params={t: a.params for t, a in by_target.items()},
+        objective={t: a.objective for t, a in by_target.items()},
+        search={t: a.search for t, a in by_target.items()},
         huber=problem.huber,
         units=law.units,
         ranges=problem.ranges(),
@@ -183,3 +186,103 @@ def _made(runs: Runs, settings: Settings, seconds: float) -> dict[str, Any]:
         "seed": settings.seed,
         "seconds": round(seconds, 3),
     }
+
+
+# --- For other people's minimisers ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """The mean Huber loss of one target (paper eq. 6) as a function of a flat vector z (q,).
+
+    z has the coordinates in which `fit` searches: unconstrained, about 1 in size, well conditioned.
+    Functions of a NumPy z compute in float64 and give NumPy; of a JAX z they are pure, may be
+    differentiated, jitted and vmapped, and compute in its precision (float64 under
+    `jax.enable_x64(True)`).
+    """
+
+    problem: Problem  # of this target alone
+
+    @property
+    def target(self) -> str:
+        """Its name."""
+        return self.problem.targets[0]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the entries of z (q,), in the coordinates of the search."""
+        domains = (self.target,) if self.problem.law.own_domain else self.problem.domains
+        return tuple(parameter_names(self.problem.coordinates, domains))
+
+    @overload
+    def value(self, z: Floats) -> float: ...
+    @overload
+    def value(self, z: jax.Array) -> jax.Array: ...
+    def value(self, z: Any) -> Any:
+        """The objective () at z (q,)."""
+        if isinstance(z, np.ndarray):
+            return self.value_and_grad(z)[0]
+        return self.problem.objective.value(z, self._data(z))
+
+    @overload
+    def value_and_grad(self, z: Floats) -> tuple[float, Floats]: ...
+    @overload
+    def value_and_grad(self, z: jax.Array) -> tuple[jax.Array, jax.Array]: ...
+    def value_and_grad(self, z: Any) -> Any:
+        """The objective () and its gradient (q,) at z (q,), for the price of one evaluation."""
+        if isinstance(z, np.ndarray):
+            return batch.evaluate(self.problem.objective, self._in_double, z)
+        return self.problem.objective(z, self._data(z))
+
+    def starts(self, n: int = Settings.starts, seed: int = 0) -> Floats:
+        """The starts (n, q) that `fit` draws with this seed."""
+        return np.array(draw_starts(self.problem, Settings(n, seed=seed)).z[0])
+
+    def params(self, z: ArrayLike) -> dict[str, Any]:
+        """The law's own parameters at z (q,), {name: number or (k,)}, as in `Fit.params`."""
+        return to_paper(self.problem, 0, np.asarray(z, dtype=np.float64))
+
+    def at(self, params: Mapping[str, Any]) -> Floats:
+        """The z (q,) of the law's own parameters, the inverse of `params`."""
+        return from_paper(self.problem, 0, params)
+
+    def _data(self, z: jax.Array) -> Observations:
+        """The target's data in the precision of z."""
+        return Observations(*(jnp.asarray(leaf, z.dtype) for leaf in self.problem.data.of(0)))
+
+    @cached_property
+    def _in_double(self) -> Observations:
+        """The target's data on the device."""
+        with jax.enable_x64(True):
+            return Observations(*map(jnp.asarray, self.problem.data.of(0)))
+
+
+def objective(
+    runs: Runs | pd.DataFrame | str,
+    law: str | Law = "joint",
+    target: str | None = None,
+    *,
+    weights: ArrayLike | None = None,
+    **options: Unpack[HuberOptions],
+) -> Objective:
+    """What `fit` minimises for one target, for minimisers of your own.
+
+        objective = mj.objective(runs, "joint", "web")
+        scipy.optimize.minimize(objective.value_and_grad, objective.starts(1)[0], jac=True)
+
+    Args:
+        runs: `Runs`, or what `read_runs` reads.
+        law: name or `Law`.
+        target: name; the first by default.
+        weights: of the rows (rows,), non-negative.
+        options: delta (1e-3) and residual ("loss") of the Huber loss, see `Huber`.
+
+    Raises:
+        UserError: the table lacks what the law reads, or an option is out of range.
+    """
+    given = as_runs(runs), find_law(law)
+    rest = Huber(**options), weights
+    problem = make_problem(*given, None if target is None else [target], *rest)
+    if len(problem.targets) > 1:
+        problem = make_problem(*given, problem.targets[:1], *rest)
+    return Objective(problem)

@@ -33,34 +33,27 @@ def load_fit(path: str | os.PathLike[str], law: Law | None = None) -> Fit:
             parameters are those of the law is seen when the law is first needed, so that a fit
             loads without JAX.
     """
+    place, another = str(path), "name a file written by mixjax fit"
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(
-            str(path), f"cannot be read ({error.strerror})", "name a file written by mixjax fit"
-        ) from None
+        raise UserError(place, f"cannot be read ({error.strerror})", another) from None
     except json.JSONDecodeError as error:
-        what = (
-            f"is not JSON (line {error.lineno}: {error.msg})" if error.doc.strip() else "is empty"
-        )
-        raise UserError(
-            str(path), what, "name a whole file written by mixjax fit, or fit again"
-        ) from None
+        line = f"is not JSON (line {error.lineno}: {error.msg})"
+        remedy = "name a whole file written by mixjax fit, or fit again"
+        raise UserError(place, line if error.doc.strip() else "is empty", remedy) from None
     except (UnicodeDecodeError, RecursionError):
-        raise UserError(str(path), "is not JSON", "name a file written by mixjax fit") from None
+        raise UserError(place, "is not JSON", another) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(str(path), "is not a mixjax fit", "name a file written by mixjax fit")
+        raise UserError(place, "is not a mixjax fit", another)
     if content.get("schema") != SCHEMA:
-        raise UserError(
-            str(path),
-            f"has schema {content.get('schema')}, this mixjax reads {SCHEMA}",
-            "use the mixjax that wrote it, or fit again",
-        )
+        what = f"has schema {content.get('schema')}, this mixjax reads {SCHEMA}"
+        raise UserError(place, what, "use the mixjax that wrote it, or fit again")
     try:
         check(content, schema())
-        return _from_dict(content, law, str(path))
+        return _from_dict(content, law, place)
     except DamagedError as error:
-        raise UserError(str(path), f"is damaged: {error}", "fit again") from None
+        raise UserError(place, f"is damaged: {error}", "fit again") from None
 
 
 def schema() -> dict[str, Any]:
@@ -70,8 +63,7 @@ def schema() -> dict[str, Any]:
 
 
 def _from_dict(content: dict[str, Any], law: Law | None, place: str) -> Fit:
-    """The fit of content that is as the schema says; the names of the law's parameters are checked
-    when it is needed."""
+    """The fit of content that is as the schema says."""
     targets, k = tuple(content["targets"]), len(content["domains"])
     missing = next((t for t in targets if t not in content["fits"]), None)
     if missing is not None:
@@ -82,8 +74,10 @@ def _from_dict(content: dict[str, Any], law: Law | None, place: str) -> Fit:
         domains=tuple(content["domains"]),
         targets=targets,
         params={
-            t: {name: _param(value, f"{name!r} of target {t!r}", k) for name, value in p.items()}
-            for t, p in ((t, own["params"]) for t, own in fits.items())
+            t: {
+                name: _param(x, f"{name!r} of target {t!r}", k) for name, x in own["params"].items()
+            }
+            for t, own in fits.items()
         },
         objective={t: float(own["objective"]) for t, own in fits.items()},
         search={t: _search(own["search"]) for t, own in fits.items()},
@@ -108,20 +102,14 @@ def _param(value: float | list[float], what: str, k: int) -> Any:
 
 def _search(content: Mapping[str, Any]) -> Search:
     ended = {"status": Status(content["status"]), "at_limit": tuple(content["at_limit"])}
-    return Search(**(dict(content) | ended))
+    return Search(**{**content, **ended})
 
 
 def _ranges(content: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, float]]:
     return {name: (float(low), float(high)) for name, (low, high) in content.items()}
 
 
-_TYPES = {
-    "object": dict,
-    "array": list,
-    "string": str,
-    "integer": int,
-    "number": int | float,
-}
+_TYPES = {"object": dict, "array": list, "string": str, "integer": int, "number": int | float}
 
 
 class DamagedError(Exception):

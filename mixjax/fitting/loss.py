@@ -1,5 +1,4 @@
-"""What a fit minimises and how long it searches: two small records, plain NumPy, loaded without
-JAX."""
+"""What a fit minimises and how long it searches: two small records, loaded without JAX."""
 
 from __future__ import annotations
 
@@ -38,13 +37,9 @@ class Huber:
     residual: str = "loss"
 
     def __post_init__(self) -> None:
-        """Refuse what is out of range."""
         if not (np.isfinite(self.delta) and self.delta > 0):
-            raise UserError(
-                "delta",
-                f"{self.delta} is not a positive number",
-                "give a positive number, e.g. 1e-3",
-            )
+            what = f"{self.delta} is not a positive number"
+            raise UserError("delta", what, "give a positive number, e.g. 1e-3")
         if self.residual not in RESIDUALS:
             raise UserError("residual", f"no residual {self.residual!r}", "choose loss or log")
 
@@ -85,7 +80,6 @@ class Settings:
     precision: str = "float64"
 
     def __post_init__(self) -> None:
-        """Refuse what is out of range."""
         for name, value, least in (("starts", self.starts, 1), ("hops", self.hops, 0)):
             if not isinstance(value, int | np.integer) or value < least:
                 what = f"{value} is not a whole number of at least {least}"
@@ -123,9 +117,8 @@ def read_options(
     Raises:
         UserError: an option that there is not, or out of range.
     """
-    names = [field.name for record in (Settings, Huber) for field in fields(record)]
-    check_names(options, names, "options", "option")
-    of_loss = {field.name for field in fields(Huber)}
-    huber = Huber(**{name: value for name, value in options.items() if name in of_loss})
-    changes = {name: value for name, value in options.items() if name not in of_loss}
+    of_search, of_loss = ([field.name for field in fields(x)] for x in (Settings, Huber))
+    check_names(options, [*of_search, *of_loss], "options", "option")
+    huber = Huber(**{name: options[name] for name in of_loss if name in options})
+    changes = {name: options[name] for name in of_search if name in options}
     return huber, replace(settings or Settings(), **changes)

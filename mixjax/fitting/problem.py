@@ -1,5 +1,17 @@
 """Runs + law -> PROBLEM -> engine: what is fitted, in units in which N, D and the losses are about
-1."""
+1, and how rows are cells of a small dense table.
+
+A table of runs has few distinct mixtures and many rows. The design lists each mixture once and
+lays its rows along a second axis of `cells`, so that everything transcendental is computed per
+mixture or per scale, and a row costs two multiply-adds and a clip. Two layouts, one code path:
+
+- grid: cell (m, p) is mixture m at the p-th distinct scale (N, D); scales are shared by all
+  mixtures, log_n and log_d are (1, cells);
+- ragged: cell (m, p) is the p-th row of mixture m; log_n and log_d are (mixtures, cells). A mixture
+  with very many rows is listed several times, so that padding never exceeds the rows.
+
+Cells without a row have weight 0. The cheaper layout is chosen by predicted cost.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +24,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixjax.data.runs import Runs
 from mixjax.errors import UserError, warn
-from mixjax.fitting.layout import Design, make_design
 from mixjax.fitting.loss import Huber
 from mixjax.fitting.objective import HuberObjective, Observations, Reweighting
 from mixjax.law import Law, Units
@@ -20,12 +31,110 @@ from mixjax.law.base import Coordinates, flat, named, parameter_names, searched
 from mixjax.law.evaluate import domain_index, predict_members
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
 
 _DEFAULT = Huber()
 _RUNAWAY = 12.0  # |log| of a size, over its unit, beyond which it is at its limit
 _FARTHEST = 40.0  # |z| where a size under- or overflowed in the paper's form
 _LARGEST_LOSS = 1e150
 _STEEP = 100.0  # |exponent| beyond which it is at its limit
+
+
+# --- Layout of the rows ---------------------------------------------------------------------------
+
+# Cost of one cell: multiply-adds and the clip, against a scale's exponential and a mixture's
+# powers, in the same unit (recorded in benchmarks/NOTES.md; only the ratios matter).
+_CELL, _EXP, _POWER = 1.0, 4.0, 5.0
+
+
+@dataclass(frozen=True)
+class Design:
+    """Distinct mixtures and scales of a table, and where each row sits.
+
+    Attributes:
+        mixtures: domain weights (mixtures, k).
+        log_n, log_d: log of N and D over their units, (1, cells) or (mixtures, cells).
+        mixture_of, cell_of: the cell of each row, (rows,).
+        layout: "grid" or "ragged".
+    """
+
+    mixtures: Floats
+    log_n: Floats
+    log_d: Floats
+    mixture_of: Ints
+    cell_of: Ints
+    layout: str
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(mixtures, cells)."""
+        return len(self.mixtures), self.log_n.shape[1]
+
+    def cells(self, rows: Floats) -> Floats:
+        """Row values (..., rows) added up in their cells (..., mixtures, cells)."""
+        mixtures, cells = self.shape
+        out = np.zeros((mixtures * cells, *rows.shape[:-1]))
+        np.add.at(out, self.mixture_of * cells + self.cell_of, np.moveaxis(rows, -1, 0))
+        return np.moveaxis(out, 0, -1).reshape(*rows.shape[:-1], mixtures, cells)
+
+
+def make_design(h: Floats, log_n: Floats, log_d: Floats, layout: str | None = None) -> Design:
+    """Lay out rows with domain weights h (rows, k) and scales log_n, log_d (rows,).
+
+    Args:
+        layout: "grid" or "ragged"; None takes the one with the lower predicted cost. A grid needs
+            every (mixture, scale) to occur once at most.
+    """
+    mixtures, mixture_of = np.unique(h, axis=0, return_inverse=True)
+    scales, scale_of = np.unique(np.stack([log_n, log_d], axis=1), axis=0, return_inverse=True)
+    mixture_of, scale_of = mixture_of.reshape(-1), scale_of.reshape(-1)
+    grid = Design(mixtures, scales[None, :, 0], scales[None, :, 1], mixture_of, scale_of, "grid")
+    ragged = _ragged(mixtures, mixture_of, log_n, log_d)
+    once = len(np.unique(mixture_of * len(scales) + scale_of)) == len(h)
+    if layout is None:
+        layout = "grid" if once and predicted_cost(grid) <= predicted_cost(ragged) else "ragged"
+    if layout == "grid" and not once:
+        raise ValueError("a grid needs every (mixture, N, D) at most once: rows repeat")
+    return grid if layout == "grid" else ragged
+
+
+def predicted_cost(design: Design) -> float:
+    """Predicted cost of one evaluation, in units of one cell's arithmetic."""
+    mixtures, cells = design.shape
+    return _CELL * mixtures * cells + _EXP * 2 * design.log_n.size + _POWER * design.mixtures.size
+
+
+def _ragged(mixtures: Floats, mixture_of: Ints, log_n: Floats, log_d: Floats) -> Design:
+    counts = np.bincount(mixture_of, minlength=len(mixtures))
+    width = _best_width(counts, mixtures.shape[1])
+    order = np.argsort(mixture_of, kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    lists = -(-counts // width)
+    first = np.cumsum(lists) - lists
+    m, p = first[mixture_of] + rank // width, rank % width
+    # Padded cells repeat a scale of the table: finite, and weighted 0.
+    wide_n, wide_d = (np.full((lists.sum(), width), x[0]) for x in (log_n, log_d))
+    wide_n[m, p], wide_d[m, p] = log_n, log_d
+    return Design(np.repeat(mixtures, lists, axis=0), wide_n, wide_d, m, p, "ragged")
+
+
+def _best_width(counts: Ints, k: int) -> int:
+    """Rows per listed mixture that cost least and pad with no more cells than there are rows: wide
+    pads short mixtures, narrow repeats long ones."""
+
+    def lists(width: int) -> int:
+        return int(np.sum(-(-counts // width)))
+
+    def cost(width: int) -> float:
+        return lists(width) * (width * (_CELL + 2 * _EXP) + _POWER * k)
+
+    powers = 2 ** np.arange(int(counts.max()).bit_length())
+    widths = [int(w) for w in np.union1d(counts, powers)]
+    return min((w for w in widths if lists(w) * w <= 2 * counts.sum()), key=lambda w: (cost(w), -w))
+
+
+# --- The problem ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,22 +178,16 @@ class Problem:
 
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Smallest and largest count of N and D in the fitted rows, where the law reads them."""
-        return {
-            name: _ends(counts[self.fitted.any(axis=0)])
-            for name, counts, read in zip(
-                ("N", "D"), (self.runs.N, self.runs.D), self.law.reads, strict=True
-            )
-            if read and counts is not None
-        }
+        columns = zip("ND", (self.runs.N, self.runs.D), self.law.reads, strict=True)
+        return self._ends({name: x for name, x, read in columns if read and x is not None})
 
     def share_ranges(self) -> dict[str, tuple[float, float]]:
         """Smallest and largest share of each domain in the fitted rows."""
-        h = self.runs.h[self.fitted.any(axis=0)]
-        return {d: _ends(h[:, i]) for i, d in enumerate(self.domains)}
+        return self._ends(dict(zip(self.domains, self.runs.h.T, strict=True)))
 
-
-def _ends(values: Floats) -> tuple[float, float]:
-    return float(values.min()), float(values.max())
+    def _ends(self, columns: Mapping[str, Floats]) -> dict[str, tuple[float, float]]:
+        rows = self.fitted.any(axis=0)
+        return {name: (float(x[rows].min()), float(x[rows].max())) for name, x in columns.items()}
 
 
 def make_problem(
@@ -109,21 +212,19 @@ def make_problem(
     k = law.k(runs.domains)
     of_rows = _row_weights(runs, weights)
     fitted = np.stack([_fitted(runs, law, t, of_rows) for t in names])
-    for t, rows in zip(names, fitted.sum(axis=1), strict=True):
-        if rows < law.count(k):
-            what = f"target {t!r} has {rows} rows for the {law.count(k)} parameters of law "
+    units, data, count = [], [], law.count(k)
+    for t, counts in zip(names, fitted, strict=True):
+        if counts.sum() < count:
+            what = f"target {t!r} has {counts.sum()} rows for the {count} parameters of law "
             remedy = "do not trust the fit: add runs or take a smaller law"
             warn(runs.name, f"{what}{law.name!r}", remedy)
-    units, data = [], []
-    for t, counts in zip(names, fitted, strict=True):
         unit = float(np.median(runs.loss(t)[counts])) if law.rescale else 1.0
         units.append(Units(*scale, unit))
         share = np.where(counts, of_rows, 0.0) / of_rows[counts].sum()
         losses = np.where(counts, runs.loss(t), unit) / unit
         shares = design.mixtures[:, domain_index(law, runs.domains, t)]
         if law.own_domain:
-            # Rows without the own domain have weight 0, but 0 times an infinite loss is not 0: any
-            # share will do.
+            # Rows without it have weight 0, but 0 times an infinite loss is not 0.
             shares = np.where(shares > 0, shares, 1.0)
         data.append(_observations(design, shares, losses, share, huber, unit))
     objective = HuberObjective(law, k, huber.residual, bool((runs.h == 0).any()))
@@ -135,65 +236,40 @@ def make_problem(
 
 def _usable_targets(runs: Runs, law: Law, targets: Sequence[str] | None) -> tuple[str, ...]:
     """The targets to fit: those asked for, or all that the law can have."""
-    names = (
-        runs.targets
-        if targets is None
-        else (targets,)
-        if isinstance(targets, str)
-        else tuple(targets)
-    )
+    given = runs.targets if targets is None else targets
+    names = (given,) if isinstance(given, str) else tuple(given)
     unknown = [t for t in names if t not in runs.targets]
+    choose = f"choose from {', '.join(runs.targets)}"
     if unknown:
-        raise UserError(
-            runs.name, f"no target {unknown[0]!r}", f"choose from {', '.join(runs.targets)}"
-        )
+        raise UserError(runs.name, f"no target {unknown[0]!r}", choose)
     if len(set(names)) < len(names) or not names:
-        raise UserError(
-            "targets",
-            "none is named" if not names else "one is named twice",
-            f"choose from {', '.join(runs.targets)}",
-        )
+        raise UserError("targets", "one is named twice" if names else "none is named", choose)
     if not runs.domains and (law.own_domain or any(p.shape for p in law.parameters)):
-        raise UserError(
-            runs.name,
-            f"no h_<domain> columns, which law {law.name!r} reads",
-            "fit law 'chinchilla', or name the weight columns",
-        )
-    if not law.own_domain:
-        return names
-    own = tuple(t for t in names if t in runs.domains)
-    if len(own) < len(names) and (targets or not own):
-        other = next(t for t in names if t not in runs.domains)
+        what = f"no h_<domain> columns, which law {law.name!r} reads"
+        raise UserError(runs.name, what, "fit law 'chinchilla', or name the weight columns")
+    others = [t for t in names if t not in runs.domains] if law.own_domain else []
+    if others and (targets or len(others) == len(names)):
         remedy = (
             f"law {law.name!r} is a law of a target's own domain: name targets among "
             f"{', '.join(runs.domains)}"
         )
-        raise UserError(runs.name, f"target {other!r} is not a training domain", remedy)
-    if len(own) < len(names):
-        warn(
-            runs.name,
-            f"targets {', '.join(t for t in names if t not in own)} are not training domains",
-            f"law {law.name!r} leaves them out",
-        )
-    return own
+        raise UserError(runs.name, f"target {others[0]!r} is not a training domain", remedy)
+    if others:
+        what = f"targets {', '.join(others)} are not training domains"
+        warn(runs.name, what, f"law {law.name!r} leaves them out")
+    return tuple(t for t in names if t not in others)
 
 
 def _log_scales(runs: Runs, law: Law) -> tuple[Floats, Floats, tuple[float, float]]:
     """log N and log D (rows,) over units near their middle, and these units over the law's own."""
-    logs, scale = [], []
-    for name, counts, needed, unit in zip(
-        "ND", (runs.N, runs.D), law.reads, law.units, strict=True
-    ):
-        if not needed:
-            logs.append(np.zeros(len(runs)))
-            scale.append(1.0)
+    logs, scale = [np.zeros(len(runs)), np.zeros(len(runs))], [1.0, 1.0]
+    for i, (name, counts) in enumerate((("N", runs.N), ("D", runs.D))):
+        if not law.reads[i]:
             continue
         if counts is None:
-            raise UserError(
-                runs.name,
-                f"no column {name}, which law {law.name!r} reads",
-                f"name the column (--columns {name}=COLUMN), or take a law at fixed (N, D)",
-            )
+            what = f"no column {name}, which law {law.name!r} reads"
+            remedy = f"name the column (--columns {name}=COLUMN), or take a law at fixed (N, D)"
+            raise UserError(runs.name, what, remedy)
         counted = counts - law.lag if name == "D" else counts
         if (counted <= 0).any():
             what = (
@@ -201,13 +277,11 @@ def _log_scales(runs: Runs, law: Law) -> tuple[Floats, Floats, tuple[float, floa
                 f"that law {law.name!r} leaves out"
             )
             raise UserError(runs.name, what, "leave these rows out, or take a smaller lag")
-        log_counts = np.log(counted / unit)
+        logs[i] = np.log(counted / law.units[i])
         # A law whose family depends on the units of N and D stays in its own.
-        middle = (
-            float(np.exp(log_counts.mean())) if law.rescale and law.units == (1.0, 1.0) else 1.0
-        )
-        logs.append(log_counts - np.log(middle))
-        scale.append(middle)
+        if law.rescale and law.units == (1.0, 1.0):
+            scale[i] = float(np.exp(logs[i].mean()))
+        logs[i] -= np.log(scale[i])
     return logs[0], logs[1], (scale[0], scale[1])
 
 
@@ -220,11 +294,8 @@ def _row_weights(runs: Runs, weights: ArrayLike | None) -> Floats:
     except (TypeError, ValueError):
         w = np.empty(0)
     if w.shape != (len(runs),) or not np.isfinite(w).all() or (w < 0).any() or not w.any():
-        raise UserError(
-            "weights",
-            f"not {len(runs)} numbers of at least 0, one per row",
-            "give one weight per row, not all 0",
-        )
+        what = f"not {len(runs)} numbers of at least 0, one per row"
+        raise UserError("weights", what, "give one weight per row, not all 0")
     return w / w.max()
 
 
@@ -244,11 +315,9 @@ def _fitted(runs: Runs, law: Law, target: str, weights: Floats) -> NDArray[np.bo
         raise UserError(runs.name, what, "leave this target out")
     largest = loss[counts].max()
     if largest > _LARGEST_LOSS:
-        what = (
-            f"target {target!r} has a loss of {largest:.3g}, above {_LARGEST_LOSS:.0e}, where "
-            f"squares overflow"
-        )
-        raise UserError(runs.name, what, "give this column in a larger unit, or leave the row out")
+        what = f"target {target!r} has a loss of {largest:.3g}, above {_LARGEST_LOSS:.0e}"
+        remedy = "give this column in a larger unit, or leave the row out"
+        raise UserError(runs.name, f"{what}, where squares overflow", remedy)
     return counts
 
 
@@ -288,35 +357,22 @@ def reweighted(problem: Problem, row_weights: Floats) -> Reweighting:
     )
     if not (norm > 0).all():
         target, r = np.argwhere(norm <= 0)[0]
-        raise UserError(
-            "weights",
-            f"resample {r} leaves target {problem.targets[target]!r} no row",
-            "give other row weights",
-        )
-    return Reweighting(
-        problem.data, np.broadcast_to(factors, (len(problem.targets), *factors.shape)), norm
-    )
+        what = f"resample {r} leaves target {problem.targets[target]!r} no row"
+        raise UserError("weights", what, "give other row weights")
+    return Reweighting(problem.data, np.broadcast_to(factors, (len(norm), *factors.shape)), norm)
 
 
 def grouped(problem: Problem, row_weights: Floats) -> Observations:
-    """Observations with groups = targets x resamples, targets first, for row weights (resamples,
-    rows)."""
+    """Observations of groups = targets x resamples, for row weights (resamples, rows)."""
     data = reweighted(problem, row_weights)
     weights = np.asarray(problem.data.weights)[:, None] * data.factors / data.norm[:, :, None, None]
-    resamples = len(row_weights)
-    repeated = Observations(
-        *(np.repeat(np.asarray(leaf), resamples, axis=0) for leaf in problem.data)
-    )
-    return repeated._replace(weights=weights.reshape(-1, *weights.shape[2:]))
+    repeated = (np.repeat(np.asarray(leaf), len(row_weights), axis=0) for leaf in problem.data)
+    return Observations(*repeated)._replace(weights=weights.reshape(-1, *weights.shape[2:]))
 
 
 def from_paper(problem: Problem, group: int, params: Mapping[str, Any]) -> Floats:
-    """The point z (q,) of the search of one target that has these parameters of the law: the
-    inverse of `to_paper`.
-
-    Sizes that under- or overflowed there (runaways) are brought back to a number that the search
-    can start from.
-    """
+    """The point z (q,) of one target's search with these parameters: the inverse of `to_paper`, but
+    for sizes that under- or overflowed there (runaways): those are brought back to a number."""
     coordinates, own = problem.coordinates, dict(params)
     with np.errstate(all="ignore"):
         if problem.law.rescale:
@@ -326,8 +382,7 @@ def from_paper(problem: Problem, group: int, params: Mapping[str, Any]) -> Float
 
 
 def to_paper(problem: Problem, group: int, z: Floats) -> dict[str, Any]:
-    """The law's own parameters, for N and D as counts, of a point z (q,) of the search of one
-    target."""
+    """The law's own parameters, for N and D as counts, of a point z (q,) of one target's search."""
     coordinates = problem.coordinates
     params = coordinates.to_law(named(coordinates, z, problem.k))
     if problem.law.rescale:
@@ -339,54 +394,49 @@ def to_paper(problem: Problem, group: int, z: Floats) -> dict[str, Any]:
 
 
 def losses_at(problem: Problem, group: int, z: Floats, runs: Runs) -> Floats:
-    """Predicted losses (points, rows) of one target at points z (points, q) of the search; runs:
-    any rows of the problem's domains.
+    """Losses (points, rows) of one target predicted at points z (points, q) of the search, infinite
+    where they are no numbers; runs: any rows of the problem's domains.
 
-    Without the way over the law's own parameters, which may be no numbers where the prediction is
-    (exponents that run off); infinite where it is none.
+    Without the way over the law's own parameters, which may be no numbers where the loss is one
+    (exponents that run off).
     """
     coordinates, law, unit = problem.coordinates, problem.law, problem.units[group]
-    own = law
     if law.predict is None:
-        units = (law.units[0] * unit.N, law.units[1] * unit.D)
-        own = replace(
+        law = replace(
             law,
             parameters=coordinates.parameters,
             coefficients=coordinates.coefficients,
-            units=units,
+            units=(law.units[0] * unit.N, law.units[1] * unit.D),
             coordinates=None,
             rescale=None,
         )
-    target = problem.targets[group]
-    params = named(coordinates, z, problem.k)
-    own_losses = predict_members(own, problem.domains, {target: params}, runs.N, runs.D, runs.h)
-    losses = own_losses[target] * unit.loss
+    params = {problem.targets[group]: named(coordinates, z, problem.k)}
+    (own,) = predict_members(law, problem.domains, params, runs.N, runs.D, runs.h).values()
+    losses = own * unit.loss
     return np.where(np.isnan(losses), np.inf, losses)
 
 
 def at_limit(problem: Problem, z: Floats) -> tuple[str, ...]:
     """Names of the law's own parameters that ran off: sizes far from their unit, exponents beyond
     any use."""
-    coordinates = problem.coordinates
-    domains = problem.domains if not problem.law.own_domain else ("own",)
-    sizes = [
-        p.domain in ("positive", "log")
-        for p in coordinates.parameters
-        for _ in range(p.size(problem.k))
-    ]
-    gone = [
-        name
-        for name, is_size, value in zip(coordinates.own_names(domains), sizes, z, strict=True)
-        if is_size and abs(value) > _RUNAWAY
-    ]
-    params = coordinates.to_law(named(coordinates, z, problem.k))
-    values = np.concatenate([np.atleast_1d(params[p.name]) for p in problem.law.parameters])
-    real = [p.domain == "real" for p in problem.law.parameters for _ in range(p.size(problem.k))]
-    steep = [
-        name
-        for name, is_real, v in zip(
-            parameter_names(problem.law, domains), real, values, strict=True
+    coordinates, law, k = problem.coordinates, problem.law, problem.k
+    domains = ("own",) if law.own_domain else problem.domains
+    params = coordinates.to_law(named(coordinates, z, k))
+    own = np.concatenate([np.atleast_1d(params[p.name]) for p in law.parameters])
+
+    def beyond(
+        form: Law | Coordinates,
+        names: list[str],
+        values: Floats,
+        kinds: tuple[str, ...],
+        most: float,
+    ) -> list[str]:
+        of = np.repeat(
+            [p.domain in kinds for p in form.parameters], [p.size(k) for p in form.parameters]
         )
-        if is_real and abs(v) > _STEEP
-    ]
+        off = of & (np.abs(values) > most)
+        return [name for name, gone in zip(names, off, strict=True) if gone]
+
+    gone = beyond(coordinates, coordinates.own_names(domains), z, ("positive", "log"), _RUNAWAY)
+    steep = beyond(law, parameter_names(law, domains), own, ("real",), _STEEP)
     return tuple(gone + steep)

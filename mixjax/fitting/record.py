@@ -19,7 +19,7 @@ from mixjax.drawing import charts
 from mixjax.errors import UserError, check_names
 from mixjax.fitting.loss import Huber
 from mixjax.fitting.score import Score, score
-from mixjax.text import write_whole
+from mixjax.text import table, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -124,10 +124,7 @@ class Fit:
     def __str__(self) -> str:
         """One line a target: objective and how its search ended."""
         wide = max(map(len, ("target", *self.targets)))
-        lines = [
-            f"law {self.law}, {len(self.domains)} domains, {len(self.targets)} targets",
-            f"{'target':<{wide}}  rows   objective  search",
-        ]
+        lines = [_head(self), f"{'target':<{wide}}  rows   objective  search"]
         for t in self.targets:
             s = self.search[t]
             limits = f"; at a limit: {', '.join(s.at_limit)}" if s.at_limit else ""
@@ -157,22 +154,18 @@ class Fit:
         from mixjax.law import find_law, is_built_in
 
         if self.own_law is None and not is_built_in(self.law):
-            raise UserError(
-                self.place,
-                f"made with {self.law!r}, which is not a built-in law",
-                "hand it over: load_fit(path, law=...) or --law FILE.py:NAME",
-            )
+            what = f"made with {self.law!r}, which is not a built-in law"
+            remedy = "hand it over: load_fit(path, law=...) or --law FILE.py:NAME"
+            raise UserError(self.place, what, remedy)
         law = find_law(self.own_law or self.law)
         k = law.k(self.domains)
         wanted = {p.name: (k,) * len(p.shape) for p in law.parameters}
         for target in self.targets:
-            _check_params(
-                self.place,
-                target,
-                self.law,
-                {name: np.shape(value) for name, value in self.params[target].items()},
-                wanted,
-            )
+            shapes = {name: np.shape(value) for name, value in self.params[target].items()}
+            if shapes != wanted:
+                departure = f"not those of the {self.law} law: it {_departure(shapes, wanted)}"
+                what = f"the parameters of target {target!r} are {departure}"
+                raise UserError(self.place, what, "fit again")
         return law
 
     def predict(
@@ -194,73 +187,47 @@ class Fit:
         from mixjax.law.evaluate import predict
 
         law = self.scaling_law
-        columns = {"N": N, "D": D}
-        for name, needed in zip(("N", "D"), law.reads, strict=True):
-            if needed and columns[name] is None:
-                raise UserError(
-                    "predict", f"{name} is missing", f"law {self.law!r} reads it: give a count"
-                )
+        columns = list(zip("ND", (N, D), law.reads, strict=True))
+        for name, counts, needed in columns:
+            if needed and counts is None:
+                remedy = f"law {self.law!r} reads it: give a count"
+                raise UserError("predict", f"{name} is missing", remedy)
         if law.lag and law.reads.D and (np.asarray(D, dtype=np.float64) <= law.lag).any():
-            raise UserError(
-                "predict",
-                f"D is not beyond the {law.lag:.4g} tokens that law {self.law!r} leaves out",
-                "give more tokens",
-            )
+            what = f"D is not beyond the {law.lag:.4g} tokens that law {self.law!r} leaves out"
+            raise UserError("predict", what, "give more tokens")
         weights = self._weights(h)
-        sizes = [
-            _count(c, columns[c]) if needed else np.ones(())
-            for c, needed in zip(("N", "D"), law.reads, strict=True)
-        ]
+        n, d = (_count(name, x) if needed else np.ones(()) for name, x, needed in columns)
         try:
-            shape = np.broadcast_shapes(weights.shape[:-1], *(s.shape for s in sizes))
+            shape = np.broadcast_shapes(weights.shape[:-1], n.shape, d.shape)
         except ValueError:
-            shapes = f"N {sizes[0].shape}, D {sizes[1].shape} and h {weights.shape}"
-            raise UserError(
-                "predict", f"{shapes} do not go together", "give one row or equally many rows"
-            ) from None
-        rows = math.prod(shape)
-        flat_n, flat_d = (np.broadcast_to(s, shape).reshape(rows) for s in sizes)
-        flat_h = np.broadcast_to(weights, (*shape, weights.shape[-1])).reshape(
-            rows, weights.shape[-1]
-        )
-        out = predict(
-            law, self.domains, {t: self.params[t] for t in self.targets}, flat_n, flat_d, flat_h
-        )
+            what = f"N {n.shape}, D {d.shape} and h {weights.shape} do not go together"
+            raise UserError("predict", what, "give one row or equally many rows") from None
+        rows, k = math.prod(shape), weights.shape[-1]
+        n, d = (np.broadcast_to(x, shape).reshape(rows) for x in (n, d))
+        weights = np.broadcast_to(weights, (*shape, k)).reshape(rows, k)
+        out = predict(law, self.domains, {t: self.params[t] for t in self.targets}, n, d, weights)
         return {t: losses.reshape(shape)[()] for t, losses in out.items()}
 
     def _weights(self, h: ArrayLike | Mapping[str, ArrayLike] | None) -> NDArray[np.float64]:
         """h as an array (..., k) in the order of the domains."""
+        names = ", ".join(self.domains)
         if h is None:
             if self.domains:
-                raise UserError(
-                    "predict", "h is missing", f"give the weights of {', '.join(self.domains)}"
-                )
+                raise UserError("predict", "h is missing", f"give the weights of {names}")
             return np.empty((0,))
         if isinstance(h, Mapping):
             check_names(h, self.domains, "predict", "domain")
-            h = np.stack(
-                np.broadcast_arrays(
-                    *[np.asarray(h.get(d, 0.0), dtype=np.float64) for d in self.domains]
-                ),
-                axis=-1,
-            )
+            columns = [np.asarray(h.get(d, 0.0), dtype=np.float64) for d in self.domains]
+            h = np.stack(np.broadcast_arrays(*columns), axis=-1)
         weights = _floats("h", h)
         if weights.shape[-1:] != (len(self.domains),):
-            raise UserError(
-                "predict",
-                f"h has shape {weights.shape}",
-                f"its last axis holds the {len(self.domains)} domains {', '.join(self.domains)}",
-            )
-        if self.domains and not (
-            np.isfinite(weights).all()
-            and (weights >= 0).all()
-            and np.allclose(weights.sum(axis=-1), 1.0, rtol=0, atol=1e-3)
-        ):
-            raise UserError(
-                "predict",
-                "h has a row that is negative, missing or does not sum to 1 (to 1e-3)",
-                "give shares of one mixture per row",
-            )
+            remedy = f"its last axis holds the {len(self.domains)} domains {names}"
+            raise UserError("predict", f"h has shape {weights.shape}", remedy)
+        shares = np.isfinite(weights).all() and (weights >= 0).all()
+        one = shares and np.allclose(weights.sum(axis=-1), 1.0, rtol=0, atol=1e-3)
+        if self.domains and not one:
+            what = "h has a row that is negative, missing or does not sum to 1 (to 1e-3)"
+            raise UserError("predict", what, "give shares of one mixture per row")
         return weights
 
     def score(self, runs: Runs) -> dict[str, Score]:
@@ -269,16 +236,13 @@ class Fit:
         Raises:
             UserError: the table lacks a domain of the fit, or all of its targets.
         """
-        table = runs.reordered(self.domains)
-        shared = [t for t in self.targets if t in table.targets]
+        rows = runs.reordered(self.domains)
+        shared = [t for t in self.targets if t in rows.targets]
         if not shared:
-            raise UserError(
-                table.name,
-                f"none of the fit's targets ({', '.join(self.targets)}) has a loss column",
-                "score a table with these targets",
-            )
-        predicted = self.predict(table.N, table.D, table.h)
-        scores = {t: score(predicted[t], table.loss(t), self.huber) for t in shared}
+            what = f"none of the fit's targets ({', '.join(self.targets)}) has a loss column"
+            raise UserError(rows.name, what, "score a table with these targets")
+        predicted = self.predict(rows.N, rows.D, rows.h)
+        scores = {t: score(predicted[t], rows.loss(t), self.huber) for t in shared}
         return {t: s for t, s in scores.items() if s is not None}
 
     def figure(self, **tables: Runs) -> Figure:
@@ -299,11 +263,7 @@ class Fit:
 
     def to_dict(self) -> dict[str, Any]:
         """The content of the JSON file: plain lists, numbers and strings."""
-        shares = (
-            {"share_ranges": {d: list(ends) for d, ends in self.share_ranges.items()}}
-            if self.share_ranges
-            else {}
-        )
+        shares = {d: list(ends) for d, ends in self.share_ranges.items()}
         return {
             "format": FORMAT,
             "schema": SCHEMA,
@@ -313,13 +273,11 @@ class Fit:
             **asdict(self.huber),
             "units": {"N": self.units[0], "D": self.units[1]},
             "ranges": {name: list(ends) for name, ends in self.ranges.items()},
-            **shares,
+            **({"share_ranges": shares} if shares else {}),
             "fits": {
                 t: {
                     "objective": self.objective[t],
-                    "params": {
-                        name: np.asarray(value).tolist() for name, value in self.params[t].items()
-                    },
+                    "params": {name: np.asarray(x).tolist() for name, x in self.params[t].items()},
                     "search": asdict(self.search[t]) | {"at_limit": list(self.search[t].at_limit)},
                 }
                 for t in self.targets
@@ -329,7 +287,6 @@ class Fit:
 
 
 def _floats(name: str, values: Any) -> NDArray[np.float64]:
-    """Values as float64."""
     try:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
@@ -340,22 +297,13 @@ def _count(name: str, values: Any) -> NDArray[np.float64]:
     """N or D as positive finite counts."""
     counts = _floats(name, values)
     if not (np.isfinite(counts) & (counts > 0)).all():
-        raise UserError(
-            "predict", f"{name} has a value that is not a positive number", "give counts, e.g. 7e9"
-        )
+        what = f"{name} has a value that is not a positive number"
+        raise UserError("predict", what, "give counts, e.g. 7e9")
     return counts
 
 
-def _check_params(
-    place: str,
-    target: str,
-    law: str,
-    shapes: Mapping[str, tuple[int, ...]],
-    wanted: Mapping[str, tuple[int, ...]],
-) -> None:
-    """Refuse parameters of a target that are not those of the law, in one line."""
-    if shapes == wanted:
-        return
+def _departure(shapes: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> str:
+    """How the parameters of a target are not those of the law, {name: shape}."""
     missing = [name for name in wanted if name not in shapes]
     odd = [name for name in shapes if name not in wanted]
     what = [f"lacks {', '.join(missing)}"] if missing else []
@@ -365,15 +313,47 @@ def _check_params(
         for name, shape in wanted.items()
         if name in shapes and shapes[name] != shape
     ]
-    departure = f"not those of the {law} law: it {' and '.join(what)}"
-    raise UserError(place, f"the parameters of target {target!r} are {departure}", "fit again")
+    return " and ".join(what)
 
 
 def _size(shape: tuple[int, ...]) -> str:
-    return (
-        "one number"
-        if not shape
-        else f"{shape[0]} numbers"
-        if len(shape) == 1
-        else f"{shape} numbers"
-    )
+    if not shape:
+        return "one number"
+    return f"{shape[0] if len(shape) == 1 else shape} numbers"
+
+
+# --- In a few lines -------------------------------------------------------------------------------
+
+
+def _head(fit: Fit) -> str:
+    return f"law {fit.law}, {len(fit.domains)} domains, {len(fit.targets)} targets"
+
+
+def fit_table(fit: Fit, scores: Mapping[str, Score]) -> str:
+    """How the fit of every target went; scores: of the fitted rows."""
+    rows = []
+    for target in fit.targets:
+        search = fit.search[target]
+        doubts = [search.status] if search.status is not Status.CONVERGED else []
+        doubts += [f"at limit: {', '.join(search.at_limit)}"] if search.at_limit else []
+        mre = f"{scores[target].mre:.3f}" if target in scores else None
+        agreeing, ended = f"{search.agreeing}/{search.starts}", "; ".join(doubts) or "converged"
+        rows.append([target, search.rows, f"{fit.objective[target]:.5g}", mre, agreeing, ended])
+    seconds = fit.made.get("seconds")
+    took = f", {seconds:.1f} s" if isinstance(seconds, int | float) else ""
+    head = ["target", "rows", "objective", "mre %", "starts agreeing", "search"]
+    return f"{_head(fit)}{took}\n{table(head, rows)}"
+
+
+def fit_to_dict(fit: Fit, scores: Mapping[str, Score]) -> dict[str, Any]:
+    """What `fit --json` prints."""
+    content = fit.to_dict()
+    return {
+        "law": fit.law,
+        "domains": content["domains"],
+        "objective": dict(fit.objective),
+        "mre": {t: s.mre for t, s in scores.items()},
+        "params": {t: content["fits"][t]["params"] for t in fit.targets},
+        "search": {t: content["fits"][t]["search"] for t in fit.targets},
+        "seconds": fit.made.get("seconds"),
+    }

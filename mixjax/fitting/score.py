@@ -1,14 +1,17 @@
-"""How well predictions agree with measured losses (Fit -> SCORES): plain NumPy, missing losses left
-out."""
+"""Predictions + measured losses -> SCORES: plain NumPy, missing losses left out."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixjax.fitting.loss import Huber
+from mixjax.text import table
 
 Vector = NDArray[np.float64]
 
@@ -63,9 +66,8 @@ def score(predicted: Vector, measured: Vector, huber: Huber | None = None) -> Sc
     p, m = predicted[seen], measured[seen]
     if not len(m):
         return None
-    p = np.where(
-        np.isnan(p), np.inf, p
-    )  # a law that has no value at a row is wrong there without bound
+    # A law that has no value at a row is wrong there without bound.
+    p = np.where(np.isnan(p), np.inf, p)
     error = p - m
     varies = m.max() > m.min()  # the mean of equal numbers may differ from them by rounding
     spread = float(np.sum((m - m.mean()) ** 2))
@@ -79,14 +81,36 @@ def score(predicted: Vector, measured: Vector, huber: Huber | None = None) -> Sc
     )
 
 
+# Numbers of a `Score` in tables, and their formats.
+_SHOWN = {"mre": ".3f", "mae": ".5f", "r2": ".4f", "rank": ".3f", "huber": ".4g"}
+
+
+def scores_to_dict(scores: Mapping[str, Score]) -> dict[str, Any]:
+    """{"targets": {name: numbers}, "mean": numbers}, a missing number left out of means."""
+    targets = {t: {"n": s.n} | {x: getattr(s, x) for x in _SHOWN} for t, s in scores.items()}
+    known = {x: [s[x] for s in targets.values() if s[x] is not None] for x in _SHOWN}
+    mean = {x: math.fsum(values) / len(values) if values else None for x, values in known.items()}
+    return {"targets": targets, "mean": mean}
+
+
+def scores_table(scores: Mapping[str, Score]) -> str:
+    """One line per target and one of means; mre in percent."""
+    content = scores_to_dict(scores)
+    rows: list[list[Any]] = []
+    for t, numbers in [*content["targets"].items(), ("mean", {"n": "", **content["mean"]})]:
+        values = [(numbers[name], form) for name, form in _SHOWN.items()]
+        cells = [None if x is None else format(x, form) for x, form in values]
+        rows.append([t, numbers["n"], *cells])
+    return table(["target", "n", "mre %", *list(_SHOWN)[1:]], rows)
+
+
 # Fewer mixtures than this have no best quarter to speak of.
 _QUARTER_OF = 8
 
 
 @dataclass(frozen=True)
 class ChoiceScore:
-    """How good predictions are for choosing a mixture: they are compared within each scale (N, D),
-    where one would choose.
+    """How good predictions are for choosing a mixture, compared within each scale (N, D).
 
     Numbers over mixtures are means over the scales with at least 2 measured mixtures (8 for the
     best quarter); None without any.

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from mixjax.engine import batch
 from mixjax.engine.batch import Found
 from mixjax.engine.descent import Descent
-from mixjax.engine.direction import DENSE_LIMIT
 from mixjax.engine.gauss_newton import GAUSS_NEWTON
 from mixjax.engine.lane import Stop
-from mixjax.engine.quasi_newton import QUASI_NEWTON
+from mixjax.engine.quasi_newton import DENSE_LIMIT, QUASI_NEWTON
 from mixjax.fitting.loss import Settings
 from mixjax.fitting.objective import HuberObjective, Observations
 from mixjax.fitting.problem import Problem
@@ -78,24 +77,22 @@ def _draw(
     whose names have these checksums."""
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(starts))
     both = jax.vmap(jax.random.split)(keys)
-    z = jax.vmap(lambda own: jax.random.uniform(own, low.shape, minval=low, maxval=high))(
-        both[:, 0]
-    )
+    uniform = partial(jax.random.uniform, shape=low.shape, minval=low, maxval=high)
     of_target = jax.vmap(jax.random.fold_in, in_axes=(0, None))
-    return z, jax.vmap(of_target, in_axes=(None, 0))(both[:, 1], names)
+    z, of_targets = jax.vmap(uniform)(both[:, 0]), jax.vmap(of_target, in_axes=(None, 0))
+    return z, of_targets(both[:, 1], names)
 
 
 Stage = Literal["sift", "search", "polish"]
 
 
 class Plan(NamedTuple):
-    """How the lanes of a search go down, and when their local minimisations end: of all starts, of
-    those searched on, of the last few."""
+    """How the lanes of a search go down, and when their local minimisations end."""
 
     descent: Descent
-    sift: Stop
-    search: Stop
-    polish: Stop
+    sift: Stop  # of all starts
+    search: Stop  # of those searched on
+    polish: Stop  # of the last few
 
 
 BY_CURVATURE = Plan(GAUSS_NEWTON, Stop(300, 1e-2, 5), Stop(500, 1e-3, 5), Stop(2000, 1e-5, 20))
@@ -110,38 +107,26 @@ def minimise(
     hops: int = 0,
     watch: Callable[[Found], None] | None = None,
 ) -> Found:
-    """Every start of every group minimised as the plan of this objective says for a stage; see
-    `engine.batch.run`."""
+    """Every start of every group minimised as the plan of this objective says for a stage."""
     plan = plan_for(objective, starts.z.shape[-1])
-    stop: Stop = getattr(plan, stage)
-    stop = stop._replace(hops=hops)
+    stop: Stop = getattr(plan, stage)._replace(hops=hops)
     return batch.run(objective, data, *starts, stop, watch, descent=plan.descent)
 
 
 def plan_for(objective: Any, q: int) -> Plan:
     """Gauss-Newton descent where the objective has a curvature and its matrices (q, q) are small,
     quasi-Newton elsewhere."""
-    return (
-        BY_CURVATURE
-        if getattr(objective, "has_curvature", False) and q <= DENSE_LIMIT
-        else BY_GRADIENTS
-    )
+    curved = getattr(objective, "has_curvature", False) and q <= DENSE_LIMIT
+    return BY_CURVATURE if curved else BY_GRADIENTS
 
 
 class Searched(NamedTuple):
-    """What a search found, in double precision.
+    """What a search found, in double precision."""
 
-    Attributes:
-        minima: of the best quarter of the starts.
-        best: the lowest of these, polished.
-        plan: how.
-        finished: whether nobody interrupted it.
-    """
-
-    minima: Found
-    best: Found
+    minima: Found  # of the best quarter of the starts
+    best: Found  # the lowest of these, polished
     plan: Plan
-    finished: bool
+    finished: bool  # whether nobody interrupted it
 
     def converged(self, group: int) -> bool:
         """Whether the polish of the lowest minimum of a group ended by itself."""
@@ -164,7 +149,6 @@ def search(
     Args:
         starts: their dtype is the precision of all but the polish.
         hops: after each local minimisation of the best quarter.
-        report: called now and then.
 
     Returns:
         The minima; on KeyboardInterrupt those so far, not `finished`.
@@ -183,10 +167,8 @@ def search(
     found = _joined(minima)
     if not found.finished.all():
         return Searched(found, found, plan, False)
-    keys = np.concatenate(
-        [part.keys[:, :n] for part, n in zip(rounds, counts, strict=True)], axis=1
-    )
-    begin, f = _best(found, keys, _POLISHED)
+    keys = [part.keys[:, :n] for part, n in zip(rounds, counts, strict=True)]
+    begin, f = _best(found, np.concatenate(keys, axis=1), _POLISHED)
     polished = minimise(objective, data, begin, "polish", watch=progress)
     return Searched(found, _no_worse(polished, begin, f), plan, bool(polished.finished.all()))
 
@@ -211,11 +193,8 @@ def _round(
     """The `first` starts minimised well, the others loosely, and the best quarter of all searched;
     the evaluations of all are shared out."""
     sifted: list[Found] = []
-    stages: tuple[tuple[slice, Stage], ...] = (
-        (slice(first), "search"),
-        (slice(first, None), "sift"),
-    )
-    for which, stage in stages:
+    stages: dict[Stage, slice] = {"search": slice(first), "sift": slice(first, None)}
+    for stage, which in stages.items():
         part = starts.part(which)
         if part.z.size:
             sifted.append(minimise(objective, data, part, stage, watch=progress))
@@ -277,9 +256,7 @@ def _in_double(objective: HuberObjective, data: Observations, found: Found) -> F
 
 
 def _no_worse(found: Found, starts: Starts, f: Floats) -> Found:
-    """What searches found that began at starts of objective f, which stand where nothing lower
-    was."""
+    """What was found from starts of objective f, which stand where nothing lower was."""
     better = found.f <= f
-    return found._replace(
-        z=np.where(better[..., None], found.z, starts.z), f=np.where(better, found.f, f)
-    )
+    z = np.where(better[..., None], found.z, starts.z)
+    return found._replace(z=z, f=np.where(better, found.f, f))

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from mixjax.data.design import design_mixtures
 from mixjax.errors import UserError
 from mixjax.fitting.record import Fit, Search, Status
+from mixjax.text import table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,8 +30,7 @@ _FREEDOM = 5
 
 @dataclass(frozen=True)
 class Simulated:
-    """A simulated table in the common schema, with a column `split`, and the parameters it was made
-    from."""
+    """A simulated table in the common schema, with a column `split`, and the law behind it."""
 
     table: pd.DataFrame
     truth: Fit
@@ -70,9 +70,8 @@ def simulate_runs(
     import pandas as pd
 
     if not (np.isfinite(noise) and noise >= 0):
-        raise UserError(
-            "noise", f"{noise} is not a number of at least 0", "give a relative size, e.g. 0.003"
-        )
+        what = f"{noise} is not a number of at least 0"
+        raise UserError("noise", what, "give a relative size, e.g. 0.003")
     losses = np.stack([np.atleast_1d(loss) for loss in truth.predict(N, D, h).values()], axis=1)
     rows = len(losses)
     columns: dict[str, Any] = {
@@ -80,20 +79,13 @@ def simulate_runs(
         for name, x in (("N", N), ("D", D))
         if x is not None
     }
-    weights = np.broadcast_to(
-        np.zeros(0) if h is None else np.asarray(h, dtype=np.float64), (rows, len(truth.domains))
-    )
-    columns |= {f"h_{d}": weights[:, i] for i, d in enumerate(truth.domains)}
+    shares = np.zeros(0) if h is None else np.asarray(h, dtype=np.float64)
+    shares = np.broadcast_to(shares, (rows, len(truth.domains)))
+    columns |= {f"h_{d}": shares[:, i] for i, d in enumerate(truth.domains)}
     run_of = _runs(columns, run, rows)
-    losses = losses * (
-        1.0
-        + noise
-        * _noise(
-            np.random.default_rng(seed),
-            np.unique(run_of, return_inverse=True)[1],
-            len(truth.targets),
-        )
-    )
+    number = np.unique(run_of, return_inverse=True)[1]
+    off = _noise(np.random.default_rng(seed), number, len(truth.targets))
+    losses = losses * (1.0 + noise * off)
     columns |= {f"loss_{t}": losses[:, g] for g, t in enumerate(truth.targets)}
     return pd.DataFrame({"run": run_of} | columns)
 
@@ -124,24 +116,20 @@ def known_fit(
     params: Mapping[str, Mapping[str, Any]],
     made: Mapping[str, Any] | None = None,
 ) -> Fit:
-    """A `Fit` of given parameters, {target: {parameter: value}}, in the law's own form for N and D
-    as counts."""
+    """A `Fit` of given parameters, {target: {parameter: value}}, in the law's own form."""
     from mixjax.law import find_law, is_built_in
 
     record = find_law(law)
-    names = tuple(params)
-    search = Search(Status.KNOWN)
-    own = None if is_built_in(record.name) else record
     return Fit(
         law=record.name,
         domains=tuple(domains),
-        targets=names,
+        targets=tuple(params),
         params=params,
-        objective=dict.fromkeys(names, 0.0),
-        search=dict.fromkeys(names, search),
+        objective=dict.fromkeys(params, 0.0),
+        search=dict.fromkeys(params, Search(Status.KNOWN)),
         units=record.units,
         made=dict(made or {"simulated": True}),
-        own_law=own,
+        own_law=None if is_built_in(record.name) else record,
     )
 
 
@@ -154,10 +142,8 @@ _SCALE = (1e9, 1e10, 3.0)  # N, D (counts) and loss around which it is plausible
 
 
 def random_truth(law: str | Law, k: int, targets: Sequence[str], seed: int = 0) -> Fit:
-    """Plausible random parameters of a law, for tests.
-
-    Every parameter comes from the middle of its start range, for N around 1e9, D around 1e10 and
-    losses around 3.
+    """Plausible random parameters of a law, from the middle of their start ranges, for N around
+    1e9, D around 1e10 and losses around 3.
 
     Args:
         k: number of domains, called d0, d1, ...
@@ -184,9 +170,8 @@ def _draw(law: Law, k: int, rng: np.random.Generator) -> dict[str, Any]:
     params: dict[str, Any] = {}
     for p in coordinates.parameters:
         low, high = np.log(p.start) if p.domain == "positive" else p.start
-        value = low + (high - low) * rng.uniform(
-            *_MIDDLE, (1 if law.own_domain else k,) * len(p.shape)
-        )
+        shape = (1 if law.own_domain else k,) * len(p.shape)
+        value = low + (high - low) * rng.uniform(*_MIDDLE, shape)
         if p.domain == "inverse":
             value = rng.choice([-1.0, 1.0]) * rng.uniform(*_S)
         params[p.name] = np.exp(value) if p.domain == "positive" else value
@@ -198,6 +183,25 @@ def _draw(law: Law, k: int, rng: np.random.Generator) -> dict[str, Any]:
         p.name: np.asarray(params[p.name]) if p.shape else float(params[p.name])
         for p in law.parameters
     }
+
+
+def recovery_table(found: Mapping[str, Any]) -> str:
+    """The truth beside what was found, as `recovery` tells it."""
+    rows = [[d, f"{w['true']:.4f}", f"{w['found']:.4f}"] for d, w in found["weights"].items()]
+    shown = ("E", "alpha", "beta")
+    params = [
+        [t, *(f"{p[name][which]:.4f}" for name in shown for which in ("true", "found"))]
+        for t, p in found["params"].items()
+    ]
+    head = ["target", *(f"{name} {which}" for name in shown for which in ("true", "found"))]
+    cost = found["objective"]
+    return (
+        f"The best mixture, by the true law and as found:\n"
+        f"{table(['domain', 'true', 'found'], rows)}\n"
+        f"True objective (sum of losses) of the mixture found: {cost['found']:.6f}, of the true "
+        f"best: {cost['true']:.6f}, regret {found['regret']:.1e}.\n\n"
+        f"Some parameters, true and found:\n{table(head, params)}"
+    )
 
 
 # --- The demo: an invented experiment of the usual kind ------------------------------------------

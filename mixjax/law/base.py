@@ -35,8 +35,7 @@ class Coefficients(NamedTuple):
 
 
 class Units(NamedTuple):
-    """What a law's N, D and loss are divided by: counts of parameters and tokens, unit of the
-    loss."""
+    """What a law's N, D (counts) and loss are divided by."""
 
     N: float = 1.0
     D: float = 1.0
@@ -52,16 +51,14 @@ class Parameter:
         shape: () for a scalar, ("k",) for one number per domain.
         domain: "positive" (searched in its logarithm) or "real"; of a coordinate of the search also
             "log" or "inverse", real numbers that stand for exp(x) and for 1 / x.
-        start: range that initial values are drawn from, log-uniformly when positive. For a law
-            with `rescale`, in units in which N, D and the loss are about 1; else in the law's
-            units.
-        unit: unit of the reported number.
+        start: range that initial values are drawn from, log-uniformly when positive; in units in
+            which N, D and the loss are about 1 for a law with `rescale`, else in the law's.
+        unit: of the reported number.
         meaning: one phrase for reports.
         positive_at_zero: an exponent of h that is searched as a positive one where a table has
-            shares of exactly 0: h^gamma jumps there at gamma = 0, and a search would stop at the
-            edge.
-        of: the law's own parameter that a coordinate of the search stands for, where it has
-            another name.
+            shares of exactly 0: h^gamma jumps there at gamma = 0, where a search would stop.
+        of: the law's own parameter that a coordinate of the search stands for, where the name
+            differs.
     """
 
     name: str
@@ -80,15 +77,12 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Coordinates:
-    """Another way to write the same law, better to search in: the engine's business, never the
-    user's.
+    """Another way to write the same law, better to search in and never shown.
 
     Attributes:
         parameters: of the search, in the order of the flat vector z.
-        coefficients: (params, h (k,)) -> Coefficients, the same values as the law's; None for laws
-            given as `predict`.
-        to_law: these parameters -> the law's own.
-        from_law: the law's own parameters -> these, the inverse of `to_law`.
+        coefficients: as the law's, of these parameters; None for laws given as `predict`.
+        to_law, from_law: these parameters -> the law's own, and back.
     """
 
     parameters: tuple[Parameter, ...]
@@ -129,10 +123,9 @@ class Law:
         units: N and D enter the law divided by these two counts. (1, 1) for laws with `rescale`.
         own_domain: the law of target i sees the weight of training domain i only, h is (1,).
         coordinates: how the law is searched, where its own parameters are a bad way to.
-        lag: tokens that do not count, D enters as D - lag: what a warm-up of the learning rate
-            takes (see `lagged`).
-        convex: (params, arrays (...) or (..., k)) -> whether the loss is convex in h (...), by the
-            signs of these parameters; None: not known.
+        lag: D enters as D - lag, tokens (see `lagged`).
+        convex: (params (...) or (..., k)) -> whether the loss is convex in h (...), by the signs of
+            these parameters; None: not known.
     """
 
     name: str
@@ -156,9 +149,8 @@ class Law:
             raise ValueError(f"law {self.name!r}: parameter names repeat: {names}")
         for p in self.parameters:
             low, high = p.start
-            if not (np.isfinite([low, high]).all() and low <= high) or (
-                p.domain == "positive" and low <= 0
-            ):
+            ordered = np.isfinite(p.start).all() and low <= high
+            if not ordered or (p.domain == "positive" and low <= 0):
                 raise ValueError(f"law {self.name!r}: bad start range {p.start} of {p.name!r}")
 
     def k(self, domains: Sequence[str]) -> int:
@@ -171,10 +163,9 @@ class Law:
 
     @cached_property
     def reads(self) -> Reads:
-        """Whether the law has a term in N and a term in D (both assumed for laws given as
-        `predict`).
+        """Whether the law has a term in N and one in D; assumed for laws given as `predict`.
 
-        A law may be written for one number of domains only: the first that it can be traced with
+        A law may be written for some numbers of domains only: the first that it can be traced with
         tells.
         """
         if self.coefficients is None:
@@ -182,20 +173,14 @@ class Law:
         for k in range(1, _MOST_DOMAINS):
             with suppress(Exception):
                 terms = dependence(self, k)
-                return Reads("A" in terms, "B" in terms)
-        terms = dependence(self, _MOST_DOMAINS)  # raises what is wrong with the law
+                break
+        else:
+            terms = dependence(self, _MOST_DOMAINS)  # raises what is wrong with the law
         return Reads("A" in terms, "B" in terms)
 
     def is_convex(self, params: Params) -> NDArray[np.bool_]:
-        """Whether the loss is convex in h by the signs of the parameters; False where that is not
-        known.
-
-        Args:
-            params: arrays (...), or (..., k) of one number for each domain.
-
-        Returns:
-            (...), e.g. (members, targets).
-        """
+        """Whether the loss is convex in h (...) by the signs of params (...) or (..., k); False
+        where that is not known."""
         lead = [np.shape(params[p.name])[: -1 if p.shape else None] for p in self.parameters]
         known = False if self.convex is None else self.convex(params)
         return np.broadcast_to(known, np.broadcast_shapes(*lead))
@@ -217,8 +202,7 @@ def searched(law: Law, zeros: bool = False) -> Coordinates:
 
 
 def named(law: Law | Coordinates, z: Any, k: int) -> dict[str, Any]:
-    """Parameters by name from flat unconstrained vectors z (..., q): exp where positive; NumPy's
-    where z is."""
+    """Parameters by name from flat vectors z (..., q): exp where positive; NumPy's where z is."""
     q = sum(p.size(k) for p in law.parameters)
     if z.shape[-1:] != (q,):
         raise ValueError(f"{q} parameters with k = {k}, but z has shape {z.shape}")
@@ -234,13 +218,10 @@ def named(law: Law | Coordinates, z: Any, k: int) -> dict[str, Any]:
 
 
 def flat(law: Law | Coordinates, params: Params) -> np.ndarray:
-    """The flat unconstrained vector z (q,) of named parameters: the inverse of `named`, on the
-    host."""
-    parts = []
-    for p in law.parameters:
-        part = np.atleast_1d(np.asarray(params[p.name], dtype=np.float64))
-        parts.append(np.log(part) if p.domain == "positive" else part)
-    return np.concatenate(parts)
+    """The vector z (q,) of named parameters: the inverse of `named`, on the host."""
+    parts = [np.atleast_1d(np.asarray(params[p.name], dtype=np.float64)) for p in law.parameters]
+    signs = [p.domain == "positive" for p in law.parameters]
+    return np.concatenate([np.log(x) if s else x for x, s in zip(parts, signs, strict=True)])
 
 
 def start_ranges(law: Law | Coordinates, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -266,10 +247,8 @@ def row_loss(law: Law, params: Params, h: jax.Array, N: jax.Array, D: jax.Array)
 
     Terms that the law lacks read neither N nor D. Source: paper eq. (3).
     """
-    if law.lag:
-        D = jnp.maximum(
-            D - law.lag, 1e-6 * law.lag
-        )  # finite everywhere; who asks for a loss checks D first
+    if law.lag:  # finite everywhere; who asks for a loss checks D first
+        D = jnp.maximum(D - law.lag, 1e-6 * law.lag)
     n, d = N / law.units[0], D / law.units[1]
     if law.predict is not None:
         return law.predict(params, h, n, d)
@@ -297,8 +276,8 @@ _H = ""  # the mixture among the names of parameters
 def dependence(law: Law | Coordinates, k: int) -> Mapping[str, Dependence]:
     """What each coefficient that the law has depends on, read off the traced program.
 
-    Only the outermost equations are followed. One that holds a program of its own (a jitted
-    function, a loop) is taken to make every output of all its inputs: at worst too much is said.
+    Only the outermost equations are followed: at worst too much is said, where one holds a program
+    of its own (a jitted function, a loop).
     """
     assert law.coefficients is not None
     params = {p.name: jnp.ones((k,) * len(p.shape)) for p in law.parameters}
@@ -310,15 +289,9 @@ def dependence(law: Law | Coordinates, k: int) -> Mapping[str, Dependence]:
     for equation in closed.jaxpr.eqns:
         reached = frozenset().union(*(reach.get(id(v), frozenset()) for v in equation.invars))
         reach.update((id(v), reached) for v in equation.outvars)
-    outputs = iter(closed.jaxpr.outvars)
-    read = {
-        name: reach.get(id(next(outputs)), frozenset())
-        for name, c in shapes._asdict().items()
-        if c is not None
-    }
-    return MappingProxyType(
-        {
-            name: Dependence(tuple(p.name for p in law.parameters if p.name in names), _H in names)
-            for name, names in read.items()
-        }
-    )
+    given = [name for name, c in shapes._asdict().items() if c is not None]
+    read = {}
+    for name, output in zip(given, closed.jaxpr.outvars, strict=True):
+        of = reach.get(id(output), frozenset())
+        read[name] = Dependence(tuple(p.name for p in law.parameters if p.name in of), _H in of)
+    return MappingProxyType(read)

@@ -41,8 +41,7 @@ def predict(
 def predict_members(
     law: Law, domains: tuple[str, ...], params: Mapping[str, Params], N: Any, D: Any, h: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Predicted losses (members, rows) of each target, of many parameter sets: arrays (members,
-    ...)."""
+    """Predicted losses (members, rows) of each target; params: arrays (members, ...)."""
     return _of_targets(_members, law, domains, params, N, D, h)
 
 
@@ -74,8 +73,7 @@ def _members(law: Law, params: Params, h: jax.Array, N: jax.Array, D: jax.Array)
 
 
 class Slopes(NamedTuple):
-    """How a loss changes: d/d log N (), d/d log D (), and d/dh (k,) as if the h_i were free of each
-    other."""
+    """How a loss changes: d/d log N (), d/d log D (), d/dh (k,) as if each h_i were free."""
 
     log_n: float
     log_d: float
@@ -90,18 +88,14 @@ def slopes(
     D: float,
     h: np.ndarray,
 ) -> dict[str, Slopes]:
-    """Slopes of each target's loss at one mixture h (k,) and scale; as `predict`.
-
-    The slope in a share of exactly 0 is taken as 0 where the law has h^gamma (see
-    `numerics.power`).
-    """
+    """Slopes of each target's loss at one mixture h (k,) and scale; as `predict`. In a share of
+    exactly 0 they are taken as 0 where the law has h^gamma (see `numerics.power`)."""
     of_targets = {}
     with jax.enable_x64(True):
         for target, p in params.items():
             seen, dh = domain_index(law, domains, target), np.zeros(len(h))
-            log_n, log_d, dh[seen] = _slopes(
-                law, dict(p), h[seen], np.log(float(N)), np.log(float(D))
-            )
+            scale = np.log(float(N)), np.log(float(D))
+            log_n, log_d, dh[seen] = _slopes(law, dict(p), h[seen], *scale)
             of_targets[target] = Slopes(float(log_n), float(log_d), dh)
     return of_targets
 

@@ -43,9 +43,8 @@ def ge24(params: Params, h: jax.Array) -> Coefficients:
 
 
 def _rescale_ge24(params: Params, units: Units) -> dict[str, Any]:
-    """C carries the loss, B belongs to D^-beta."""
     C, B = params["C"] * units.loss, params["B"] * units.D ** params["beta"]
-    return dict(params) | {"C": C, "B": B}
+    return {**params, "C": C, "B": B}
 
 
 _PAPER = "Shukor et al. 2025, "
@@ -210,9 +209,8 @@ def find_law(law: str | Law) -> Law:
     changed = _REGISTRY[name]
     for option in options:
         try:
-            changed = (
-                limited(changed, option) if option in OPTIONS else lagged(changed, float(option))
-            )
+            known = option in OPTIONS
+            changed = limited(changed, option) if known else lagged(changed, float(option))
         except ValueError:
             what = f"{option!r} is not a number of tokens, and not an option of law {name!r}"
             known = " or ".join(f"{name}@{option}" for option in OPTIONS)
@@ -222,13 +220,11 @@ def find_law(law: str | Law) -> Law:
 
 
 def lagged(law: Law, lag: float) -> Law:
-    """The same law of D - lag tokens, named NAME@LAG.
+    """The same law of D - lag tokens, named NAME@LAG; a ValueError where the lag is no number of at
+    least 0.
 
     A model at the end of a linear warm-up over W tokens has spent the learning rate of W / 2: its
     loss is that of a run without warm-up that has seen W / 2 fewer.
-
-    Raises:
-        ValueError: lag is not a number of at least 0.
     """
     if not (np.isfinite(lag) and lag >= 0):
         raise ValueError(f"law {law.name!r}: a lag of {lag} tokens")
@@ -239,14 +235,11 @@ def lagged(law: Law, lag: float) -> Law:
 
 
 def limited(law: Law, option: str) -> Law:
-    """The same law with other limits on a parameter, named NAME@OPTION.
+    """The same law with other limits on a parameter, named NAME@OPTION; a ValueError where it has
+    no such parameter, or this limit already.
 
     "free-E": the floor E may be negative, as where the mixture term carries it. "positive-gamma":
-    no exponent of a domain's share is negative, so that a domain is never worth most where there is
-    none of it.
-
-    Raises:
-        ValueError: the law has no such parameter, or has this limit already.
+    no exponent of a domain's share is, so that a domain is never worth most where there is none.
     """
     name, shape, domain = OPTIONS[option]
 
@@ -259,9 +252,6 @@ def limited(law: Law, option: str) -> Law:
             raise ValueError(f"law {law.name!r} has nothing that {option} would change")
         return changed
 
-    coordinates = law.coordinates and replace(
-        law.coordinates, parameters=change(law.coordinates.parameters)
-    )
-    return replace(
-        law, name=f"{law.name}@{option}", parameters=change(law.parameters), coordinates=coordinates
-    )
+    own, search, new = change(law.parameters), law.coordinates, f"{law.name}@{option}"
+    search = search and replace(search, parameters=change(search.parameters))
+    return replace(law, name=new, parameters=own, coordinates=search)

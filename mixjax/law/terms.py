@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
-from operator import add
+from operator import add, or_
 from typing import Any, NamedTuple
 
 import jax
@@ -28,8 +28,7 @@ Range = tuple[float, float]
 
 
 class TermCoordinates(NamedTuple):
-    """How a term is searched: parameters, value, and the way to and from the law's own form; as
-    `Coordinates` for a whole law."""
+    """How a term is searched, as `Coordinates` says it of a law."""
 
     parameters: tuple[Parameter, ...]
     value: Value
@@ -47,7 +46,7 @@ class Term:
         times: (params, factor) -> those parameters that differ in a term `factor` times this one.
         convex: (params (...) or (..., k)) -> whether it is convex in h, (...) or ().
         constant: whether it is its one parameter, the same for every mixture.
-        search: how it is searched; None: as it is written.
+        search: the coordinates that it is searched in; None: as it is written.
     """
 
     parameters: tuple[Parameter, ...]
@@ -174,19 +173,18 @@ def exponential(
     per_domain: bool = False,
     convex: bool = True,
 ) -> Term:
-    """A mixture term of Ye et al.: a formula of C, gamma (k,) and h (k,) that is linear in C.
+    """A mixture term of Ye et al.
 
     Args:
-        formula: (C, gamma, h) -> the term ().
+        formula: (C, gamma (k,), h (k,)) -> the term (), linear in C.
         per_domain: whether there is a C for each domain.
         convex: whether the formula is convex in h.
     """
     shape = ("k",) if per_domain else ()
+    C = Parameter("C", shape, "positive", (0.02, 1.0), "loss", "size of the mixture term")
+    gamma = Parameter("gamma", ("k",), "real", (-3.0, 1.0), "1", "rate of a domain's share")
     return Term(
-        (
-            Parameter("C", shape, "positive", (0.02, 1.0), "loss", "size of the mixture term"),
-            Parameter("gamma", ("k",), "real", (-3.0, 1.0), "1", "rate of a domain's share"),
-        ),
+        (C, gamma),
         lambda params, h: formula(params["C"], params["gamma"], h),
         lambda params, factor: {"C": params["C"] * factor},
         lambda params: convex,
@@ -229,10 +227,10 @@ def declare(
         return added(lambda term: term.searched.value(params, h))
 
     def to_law(params: Params) -> dict[str, Any]:
-        return {n: x for term in terms for n, x in term.searched.to_law(params).items()}
+        return reduce(or_, (term.searched.to_law(params) for term in terms), {})
 
     def from_law(params: Params) -> dict[str, Any]:
-        return {n: x for term in terms for n, x in term.searched.from_law(params).items()}
+        return reduce(or_, (term.searched.from_law(params) for term in terms), {})
 
     def rescale(params: Params, units: Units) -> dict[str, Any]:
         # A (N / n0)^-alpha = (A n0^alpha) N^-alpha, the same for D; E, A and B scale with the loss.
@@ -249,7 +247,8 @@ def declare(
         return fixed and np.logical_and.reduce(np.broadcast_arrays(*parts))
 
     parameters = tuple(p for term in terms for p in term.parameters)
-    coordinates = tuple(p for term in terms for p in term.searched.parameters)
+    of_search = tuple(p for term in terms for p in term.searched.parameters)
+    coordinates = Coordinates(of_search, searched, to_law, from_law)
     return Law(
         name,
         parameters,
@@ -258,8 +257,6 @@ def declare(
         source=source,
         rescale=rescale,
         units=units,
-        coordinates=Coordinates(coordinates, searched, to_law, from_law)
-        if coordinates != parameters
-        else None,
+        coordinates=None if of_search == parameters else coordinates,
         convex=convex,
     )

@@ -15,9 +15,8 @@ from mixjax.fitting.fit import Watch, fit
 from mixjax.fitting.loss import FitOptions, Huber, read_options
 from mixjax.fitting.problem import make_problem
 from mixjax.fitting.record import Fit
-from mixjax.fitting.score import Score
+from mixjax.fitting.score import Score, scores_to_dict
 from mixjax.fitting.simulate import known_fit
-from mixjax.fitting.summary import scores_to_dict
 from mixjax.law import find_law
 from mixjax.law.base import Law
 from mixjax.mixture.optimum import Optimum, optimal_mixture

@@ -126,12 +126,7 @@ def cut(fit: Fit, runs: Runs, reach: float) -> NDArray[np.bool_] | None:
     return min(cuts, key=miss, default=None)
 
 
-def fit_smaller(
-    fit: Fit,
-    runs: Runs,
-    seed: int,
-    watch: Watch | None = None,
-) -> Fit:
+def fit_smaller(fit: Fit, runs: Runs, seed: int, watch: Watch | None = None) -> Fit:
     """The law of a fit, fitted to some of its rows."""
     starts = int(fit.made.get("starts", Settings().starts))
     with warnings.catch_warnings():
