@@ -29,8 +29,16 @@ from mixjax.fitting.record import Fit
 from mixjax.fitting.search import draw_starts, search
 from mixjax.fitting.simulate import random_truth, simulate_runs
 from mixjax.law import find_law
-from mixjax.trust.drift import beyond, bootstrap, cut, fit_smaller, measured_drift
-from mixjax.trust.ensemble import TOLERANCE, Ensemble, refit
+from mixjax.trust.ensemble import (
+    TOLERANCE,
+    Ensemble,
+    beyond,
+    bootstrap,
+    cut,
+    fit_smaller,
+    measured_drift,
+    refit,
+)
 from mixjax.trust.intervals import Uncertainty, best_mixture, noise_of, uncertainty
 
 LEVEL = 0.9

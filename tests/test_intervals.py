@@ -11,8 +11,7 @@ import mixjax as mj
 from mixjax.data.runs import Runs
 from mixjax.errors import MixjaxWarning, UserError
 from mixjax.fitting.simulate import random_truth, simulate_runs
-from mixjax.trust.drift import beyond, cut, measured_drift
-from mixjax.trust.ensemble import Ensemble
+from mixjax.trust.ensemble import Ensemble, beyond, cut, measured_drift
 from mixjax.trust.intervals import LossInterval, Uncertainty, best_mixture, noise_of, uncertainty
 
 TARGETS = ("d0", "d1")

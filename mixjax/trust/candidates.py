@@ -1,7 +1,7 @@
 """CANDIDATES of a choice of a law: their errors on rows left out, their information criterion, and
 what was chosen of them.
 
-The criterion. A fit that minimises the sum of Huber_delta(r) is the maximum-likelihood fit under
+A fit that minimises the sum of Huber_delta(r) is the maximum-likelihood fit under
 residuals of density
 
     p(r) = exp(-Huber_delta(r) / s) / Z,   Z = sqrt(2 pi s) erf(delta / sqrt(2 s)) + (2 s / delta)
@@ -40,6 +40,7 @@ from mixjax.numerics import correlation_within
 from mixjax.text import Record, plain, table
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
 Errors = Mapping[str, Mapping[str, float]]  # {split: {target: mean relative error, percent}}
 
 
@@ -49,7 +50,6 @@ class Candidate:
 
     Attributes:
         law: with its lag, if any.
-        huber: delta and kind of residual.
         parameters: of one target.
         errors: {split: {target: mean relative error of the rows left out, percent}}.
         criterion: {target: information criterion of the fitted rows}; lower is better, only
@@ -66,12 +66,12 @@ class Candidate:
 
     @property
     def error(self) -> float | None:
-        """Mean over splits and targets, percent; infinite where a prediction is not a number, None
+        """Mean over splits and targets, percent; infinite where a prediction is no number, None
         without splits."""
         values = [e for errors in self.errors.values() for e in errors.values()]
-        if not values:
-            return None
-        return float(np.mean(values)) if np.isfinite(values).all() else math.inf
+        if not np.isfinite(values).all():
+            return math.inf
+        return float(np.mean(values)) if values else None
 
     @property
     def total(self) -> float:
@@ -124,28 +124,15 @@ class Choice(Record):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain content for JSON."""
+        names = ("parameters", "errors", "criterion", "behind", "error")
         options = [
-            {
-                "law": c.law.name,
-                **asdict(c.huber),
-                "parameters": c.parameters,
-                "errors": c.errors,
-                "criterion": c.criterion,
-                "behind": c.behind,
-                "error": c.error,
-                "bic": c.total,
-            }
+            {"law": c.law.name, **asdict(c.huber)}
+            | {name: getattr(c, name) for name in names}
+            | {"bic": c.total}
             for c in self.candidates
         ]
-        return plain(
-            {
-                "law": self.law,
-                **asdict(self.candidates[0].huber),
-                "reason": self.reason,
-                "options": options,
-                "effective_rows": self.effective,
-            }
-        )
+        chosen = {"law": self.law, **asdict(self.candidates[0].huber), "reason": self.reason}
+        return plain({**chosen, "options": options, "effective_rows": self.effective})
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,8 +140,7 @@ class Extrapolation(Record):
     """What `extrapolate` chose, and why.
 
     Attributes:
-        fit: the chosen law with its lag, fitted to the whole table: to predict with, to save, for
-            `optimal_mixture`.
+        fit: of the chosen law with its lag to the whole table.
         candidates: all of them, the best first.
     """
 
@@ -167,14 +153,13 @@ class Extrapolation(Record):
         return self.candidates[0].law.name
 
     def __str__(self) -> str:
-        """The table of the backtest: mean relative errors at held-out scales, best candidate
-        first."""
+        """Mean relative errors at held-out scales, the best candidate first."""
         rows = [[c.law.name, *c.split_means(), f"{c.error:.3f}"] for c in self.candidates]
-        head = (
+        return (
             f"chosen: {self.law}\nmean relative error at held-out scales, percent, mean over "
-            f"{len(self.fit.targets)} targets"
+            f"{len(self.fit.targets)} targets\n"
+            f"{table(['law', *self.candidates[0].errors, 'mean'], rows)}"
         )
-        return head + "\n" + table(["law", *self.candidates[0].errors, "mean"], rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain content for JSON."""
@@ -203,7 +188,7 @@ def judge(
     scored = []
     for candidate, relative, criterion in zip(candidates, off, criteria, strict=True):
         errors = {
-            split: {t: 100 * float(np.nanmean(x)) for t, x in zip(predicted[0], each, strict=True)}
+            split: {t: 100 * float(np.nanmean(x)) for t, x in zip(effective, each, strict=True)}
             for split, each in relative.items()
         }
         scored.append(replace(candidate, errors=errors, criterion=criterion))
@@ -233,13 +218,10 @@ def relative_errors(
 
 
 def standard_errors_behind(
-    errors: Mapping[str, Floats],
-    best: Mapping[str, Floats],
-    cluster: NDArray[np.intp],
-    difference: float,
+    errors: Mapping[str, Floats], best: Mapping[str, Floats], cluster: Ints, difference: float
 ) -> float:
-    """The difference of two errors, percent, in standard errors: paired over clusters within each
-    split, averaged over splits."""
+    """The difference of two errors, percent, in standard errors: paired over clusters (rows,)
+    within each split, averaged over splits."""
     deviations = []
     for name, off in errors.items():
         seen = np.isfinite(off) & np.isfinite(best[name])
@@ -259,8 +241,8 @@ def standard_errors_behind(
 def _criteria(
     runs: Runs, candidates: Sequence[Candidate], predicted: Sequence[Mapping[str, Floats]]
 ) -> tuple[list[dict[str, float]], dict[str, float]]:
-    """[{target: criterion}] of the candidates; effective rows are those of the likeliest candidate,
-    whose residuals have least misfit in them."""
+    """[{target: criterion}] of the candidates; effective rows are those of the likeliest one, whose
+    residuals have least misfit in them."""
     criteria: list[dict[str, float]] = [{} for _ in candidates]
     effective, run = {}, clusters(runs, "run")
     for t in predicted[0]:
@@ -268,15 +250,12 @@ def _criteria(
         # A law of a target's own domain has no value where that has no share; such rows say nothing
         # about any candidate.
         seen = np.isfinite(measured) & np.all([np.isfinite(p[t][0]) for p in predicted], axis=0)
-        off = [
-            c.huber.residuals(p[t][0][seen], measured[seen])
-            for p, c in zip(predicted, candidates, strict=True)
-        ]
         logs = float(np.sum(np.log(measured[seen])))
-        likelihoods = [
-            log_likelihood(r, c.huber) - (logs if c.huber.residual == "log" else 0.0)
-            for r, c in zip(off, candidates, strict=True)
-        ]
+        off, likelihoods = [], []
+        for p, c in zip(predicted, candidates, strict=True):
+            off.append(c.huber.residuals(p[t][0][seen], measured[seen]))
+            of_loss = logs if c.huber.residual == "log" else 0.0
+            likelihoods.append(log_likelihood(off[-1], c.huber) - of_loss)
         likeliest = int(np.argmax(likelihoods))
         effective[t] = effective_rows(off[likeliest], candidates[likeliest].huber, run[seen])
         for c, likelihood, criterion in zip(candidates, likelihoods, criteria, strict=True):
@@ -310,9 +289,8 @@ def _mean_log_density(mean: float, s: float, delta: float) -> float:
     return -math.log(inside + beyond) - mean / s
 
 
-def effective_rows(residuals: Floats, huber: Huber, run: NDArray[np.intp]) -> float:
-    """How many independent rows the residuals (rows,) are worth; run (rows,): number of the run of
-    each."""
+def effective_rows(residuals: Floats, huber: Huber, run: Ints) -> float:
+    """How many independent rows the residuals (rows,) are worth; run (rows,): number of each's."""
     rows = np.unique(run, return_counts=True)[1]
     rho = min(max(correlation_within(huber.clip(residuals), run), 0.0), 1.0)
     return float(np.sum(rows / (1 + (rows - 1) * rho)))
@@ -329,6 +307,7 @@ def ranked(candidates: Sequence[Candidate]) -> tuple[list[Candidate], str]:
     if candidates[0].error is None:
         why = "nothing can be left out of this table, so the information criterion decides alone"
         return by_criterion, f"chosen: {by_criterion[0]}; {why}."
+    criterion = "its information criterion is the lowest"
     by_error = sorted(candidates, key=lambda c: (c.error or 0.0, c.total))
     near = [c for c in by_error if c.behind <= 1.0]
     best, chosen = by_error[0], min(near, key=lambda c: c.total)
@@ -337,14 +316,10 @@ def ranked(candidates: Sequence[Candidate]) -> tuple[list[Candidate], str]:
         if len(by_error) > 1:
             why += f", before {by_error[1]} with {by_error[1].error:.3f}"
         if len(near) > 1:
-            why += (
-                ", and of the candidates within one standard error its information criterion "
-                "is the lowest"
-            )
+            why += f", and of the candidates within one standard error {criterion}"
     else:
         why = (
             f"its {chosen.error:.3f} percent on rows left out is within one standard error of the "
-            f"lowest, {best.error:.3f} of {best}, and its information criterion is the lowest of "
-            f"those that are"
+            f"lowest, {best.error:.3f} of {best}, and {criterion} of those that are"
         )
     return [chosen, *(c for c in by_error if c is not chosen)], f"chosen: {chosen}; {why}."

@@ -8,8 +8,6 @@
     extrapolate    one law and lag for scales far beyond       the largest N and D, one and two
                    the table                                   steps at a time
 
-How far a law that is chosen already can be trusted: `held_out.cross_validate`.
-
 The rule of `choose_law`. Every candidate, a law with a delta and a kind of residual, is fitted to
 parts of the table and predicts the rest:
 
@@ -110,13 +108,12 @@ class LawComparison(Record):
     def to_dict(self) -> dict[str, Any]:
         """{"laws": {law: {"train": {target: mre, "mean": x}, "eval": {...}}}}, percent; None where
         a law has no finite value."""
-        laws = {
-            law: {
-                part: {**errors[law], "mean": _mean(errors[law])}
-                for part, errors in self.parts.items()
-            }
-            for law in self.laws
-        }
+
+        def of(errors: Mapping[str, float]) -> dict[str, float]:
+            return {**errors, "mean": _mean(errors)}
+
+        parts = self.parts.items()
+        laws = {law: {part: of(errors[law]) for part, errors in parts} for law in self.laws}
         return plain({"laws": laws})
 
     def __str__(self) -> str:
@@ -124,15 +121,11 @@ class LawComparison(Record):
         farthest from the fit."""
         part, last = list(self.parts.items())[-1]
         targets = list(dict.fromkeys(t for errors in last.values() for t in errors))
-        rows = [
-            [
-                law,
-                self.parameters[law],
-                *(f"{_mean(errors[law]):.3f}" for errors in self.parts.values()),
-                *(f"{last[law][t]:.3f}" if t in last[law] else None for t in targets),
-            ]
-            for law in self.laws
-        ]
+        rows = []
+        for law in self.laws:
+            means = [f"{_mean(errors[law]):.3f}" for errors in self.parts.values()]
+            each = [f"{last[law][t]:.3f}" if t in last[law] else None for t in targets]
+            rows.append([law, self.parameters[law], *means, *each])
         means = [f"{name} mean" for name in self.parts]
         head = ["law", "parameters", *means, *(f"{part} {t}" for t in targets)]
         return "mean relative error, percent\n" + table(head, rows)
@@ -150,12 +143,11 @@ def compare(
 ) -> LawComparison:
     """Fit several laws to the same runs and score each on these and on held-out rows.
 
-    Every law is fitted to `runs` alone; the eval rows are read after the fits and decide nothing.
-
     Args:
         runs: what the laws are fitted to.
         laws: names or `Law`s.
-        eval_runs: rows that no fit sees, e.g. of a larger model. Targets may be fewer.
+        eval_runs: rows that no fit sees, e.g. of a larger model, scored after the fits. Targets may
+            be fewer.
         targets, weights, watch, options: of `fit`.
 
     Raises:
@@ -170,21 +162,26 @@ def compare(
     records = as_laws(laws)
     _check_targets(whole, held_out, targets)
     huber, _ = read_options(options)
-    for law in records:
-        _check_fits(whole, law, targets, huber, weights)
+    for law in records:  # whether it can be fitted at all, before any is
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the fit itself warns
+                make_problem(whole, law, targets, huber, weights)
+        except UserError as error:
+            place = f"law {law.name!r} on {error.where}"
+            raise UserError(place, error.what, error.remedy) from None
     fits = {}
     for law in records:
         fits[law.name] = fit(whole, law, targets=targets, weights=weights, watch=watch, **options)
         if fits[law.name].interrupted:
             raise KeyboardInterrupt
-    train, held = (
-        None
-        if rows is None
-        else {name: {t: s.mre for t, s in f.score(rows).items()} for name, f in fits.items()}
-        for rows in (whole, held_out)
-    )
+
+    def errors(rows: Runs) -> Errors:
+        return {name: {t: s.mre for t, s in f.score(rows).items()} for name, f in fits.items()}
+
+    held = None if held_out is None else errors(held_out)
     counts = {law.name: law.count(law.k(whole.domains)) for law in records}
-    return LawComparison(train or {}, held, fits, counts)
+    return LawComparison(errors(whole), held, fits, counts)
 
 
 def _check_targets(whole: Runs, held_out: Runs | None, targets: Sequence[str] | None) -> None:
@@ -199,18 +196,6 @@ def _check_targets(whole: Runs, held_out: Runs | None, targets: Sequence[str] | 
     if not any(t in held_out.targets for t in names):
         what = f"none of the targets {', '.join(names)} has a loss column"
         raise UserError(held_out.name, what, "give eval rows with these targets")
-
-
-def _check_fits(
-    whole: Runs, law: Law, targets: Sequence[str] | None, huber: Huber, weights: ArrayLike | None
-) -> None:
-    """Whether the law can be fitted to the table at all, before any law is."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the fit itself warns
-            make_problem(whole, law, targets, huber, weights)
-    except UserError as error:
-        raise UserError(f"law {law.name!r} on {error.where}", error.what, error.remedy) from None
 
 
 def _mean(errors: Mapping[str, float]) -> float:
@@ -236,8 +221,7 @@ def choose_law(
     """Choose a law, and the loss that it is fitted by, for all targets of a table.
 
     Args:
-        runs: `Runs`, or what `read_runs` reads. Nothing else is looked at: leave out rows that are
-            for evaluation.
+        runs: `Runs`, or what `read_runs` reads, without rows that are for evaluation.
         laws: names or `Law`s.
         by: what to leave out, of N, D, mixture and run; by default those of N, D and mixture that
             the table has.
@@ -253,11 +237,10 @@ def choose_law(
         KeyboardInterrupt: half a choice is none.
     """
     whole = as_runs(runs)
+    every = product(dict.fromkeys(residuals), as_laws(laws), dict.fromkeys(deltas))
     candidates = [
         Candidate(law, Huber(float(delta), residual), law.count(law.k(whole.domains)))
-        for residual, law, delta in product(
-            dict.fromkeys(residuals), as_laws(laws), dict.fromkeys(deltas)
-        )
+        for residual, law, delta in every
     ]
     if not candidates:
         raise UserError("laws", "no candidate", "name at least one delta and one residual")
@@ -279,8 +262,8 @@ def choose_law(
     law, huber = order[0].law, order[0].huber
     chosen = next((f for f in fits if (f.law, f.huber) == (law.name, huber)), None)
     if chosen is None:
-        seed = settings.seed
-        chosen = fit(whole, law, targets=targets, seed=seed, watch=watch, **asdict(huber))
+        options = {"seed": settings.seed, **asdict(huber)}
+        chosen = fit(whole, law, targets=targets, watch=watch, **options)
     return Choice(chosen, tuple(order), reason, effective)
 
 
@@ -343,21 +326,15 @@ def extrapolate(
         for t in problem.targets:
             for test, losses in zip(tests, fits.losses(t, shifted), strict=True):
                 scored = score(losses[test.scored], whole.loss(t)[test.scored])
-                if scored is not None:
-                    errors[test.name][t] = scored.mre
+                errors[test.name] |= {} if scored is None else {t: scored.mre}
         count = law.count(law.k(whole.domains))
         candidates.append(Candidate(lagged(law, lag), huber, count, errors))
     candidates.sort(key=lambda c: np.inf if c.error is None else c.error)
     if candidates[0].error == np.inf:
         what = "no law predicts a finite loss for every row of the largest scales"
         raise UserError(whole.name, what, "name laws with fewer parameters")
-    fitted = fit(
-        whole,
-        candidates[0].law,
-        targets=targets,
-        watch=_part(watch, len(tried), len(tried) + 1),
-        **options,
-    )
+    last = _part(watch, len(tried), len(tried) + 1)
+    fitted = fit(whole, candidates[0].law, targets=targets, watch=last, **options)
     if fitted.interrupted:
         raise KeyboardInterrupt
     if watch:
@@ -366,8 +343,7 @@ def extrapolate(
 
 
 def _part(watch: Watch | None, number: int, parts: int) -> Watch:
-    """Tells `watch` the share done of one of several equal parts as a share of all, and nothing
-    else."""
+    """Tells `watch` the share done of one of several equal parts as a share of all."""
     return lambda share, _: watch((number + share) / parts, {}) if watch else None
 
 

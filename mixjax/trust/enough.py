@@ -1,11 +1,9 @@
-"""Runs + laws -> how many mixtures are ENOUGH: errors against the number of trained mixtures, all
-choices of them one batch.
+"""Runs + laws -> how many mixtures are ENOUGH: errors against the number of trained mixtures.
 
 A repeat puts the mixtures of the table in a random order. Its choices are the first q of them, for
-every count q, and all their rows are fitted; scored are the rows of the mixtures that come after
-the largest choice, or other rows. So the choices of a repeat are nested and judged on the same
-rows: what changes with q is what was fitted. Source: Shukor et al. 2025, Fig. 5, where every choice
-is judged on all mixtures that it leaves out.
+every count q; scored are the rows of the mixtures after the largest choice, or other rows. So the
+choices of a repeat are nested and judged on the same rows: what changes with q is what was fitted.
+Source: Shukor et al. 2025, Fig. 5, where a choice is judged on all mixtures that it leaves out.
 """
 
 from __future__ import annotations
@@ -39,12 +37,9 @@ LAWS = ("additive", "joint")
 REPEATS = 10
 SETTINGS = Settings(starts=12, hops=0)
 _LARGEST = 1e12  # percent; in place of infinite errors where they are interpolated
-# Counts by default: so many, evenly spaced in their logarithm.
-_COUNTS = 6
-# Share of the mixtures that is left for scoring by default.
-_SCORED = 0.2
-# More mixtures have stopped helping where the error is within this share of that at the largest
-# count.
+_COUNTS = 6  # by default, evenly spaced in their logarithm
+_SCORED = 0.2  # share of the mixtures that is left for scoring by default
+# More mixtures do not help where the error is within this share of that at the largest count.
 WITHIN = 0.05
 # Minima are not polished as those of `fit`: on the SlimPajama runs that takes four times as long
 # and moves medians only where there are fewer mixtures than the law needs. Much looser (1e-2), fits
@@ -69,23 +64,20 @@ class Enough(Record):
     errors: Mapping[str, Mapping[str, Floats]]
 
     def quartiles(self, law: str) -> Floats:
-        """25, 50 and 75 percent quantiles over repeats (counts, 3) of the mean over targets,
-        percent."""
+        """Quartiles over repeats (counts, 3) of the mean over targets, percent."""
         return _quantiles(np.mean(list(self.errors[law].values()), axis=0), [0.25, 0.5, 0.75]).T
 
     def enough(self, law: str, within: float = WITHIN) -> int | None:
         """The smallest count from which on the median stays within a share of that at the largest;
         None where only the largest does."""
         median = self.quartiles(law)[:, 1]
-        near = median <= median[-1] * (1 + within)
-        first = len(near) - int(np.argmin(near[::-1])) if not near.all() else 0
-        return (
-            self.counts[first] if first < len(self.counts) - 1 and np.isfinite(median[-1]) else None
-        )
+        far = np.flatnonzero(~(median <= median[-1] * (1 + within)))
+        first = int(far[-1]) + 1 if len(far) else 0
+        settled = first < len(self.counts) - 1 and np.isfinite(median[-1])
+        return self.counts[first] if settled else None
 
     def __str__(self) -> str:
-        """A line for each count: median and quartiles of every law; then where more mixtures stop
-        helping."""
+        """A line for each count: median and quartiles of every law; then verdicts."""
         quartiles = {law: self.quartiles(law) for law in self.errors}
         rows = []
         for i, count in enumerate(self.counts):
@@ -111,22 +103,10 @@ class Enough(Record):
         for law, errors in self.errors.items():
             low, middle, high = self.quartiles(law).T
             targets = {t: _quantiles(e, [0.5])[0] for t, e in errors.items()}
-            laws[law] = {
-                "median": middle,
-                "low": low,
-                "high": high,
-                "targets": targets,
-                "enough": self.enough(law),
-            }
-        return plain(
-            {
-                "counts": self.counts,
-                "mixtures": self.mixtures,
-                "scored": self.scored,
-                "within": WITHIN,
-                "laws": laws,
-            }
-        )
+            laws[law] = {"median": middle, "low": low, "high": high, "targets": targets}
+            laws[law]["enough"] = self.enough(law)
+        what = {"counts": self.counts, "mixtures": self.mixtures, "scored": self.scored}
+        return plain({**what, "within": WITHIN, "laws": laws})
 
     def figure(self) -> Figure:
         """The error against the number of trained mixtures, a line a law, quartiles as bands."""
@@ -179,9 +159,8 @@ def enough_runs(
         what = f"{repeats} is not a whole number of at least 2"
         raise UserError("repeats", what, "give such a number, e.g. 10")
     huber, settings = read_options(options, SETTINGS)
-    orders = [
-        np.random.default_rng((settings.seed, r)).permutation(mixtures) for r in range(repeats)
-    ]
+    generators = (np.random.default_rng((settings.seed, r)) for r in range(repeats))
+    orders = [rng.permutation(mixtures) for rng in generators]
     place = np.argsort(orders, axis=1)[:, mixture]  # of each row's mixture in the order
     fitted = place[None] < np.asarray(numbers)[:, None, None]  # (counts, repeats, rows)
     problems = [make_problem(whole, law, targets, huber) for law in as_laws(laws)]
@@ -197,12 +176,10 @@ def enough_runs(
     errors = {}
     for problem in problems:
         fits = fit_splits(problem, weights, settings, polish=False, watch=watch)
-        errors[problem.law.name] = {
-            t: _mean_relative(
-                fits.losses(t, rows).reshape(*fitted.shape[:2], -1), rows.loss(t), scored
-            )
-            for t in problem.targets
-        }
+        of_law = errors[problem.law.name] = {}
+        for t in problem.targets:
+            losses = fits.losses(t, rows).reshape(*fitted.shape[:2], -1)
+            of_law[t] = _mean_relative(losses, rows.loss(t), scored)
     return Enough(numbers, mixtures, what, errors)
 
 
@@ -215,21 +192,15 @@ def _counts(
         last = min(most, round((1 - _SCORED) * mixtures)) if leave else mixtures
         first = max(2, min(k, last - 1))
         if last <= first:
-            raise UserError(
-                name,
-                f"has {mixtures} mixtures only",
-                "give a table of more mixtures, or name the counts",
-            )
+            remedy = "give a table of more mixtures, or name the counts"
+            raise UserError(name, f"has {mixtures} mixtures only", remedy)
         return tuple(sorted({round(q) for q in np.geomspace(first, last, _COUNTS)}))
     numbers = sorted(set(counts))
     for q in numbers:
         if not isinstance(q, int | np.integer) or not 1 <= q <= most:
-            raise UserError(
-                "counts",
-                f"{q} of {mixtures} mixtures cannot be fitted"
-                + (" and others scored" if leave else ""),
-                f"give 1 to {most}",
-            )
+            rest = " and others scored" if leave else ""
+            what = f"{q} of {mixtures} mixtures cannot be fitted{rest}"
+            raise UserError("counts", what, f"give 1 to {most}")
     if not numbers:
         raise UserError("counts", "none given", f"give some of 1 to {most}")
     return tuple(int(q) for q in numbers)
@@ -239,22 +210,15 @@ def _check_losses(runs: Runs, problems: Sequence[Problem], fitted: Mask, held: R
     """Every choice has a measured loss of every target, and there is something to score."""
     for target in dict.fromkeys(t for p in problems for t in p.targets):
         if not (fitted & np.isfinite(runs.loss(target))).any(axis=-1).all():
-            raise UserError(
-                runs.name,
-                f"target {target!r} has no loss in some choice of the mixtures",
-                "give larger counts, or leave the target out",
-            )
+            what = f"target {target!r} has no loss in some choice of the mixtures"
+            raise UserError(runs.name, what, "give larger counts, or leave the target out")
         if held is not None and target not in held.targets:
-            raise UserError(
-                held.name,
-                f"no losses of target {target!r}",
-                "give eval rows with the targets that are fitted, or name fewer",
-            )
+            remedy = "give eval rows with the targets that are fitted, or name fewer"
+            raise UserError(held.name, f"no losses of target {target!r}", remedy)
 
 
 def _quantiles(errors: Floats, levels: Sequence[float]) -> Floats:
-    """Quantiles over repeats (levels, counts) of errors (counts, repeats), some of which may be
-    infinite."""
+    """Quantiles over repeats (levels, counts) of errors (counts, repeats), some infinite."""
     values = np.quantile(np.minimum(errors, _LARGEST), levels, axis=1)
     return np.where(values > 1e-3 * _LARGEST, np.inf, values)
 

@@ -1,18 +1,26 @@
 """A fit and many row weights -> ENSEMBLE: one parameter set per resample, warm-started, all of them
-one batch."""
+one batch; and DRIFT: by how much more than a bootstrap knows a law is wrong beyond its sizes.
+
+For the drift the largest sizes of the table are left out, the law is fitted to the rest, and its
+errors there are measured against the distance in log N and log D.
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixjax.data.runs import Runs
+from mixjax.data.splits import clusters, resample
 from mixjax.engine.batch import Found
-from mixjax.errors import UserError, warn
+from mixjax.errors import MixjaxWarning, UserError, warn
+from mixjax.fitting.fit import Watch
+from mixjax.fitting.fit import fit as fit_law
 from mixjax.fitting.loss import Settings
 from mixjax.fitting.objective import Reweighted
 from mixjax.fitting.problem import Problem, from_paper, make_problem, reweighted, to_paper
@@ -57,29 +65,20 @@ class Ensemble:
     def predict(self, N: ArrayLike | None, D: ArrayLike | None, h: ArrayLike) -> dict[str, Floats]:
         """Predicted losses {target: (members, rows)}; N, D counts, h (rows, k), as in
         `Fit.predict`."""
-        point = self.fit.predict(N, D, h)
-        rows = np.size(next(iter(point.values())))
-        weights = np.broadcast_to(np.asarray(h, dtype=np.float64), (rows, len(self.fit.domains)))
-        n, d = (
-            np.broadcast_to(np.ones(()) if x is None else np.asarray(x, dtype=np.float64), rows)
-            for x in (N, D)
-        )
-        params = {t: dict(self.params[t]) for t in self.fit.targets}
-        return predict_members(self.fit.scaling_law, self.fit.domains, params, n, d, weights)
+        fit = self.fit
+        rows = np.size(next(iter(fit.predict(N, D, h).values())))
+        weights = np.broadcast_to(np.asarray(h, dtype=np.float64), (rows, len(fit.domains)))
+        counts = (np.asarray(1.0 if x is None else x, dtype=np.float64) for x in (N, D))
+        n, d = (np.broadcast_to(x, rows) for x in counts)
+        params = {t: dict(self.params[t]) for t in fit.targets}
+        return predict_members(fit.scaling_law, fit.domains, params, n, d, weights)
 
     def only(self, targets: tuple[str, ...]) -> Ensemble:
         """The same members of some of the targets."""
-        kept = replace(
-            self.fit,
-            targets=targets,
-            **{
-                name: {t: getattr(self.fit, name)[t] for t in targets}
-                for name in ("params", "objective", "search")
-            },
-        )
-        return Ensemble(
-            kept, {t: self.params[t] for t in targets}, {t: self.excess[t] for t in targets}
-        )
+        whole, names = self.fit, ("params", "objective", "search")
+        parts = {name: {t: getattr(whole, name)[t] for t in targets} for name in names}
+        params, excess = ({t: x[t] for t in targets} for x in (self.params, self.excess))
+        return Ensemble(replace(whole, targets=targets, **parts), params, excess)
 
     def member(self, i: int) -> Fit:
         """One parameter set as a fit, e.g. for `optimal_mixture`."""
@@ -103,8 +102,7 @@ def refit(
     """Fit the law of `fit` again under each of many row weights.
 
     Every search begins at a minimum of the whole table: the fit's own, and those others that are
-    lowest under the resample's own weights, because another minimum of the table may be the nearest
-    to the lowest there.
+    lowest under the resample's own weights.
 
     Args:
         fit: of these runs.
@@ -128,30 +126,23 @@ def refit(
         if watch:
             watch(begin + (end - begin) * float(np.mean(found.finished)))
 
-    starts = _minima(
-        problem, fit, table, weights, minima, seed, lambda found: report(found, 0.0, _OF_POOL)
-    )
-    targets, resamples, count, q = starts.shape
-    number = np.broadcast_to(
-        np.arange(resamples, dtype=np.float64)[None, :, None, None], (targets, resamples, count, 1)
-    )
-    z = np.concatenate([starts, number], axis=-1).reshape(targets, resamples * count, q + 1)
-    keys = np.zeros(
-        (targets, resamples * count, 2), dtype=np.uint32
-    )  # without hops nothing is drawn
-    found = minimise(
-        Reweighted(problem.objective),
-        reweighted(problem, weights),
-        Starts(z, keys),
-        "polish",
-        watch=lambda found: report(found, _OF_POOL, 1.0),
-    )
+    def of_pool(found: Found) -> None:
+        report(found, 0.0, _OF_POOL)
+
+    def of_refits(found: Found) -> None:
+        report(found, _OF_POOL, 1.0)
+
+    begin = _minima(problem, fit, table, weights, minima, seed, of_pool)
+    (*shape, q), resamples = begin.shape, np.arange(len(weights), dtype=np.float64)
+    number = np.broadcast_to(resamples[:, None, None], (*shape, 1))
+    z = np.concatenate([begin, number], axis=-1).reshape(shape[0], -1, q + 1)
+    keys = np.zeros((*z.shape[:2], 2), dtype=np.uint32)  # without hops nothing is drawn
+    objective, data = Reweighted(problem.objective), reweighted(problem, weights)
+    found = minimise(objective, data, Starts(z, keys), "polish", watch=of_refits)
     if not found.finished.all():
         raise KeyboardInterrupt
-    shape = (targets, resamples, count)
-    return _ensemble(
-        problem, fit, found.z[..., :-1].reshape(*shape, q), found.f.reshape(shape), tolerance, seed
-    )
+    z, f = found.z[..., :-1].reshape(*shape, q), found.f.reshape(shape)
+    return _ensemble(problem, fit, z, f, tolerance, seed)
 
 
 def check_weights(row_weights: ArrayLike, rows: int) -> Floats:
@@ -160,18 +151,11 @@ def check_weights(row_weights: ArrayLike, rows: int) -> Floats:
         weights = np.atleast_2d(np.asarray(row_weights, dtype=np.float64))
     except (TypeError, ValueError):
         weights = np.empty((0, 0))
-    if (
-        weights.ndim != 2
-        or weights.shape[1] != rows
-        or not len(weights)
-        or not np.isfinite(weights).all()
-        or (weights < 0).any()
-    ):
-        raise UserError(
-            "row_weights",
-            f"not (resamples, {rows}) numbers of at least 0",
-            "give one weight per row and resample, e.g. of resample()",
-        )
+    shaped = weights.ndim == 2 and weights.shape[1] == rows and len(weights)
+    if not (shaped and np.isfinite(weights).all() and (weights >= 0).all()):
+        what = f"not (resamples, {rows}) numbers of at least 0"
+        remedy = "give one weight per row and resample, e.g. of resample()"
+        raise UserError("row_weights", what, remedy)
     return weights
 
 
@@ -182,7 +166,7 @@ def _minima(
     weights: Floats,
     count: int,
     seed: int,
-    watch: Callable[[Found], None] | None = None,
+    watch: Callable[[Found], None],
 ) -> Floats:
     """Where the refits begin (targets, resamples, count, q): the fit's minimum, then others of the
     whole table."""
@@ -190,13 +174,8 @@ def _minima(
     begin = np.broadcast_to(own[:, None, None], (len(own), len(weights), 1, own.shape[-1]))
     if count <= 1:
         return begin
-    pool = minimise(
-        problem.objective,
-        problem.data,
-        draw_starts(problem, Settings(max(_POOL, 4 * count), seed=seed)),
-        "search",
-        watch=watch,
-    )
+    starts = draw_starts(problem, Settings(max(_POOL, 4 * count), seed=seed))
+    pool = minimise(problem.objective, problem.data, starts, "search", watch=watch)
     if not pool.finished.all():
         raise KeyboardInterrupt
     others = []
@@ -227,8 +206,8 @@ def _under_weights(
 
 
 def _lowest_distinct(values: Floats, f: Floats, count: int) -> list[int]:
-    """Which minima have the lowest values, the first of all aside, no two with the same f on the
-    whole table; repeated where there are too few."""
+    """Which minima but the first have the lowest values, no two with the same f on the whole table;
+    repeated where there are too few."""
     chosen: list[int] = []
     for i in np.argsort(values, kind="stable"):
         if len(chosen) < count and all(abs(f[i] - f[j]) > _SAME * f[j] for j in (0, *chosen)):
@@ -246,27 +225,21 @@ def _ensemble(
         rng = np.random.default_rng((seed, g))
         sets, over = [], []
         for zs, fs in zip(z[g], f[g], strict=True):
-            lowest = fs.min()
-            order = list(np.argsort(fs, kind="stable"))
-            near = [i for i in order if fs[i] <= lowest * (1 + tolerance)]
-            if tolerance > 0 and len(near) > 1:
-                order = [near[i] for i in rng.permutation(len(near))] + [
-                    i for i in order if i not in near
-                ]
+            lowest, order = fs.min(), np.argsort(fs, kind="stable")
+            near = int(np.sum(fs <= lowest * (1 + tolerance)))
+            if tolerance > 0 and near > 1:
+                order[:near] = order[rng.permutation(near)]
             finite, place = first_finite(problem, g, zs[order])
             if finite is not None:
                 sets.append(finite)
                 over.append(float(fs[order[place]] / lowest - 1) if lowest > 0 else 0.0)
-        params[target], excess[target] = (
-            _stacked(fit, target, sets, len(z[g])),
-            np.resize(over or [0.0], len(z[g])),
-        )
+        params[target] = _stacked(fit, target, sets, len(z[g]))
+        excess[target] = np.resize(over or [0.0], len(z[g]))
     return Ensemble(fit, params, excess)
 
 
 def first_finite(problem: Problem, group: int, z: Floats) -> tuple[dict[str, Any] | None, int]:
-    """The first of z (starts, q) whose parameters are numbers in the law's own form, and its
-    place."""
+    """The first parameters of z (starts, q) that are numbers in the law's own form; their place."""
     for place, point in enumerate(z):
         with np.errstate(all="ignore"):
             params = to_paper(problem, group, point)
@@ -278,22 +251,148 @@ def first_finite(problem: Problem, group: int, z: Floats) -> tuple[dict[str, Any
 def _stacked(
     fit: Fit, target: str, sets: Sequence[Mapping[str, Any]], resamples: int
 ) -> dict[str, Floats]:
-    """Parameter sets as arrays (resamples, ...); a set that is not of numbers is replaced by
-    another resample's."""
-    if len(sets) < resamples:
-        warn(
-            "refit",
-            (
-                f"{resamples - len(sets)} of {resamples} refits of target {target!r} ran off "
-                f"to infinity"
-            ),
-            "they are left out; take a law with fewer parameters",
-        )
+    """Parameter sets as arrays (resamples, ...), some twice where others are not of numbers."""
+    gone = resamples - len(sets)
+    if gone:
+        what = f"{gone} of {resamples} refits of target {target!r} ran off to infinity"
+        warn("refit", what, "they are left out; take a law with fewer parameters")
     if not sets:
-        raise UserError(
-            "refit",
-            f"no refit of target {target!r} has parameters that are numbers",
-            "take a law with fewer parameters or more runs",
-        )
+        what = f"no refit of target {target!r} has parameters that are numbers"
+        raise UserError("refit", what, "take a law with fewer parameters or more runs")
     chosen = [sets[i % len(sets)] for i in range(resamples)]
     return {name: np.stack([np.asarray(s[name]) for s in chosen]) for name in fit.params[target]}
+
+
+# --- Beyond the table -----------------------------------------------------------------------------
+
+# A law is fitted to the smaller sizes only where these have so many rows for each of its
+# parameters.
+_ROWS_PER_PARAMETER = 2
+
+
+def beyond(fit: Fit, N: ArrayLike | None, D: ArrayLike | None) -> Floats:
+    """How far N and D lie beyond the fitted ones, max(0, log(N / largest N)) + the same in D, () or
+    (rows,)."""
+    total: Any = np.zeros(())
+    for name, counts in (("N", N), ("D", D)):
+        if name in fit.ranges and counts is not None:
+            share = np.asarray(counts, dtype=np.float64) / fit.ranges[name][1]
+            total = total + np.maximum(0.0, np.log(share))
+    return np.asarray(total)
+
+
+def bootstrap(
+    fit: Fit,
+    runs: Runs,
+    resamples: int,
+    by: str,
+    seed: int,
+    watch: Callable[[float], None] | None = None,
+) -> Ensemble:
+    """Refits under clustered resamples; members are any minimum within 1 percent of the lowest of
+    their resample."""
+    weights = resample(runs, resamples, by, seed)
+    return refit(fit, runs, weights, seed=seed, tolerance=TOLERANCE, watch=watch)
+
+
+class Drift(NamedTuple):
+    """How a law drifts beyond its table."""
+
+    sd: dict[str, float]  # {target: sd of the relative error per unit of log distance}
+    held_out: str  # what was left out to measure it, "" where nothing was
+
+
+def measure_drift(
+    members: Ensemble, runs: Runs, reach: float, by: str, seed: int, watch: Callable[[float], None]
+) -> Drift | None:
+    """Drift of a law, measured at the largest sizes of its table by a fit of the others; None where
+    there are too few sizes.
+
+    Args:
+        members: refits of the whole table; as many are made of its smaller sizes.
+        runs: the rows that the fit was made of.
+        reach: how far the points of interest lie beyond the table, see `beyond`; the rows that are
+            left out lie about as far beyond the others.
+        by: "run" or "mixture": what is resampled whole.
+    """
+    kept = cut(members.fit, runs, reach)
+    if kept is None:
+        return None
+    rows = runs.select(kept)
+    smaller = fit_smaller(members.fit, rows, seed, lambda share, _: watch(share / 3))
+
+    def redrawing(share: float) -> None:
+        watch((1 + 2 * share) / 3)
+
+    redrawn = bootstrap(smaller, rows, len(members), by, seed, redrawing)
+    held_out = [f"{name} > {high:.4g}" for name, (_, high) in smaller.ranges.items()]
+    return Drift(measured_drift(redrawn, runs.select(~kept), by), " and ".join(held_out))
+
+
+def cut(fit: Fit, runs: Runs, reach: float) -> NDArray[np.bool_] | None:
+    """The rows to keep so that the others lie beyond them about as far as `reach`; None where that
+    cannot be.
+
+    All rows of the smaller sizes are kept, of at least two sizes; where the law reads no N, the
+    smaller D.
+    """
+    law = fit.scaling_law
+    columns = zip("ND", (runs.N, runs.D), law.reads, strict=True)
+    read = {name: x for name, x, needed in columns if needed and x is not None}
+    if not read:
+        return None
+    sizes = next(iter(read.values()))
+    fewest = _ROWS_PER_PARAMETER * law.count(law.k(fit.domains))
+    cuts = [sizes <= size for size in np.unique(sizes)[1:-1]]
+    cuts = [kept for kept in cuts if kept.sum() >= fewest]
+
+    def miss(kept: NDArray[np.bool_]) -> float:
+        ranges = {name: (0.0, float(counts[kept].max())) for name, counts in read.items()}
+        distance = beyond(replace(fit, ranges=ranges), read.get("N"), read.get("D"))
+        return abs(float(np.max(distance)) - reach)
+
+    return min(cuts, key=miss, default=None)
+
+
+def fit_smaller(fit: Fit, runs: Runs, seed: int, watch: Watch | None = None) -> Fit:
+    """The law of a fit, fitted to some of its rows."""
+    starts = int(fit.made.get("starts", Settings().starts))
+    options = {"starts": starts, "seed": seed, **asdict(fit.huber)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MixjaxWarning)
+        smaller = fit_law(runs, fit.scaling_law, targets=fit.targets, watch=watch, **options)
+    if smaller.interrupted:
+        raise KeyboardInterrupt
+    return smaller
+
+
+def measured_drift(members: Ensemble, held_out: Runs, by: str) -> dict[str, float]:
+    """{target: standard deviation of drift}, from the errors of a fit of the smaller sizes at the
+    larger ones.
+
+    The slope c of relative errors on distance, less the variance that the bootstrap gives it and
+    the noise of the held-out clusters: c^2 - var - var. Half of a target's variance is its own (0
+    where negative), half the mean over targets.
+    """
+    fit = members.fit
+    distance = np.broadcast_to(beyond(fit, held_out.N, held_out.D), len(held_out))
+    point, drawn = (x.predict(held_out.N, held_out.D, held_out.h) for x in (fit, members))
+    cluster = clusters(held_out, by)
+    own = {}
+    for t in fit.targets:
+        measured = held_out.loss(t)
+        use = np.isfinite(measured) & (distance > 0)
+        if not use.any():
+            continue
+        d, m, c = distance[use], measured[use], cluster[use]
+        squares = float(d @ d)
+        error = point[t][use] / m - 1
+        slope = float(d @ error) / squares
+        slopes = (drawn[t][:, use] / m - 1) @ d / squares
+        noise = np.bincount(c, d * (error - slope * d)) / squares
+        # By the median of the sizes: a few members whose parameters ran off do not change it.
+        spread = 1.4826 * float(np.median(np.abs(slopes - slope)))
+        own[t] = slope**2 - spread**2 - float(noise @ noise)
+    common = max(0.0, float(np.mean(list(own.values())))) if own else 0.0
+    each = {t: max(own.get(t, common), 0.0) for t in fit.targets}
+    return {t: float(np.sqrt(0.5 * variance + 0.5 * common)) for t, variance in each.items()}

@@ -29,23 +29,12 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 # Fewer than a fit takes: there are as many fits as folds.
 SETTINGS = Settings(starts=64, hops=1)
-_SHOWN = {
-    "mre": "mre %",
-    "bias": "bias %",
-    "slope": "slope",
-    "rank": "rank",
-    "rank_best": "rank best 1/4",
-    "regret": "regret",
-    "optimism": "optimism",
-}
+_SHOWN = {"mre": "mre %", "bias": "bias %", "slope": "slope", "rank": "rank"}
+_SHOWN |= {"rank_best": "rank best 1/4", "regret": "regret", "optimism": "optimism"}
 
 
 def as_laws(laws: str | Law | Sequence[str | Law]) -> list[Law]:
-    """Laws by name or as they are.
-
-    Raises:
-        UserError: none, an unknown name, or one that is given twice.
-    """
+    """Laws by name or as they are; a UserError for none, an unknown one, or one given twice."""
     records = [find_law(law) for law in ([laws] if isinstance(laws, str | Law) else laws)]
     if not records:
         raise UserError("laws", "none given", "name at least one, e.g. additive,joint")
@@ -58,21 +47,15 @@ def as_laws(laws: str | Law | Sequence[str | Law]) -> list[Law]:
 
 @dataclass(frozen=True, eq=False)
 class SplitFits:
-    """The law of a problem fitted to each of many splits of its table.
+    """The law of a problem fitted to each of many splits of its table."""
 
-    Attributes:
-        problem: of the whole table.
-        z: the minimum of every split, in the coordinates of the search (targets, splits, q).
-        objective: its objective (targets, splits); infinite where there is no minimum to use.
-    """
-
-    problem: Problem
-    z: Floats
-    objective: Floats
+    problem: Problem  # of the whole table
+    z: Floats  # the minimum of every split, in the coordinates of the search (targets, splits, q)
+    objective: Floats  # its own (targets, splits); infinite where there is no minimum to use
 
     def losses(self, target: str, runs: Runs) -> Floats:
-        """Losses of a target predicted by every split's fit (splits, rows); infinite where the law
-        has no value or the split no fit. runs: any rows of the problem's domains."""
+        """Losses of a target predicted by every split's fit (splits, rows) of any rows of the
+        problem's domains; infinite where the law has no value or the split no fit."""
         group = self.problem.targets.index(target)
         losses = losses_at(self.problem, group, self.z[group], runs)
         return np.where(np.isfinite(self.objective[group])[:, None], losses, np.inf)
@@ -92,10 +75,9 @@ def fit_splits(
         problem: of the whole table.
         row_weights: (splits, rows), 1 where a fit may look and 0 where it may not.
         settings: of every fit.
-        polish: whether starts are sifted and the best minima polished, as `fit` does, and the
-            lowest is taken whose parameters are numbers in the law's own form; without, all starts
-            are minimised alike and less far, which is enough to compare laws, and the lowest is
-            taken whether or not parameters ran off.
+        polish: as `fit` does: starts are sifted, the best minima polished, and the lowest is taken
+            whose parameters are numbers in the law's own form. Without, all starts are minimised
+            alike and less far, enough to compare laws, and the lowest is taken.
         watch: called with the share done and {target: best objective of its first split so far}.
 
     Raises:
@@ -157,12 +139,12 @@ class Validation(Record):
     def __str__(self) -> str:
         """One line a target, and the mean over targets."""
         rows = [
-            [t, s.n, f"{self.train[t]:.3f}", *(_text(getattr(s, name)) for name in _SHOWN)]
+            [t, s.n, *map(_text, (self.train[t], *(getattr(s, name) for name in _SHOWN)))]
             for t, s in self.scores.items()
         ]
         means = [_mean([getattr(s, name) for s in self.scores.values()]) for name in _SHOWN]
         train = _mean(list(self.train.values()))
-        rows.append(["mean", "", *(_text(v) for v in (train, *means))])
+        rows.append(["mean", "", *map(_text, (train, *means))])
         several = f"{len(self.folds)} folds by {self.by}"
         held_out = self.folds[0].name if len(self.folds) == 1 else several
         head = ["target", "n", "train mre %", *_SHOWN.values()]
@@ -174,9 +156,8 @@ class Validation(Record):
         names = [*_SHOWN, "mae", "train_mre"]
         mean = {name: _mean([s[name] for s in targets.values()]) for name in names}
         folds = [{"name": f.name, "rows": int(f.held_out.sum())} for f in self.folds]
-        return plain(
-            {"law": self.law, "by": self.by, "folds": folds, "targets": targets, "mean": mean}
-        )
+        what = {"law": self.law, "by": self.by, "folds": folds}
+        return plain({**what, "targets": targets, "mean": mean})
 
 
 def cross_validate(
@@ -226,8 +207,8 @@ def cross_validate(
 
 
 def _held_out(losses: Floats, measured: Floats, folds: Sequence[Fold]) -> tuple[Floats, float]:
-    """Held-out predictions (rows,) of losses (folds, rows) predicted by each fold's fit, and the
-    mean relative error of the fitted rows, percent."""
+    """Held-out predictions (rows,) of losses (folds, rows) predicted by each fold's fit; mean
+    relative error of the fitted rows, percent."""
     predicted, train = np.full(len(measured), np.nan), []
     for fold, own in zip(folds, losses, strict=True):
         predicted[fold.held_out] = own[fold.held_out]

@@ -1,5 +1,5 @@
-"""Fit + runs -> what the data PIN DOWN: curvature at the optimum, flat directions, limits, copies,
-mixtures far from the trained."""
+"""Fit + runs -> what the data PIN DOWN: curvature at the optimum, flat directions, limits, mixtures
+far from the trained."""
 
 from __future__ import annotations
 
@@ -20,10 +20,8 @@ from mixjax.text import Record, table
 
 Floats = NDArray[np.float64]
 
-# A direction is flat where this step in the search's coordinates (logarithms of sizes, exponents as
-# they are) ...
-FLAT_STEP = 1.0
-# ... raises the objective by less than this share of it.
+# A direction is flat where a unit step in the search's coordinates (logarithms of sizes, exponents
+# as they are) raises the objective by less than this share of it.
 RISE = 0.01
 _SHOWN = 4  # parameters of a flat direction
 
@@ -101,16 +99,13 @@ class Identified(Record):
             rows.append([t, *numbers, ", ".join(p.at_limit) or None, _words(p)])
         lines = [table([*head, "flattest direction"], rows)]
         if self.copies:
-            lines.append(
-                f"{self.copies} rows repeat another row of their run in all but D: they carry no "
-                f"information"
-            )
+            what = "rows repeat another row of their run in all but D: they carry no information"
+            lines.append(f"{self.copies} {what}")
         for point in self.outside:
             beyond = ", ".join(f"{d} by {x:+.3f}" for d, x in point.domains.items())
-            lines.append(
-                f"point {point.row}: {100 * point.share:.1f}% of its mixture lies outside the "
-                f"trained ones" + (f" ({beyond} beyond its range)" if beyond else "")
-            )
+            beyond = f" ({beyond} beyond its range)" if beyond else ""
+            share = f"{100 * point.share:.1f}% of its mixture lies outside the trained ones"
+            lines.append(f"point {point.row}: {share}{beyond}")
         return "\n".join(lines)
 
 
@@ -127,15 +122,13 @@ def identify(fit: Fit, runs: Runs, points: Runs | None = None) -> Identified:
     rows = runs.reordered(fit.domains)
     problem = make_problem(rows, fit.scaling_law, fit.targets, fit.huber)
     targets = {t: _pinned(problem, g, fit) for g, t in enumerate(problem.targets)}
-    outside = (
-        () if points is None or not fit.domains else _outside(points.reordered(fit.domains), rows)
-    )
+    asked = points is not None and fit.domains
+    outside = _outside(points.reordered(fit.domains), rows) if asked else ()
     return Identified(targets, copies(rows), outside)
 
 
 def curvature(problem: Problem, group: int, z: Floats) -> tuple[Floats, float]:
-    """Gauss-Newton matrix (q, q) and the objective () of one target at z (q,), in the units of the
-    problem."""
+    """Gauss-Newton matrix (q, q) and objective () of one target at z (q,), in its units."""
     with jax.enable_x64(True):
         data = problem.data.of(group)
         value, _, matrix = problem.objective.curved(jnp.asarray(z), data)
@@ -145,45 +138,33 @@ def curvature(problem: Problem, group: int, z: Floats) -> tuple[Floats, float]:
 def _pinned(problem: Problem, group: int, fit: Fit) -> Pinned:
     z = from_paper(problem, group, fit.params[problem.targets[group]])
     matrix, value = curvature(problem, group, z)
-    matrix = np.nan_to_num(matrix, nan=0.0, posinf=0.0, neginf=0.0)
-    values, vectors = np.linalg.eigh(matrix)
+    values, vectors = np.linalg.eigh(np.nan_to_num(matrix, nan=0.0, posinf=0.0, neginf=0.0))
     values = np.maximum(values, 0.0)
-    rises = 0.5 * values * FLAT_STEP**2 / max(value, 1e-300)
-    flat = tuple(
-        Flat(
-            float(rise),
-            float(np.sqrt(2 * RISE * value / curve)) if curve > 0 else np.inf,
-            _moves(problem, group, z, vector),
-        )
-        for rise, curve, vector in zip(rises, values, vectors.T, strict=True)
-        if rise < RISE
-    )
+    rises = 0.5 * values / max(value, 1e-300)
+    flat = []
+    for rise, curve, vector in zip(rises, values, vectors.T, strict=True):
+        if rise < RISE:
+            step = float(np.sqrt(2 * RISE * value / curve)) if curve > 0 else np.inf
+            flat.append(Flat(float(rise), step, _moves(problem, group, z, vector)))
     condition = float(values[-1] / values[0]) if values[0] > 0 else np.inf
-    return Pinned(len(z), len(z) - len(flat), condition, flat, at_limit(problem, z))
+    return Pinned(len(z), len(z) - len(flat), condition, tuple(flat), at_limit(problem, z))
 
 
 def _moves(problem: Problem, group: int, z: Floats, vector: Floats) -> dict[str, float]:
     """The part of each of the law's own parameters in a direction of the search, the largest 1,
     small parts left out."""
-    size = 1e-4
+    law, changes = problem.law, []
     with np.errstate(all="ignore"):
-        ends = [to_paper(problem, group, z + sign * size * vector) for sign in (-1, 1)]
-    changes = []
-    for p in problem.law.parameters:
-        low, high = (np.atleast_1d(np.asarray(end[p.name], dtype=np.float64)) for end in ends)
-        with np.errstate(all="ignore"):
+        ends = [to_paper(problem, group, z + step * vector) for step in (-1e-4, 1e-4)]
+        for p in law.parameters:
+            low, high = (np.atleast_1d(np.asarray(end[p.name], dtype=np.float64)) for end in ends)
             changes.append(np.log(high / low) if p.domain == "positive" else high - low)
     change = np.nan_to_num(np.concatenate(changes), nan=0.0, posinf=0.0, neginf=0.0)
-    names = parameter_names(
-        problem.law, problem.domains if not problem.law.own_domain else ("own",)
-    )
+    names = parameter_names(law, ("own",) if law.own_domain else problem.domains)
     largest = np.argsort(-np.abs(change), kind="stable")[:_SHOWN]
     top = change[largest[0]] or 1.0
-    return {
-        names[i]: round(float(change[i] / top), 3)
-        for i in largest
-        if abs(change[i]) > 0.05 * abs(top)
-    }
+    shown = [i for i in largest if abs(change[i]) > 0.05 * abs(top)]
+    return {names[i]: round(float(change[i] / top), 3) for i in shown}
 
 
 def _outside(points: Runs, runs: Runs) -> tuple[Outside, ...]:

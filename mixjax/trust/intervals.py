@@ -8,11 +8,8 @@ A prediction at x is off for four reasons, and an interval adds them up as draws
 - [p_r - p]: the clustered bootstrap; a member r may be any minimum that its resample does not tell
   from the lowest.
 - drift: laws are wrong beyond the sizes they were fitted to, by much more than a bootstrap knows,
-  and by one sign for all mixtures. Its size is measured: the largest sizes of the table are left
-  out, as far as the points lie beyond the table, the law is fitted to the rest, and what its errors
-  there grow by, per unit of log N and log D beyond the rest, less what bootstrap and noise explain,
-  is the standard deviation of drift. Half of its variance is the target's own, half the mean over
-  targets.
+  and by one sign for all mixtures. Its size is measured on the largest sizes of the table, left
+  out: see `ensemble.measured_drift`.
 - noise: a new row has its own; residuals of the fitted rows, enlarged for the parameters that were
   fitted to them.
 
@@ -37,9 +34,8 @@ from mixjax.fitting.record import Fit
 from mixjax.mixture.many import parameter_sets
 from mixjax.mixture.optimum import Optimum, Vary, best_of, boxes_at, optima
 from mixjax.mixture.question import Question
-from mixjax.text import Record, plain, table
-from mixjax.trust.drift import NO_DRIFT, Drift, beyond, bootstrap, measure_drift
-from mixjax.trust.ensemble import Ensemble
+from mixjax.text import Record, table
+from mixjax.trust.ensemble import Drift, Ensemble, beyond, bootstrap, measure_drift
 
 Floats = NDArray[np.float64]
 
@@ -48,21 +44,20 @@ _FEW_MIXTURES = 5  # below: intervals are warned of
 _DRAWS = 10  # of noise and drift, for every member
 _FEWEST = 20  # members that have a best mixture, for an interval of it
 # Members' best mixtures may have this part of the smallest trained share and no less, unless the
-# fit's own has. Held at the smallest trained share itself, the bound on the regret was kept in 0.79
-# of 220 simulated tables, most of whose true optima lie below it; so in 0.89.
+# fit's own has: the bound on the regret was kept in 0.89 of 220 simulated tables, in 0.79 where
+# they were held at the smallest trained share, below which most true optima lie.
 _BELOW = 0.01
 _SLACK = 1 - 1e-9  # so that floors that add up to 1 are still met
 
 
 @dataclass(frozen=True)
 class LossInterval:
-    """predicted, low, high: losses (rows,), in the unit of the table; level: of the interval, e.g.
-    0.9."""
+    """An interval of a loss at rows, in the unit of the table."""
 
-    predicted: Floats
+    predicted: Floats  # (rows,), as the next two
     low: Floats
     high: Floats
-    level: float
+    level: float  # e.g. 0.9
 
     @property
     def width(self) -> Floats:
@@ -160,8 +155,8 @@ class Uncertainty:
         level: float,
         noise: bool,
     ) -> dict[str, LossInterval]:
-        """{target: interval} of values {target: (by the fit (rows,), by the members (members,
-        rows))}, at a distance () or (rows,) beyond the table."""
+        """Of values {target: (by the fit (rows,), by the members (members, rows))}, at a distance
+        () or (rows,) beyond the table."""
         check_level(level)
         out = {}
         for g, (t, (value, drawn)) in enumerate(values.items()):
@@ -170,15 +165,11 @@ class Uncertainty:
             off += value * self.drift[t] * distance * rng.standard_normal((len(off), 1))
             if noise:
                 off += value * rng.choice(self.noise[t], size=off.shape)
-            out[t] = _symmetric(value, off, level)
+            # Where a member predicts no finite loss it takes no part.
+            sizes = np.where(np.isfinite(off), np.abs(off), np.nan)
+            half = np.nanquantile(sizes, level, axis=0)
+            out[t] = LossInterval(value, value - half, value + half, level)
         return out
-
-
-def _symmetric(p: Floats, off: Floats, level: float) -> LossInterval:
-    """p (rows,) +- the quantile of |off| (draws, rows); where a member predicts no finite loss it
-    takes no part."""
-    half = np.nanquantile(np.where(np.isfinite(off), np.abs(off), np.nan), level, axis=0)
-    return LossInterval(p, p - half, p + half, level)
 
 
 def check_level(level: float) -> None:
@@ -205,9 +196,7 @@ def uncertainty(
         runs: the rows that it was fitted to.
         N, D: counts of the points that intervals are wanted for; left out, none lies beyond the
             table.
-        resamples: of the bootstrap.
         by: "run" or "mixture": what is resampled whole.
-        seed: same seed, same intervals.
         watch: called with the share done and nothing else.
 
     Raises:
@@ -224,12 +213,10 @@ def uncertainty(
         raise UserError("resamples", what, "give 20 at least, better 200")
     mixtures = len(np.unique(rows.h, axis=0)) if rows.domains else _FEW_MIXTURES
     if mixtures < _FEW_MIXTURES:
-        what = (
-            f"has {mixtures} mixture{'s' if mixtures > 1 else ''}: intervals know nothing of "
-            f"how others differ, and are too narrow for them"
-        )
+        few = f"has {mixtures} mixture{'s' if mixtures > 1 else ''}"
+        what = "intervals know nothing of how others differ, and are too narrow for them"
         remedy = f"train {_FEW_MIXTURES} mixtures or more, or trust intervals at these alone"
-        warn(rows.name, what, remedy)
+        warn(rows.name, f"{few}: {what}", remedy)
 
     def report(share: float) -> None:
         if watch:
@@ -238,13 +225,13 @@ def uncertainty(
     reach = float(np.max(beyond(fit, N, D)))
     own = 0.4 if reach > 0 else 1.0  # share of the time
     drawn = bootstrap(fit, rows, resamples, by, seed, lambda x: report(own * x))
-    drift: Drift | None = NO_DRIFT
+    drift = Drift({}, "")
     if reach > 0:
-        drift = measure_drift(drawn, rows, reach, by, seed, lambda x: report(own + (1 - own) * x))
-    if drift is None:
-        what = "has too few sizes to leave the largest out"
-        warn(rows.name, what, "intervals beyond the table assume that the law holds there")
-        drift = NO_DRIFT
+        found = measure_drift(drawn, rows, reach, by, seed, lambda x: report(own + (1 - own) * x))
+        if found is None:
+            what = "has too few sizes to leave the largest out"
+            warn(rows.name, what, "intervals beyond the table assume that the law holds there")
+        drift = found or drift
     return Uncertainty(
         drawn,
         {t: off[np.isfinite(off)] for t, off in noise_of(fit, rows).items()},
@@ -295,10 +282,8 @@ class MixtureInterval(Record):
 
     def __str__(self) -> str:
         """Shares with their intervals, in percent."""
-        rows = [
-            [d, *(f"{100 * share:.2f}" for share in (w, *self.shares[d]))]
-            for d, w in self.best.weights.items()
-        ]
+        shares = {d: (w, *self.shares[d]) for d, w in self.best.weights.items()}
+        rows = [[d, *(f"{100 * x:.2f}" for x in of_domain)] for d, of_domain in shares.items()]
         low, high = self.objective
         return (
             f"{self.level:.0%} intervals of {self.members} parameter sets\n"
@@ -313,15 +298,9 @@ class MixtureInterval(Record):
         def interval(best: float, ends: tuple[float, float]) -> dict[str, float]:
             return {"best": best, "low": ends[0], "high": ends[1]}
 
-        return plain(
-            {
-                "weights": {d: interval(w, self.shares[d]) for d, w in self.best.weights.items()},
-                "objective": interval(self.best.objective, self.objective),
-                "regret": self.regret,
-                "level": self.level,
-                "members": self.members,
-            }
-        )
+        weights = {d: interval(w, self.shares[d]) for d, w in self.best.weights.items()}
+        of = {"weights": weights, "objective": interval(self.best.objective, self.objective)}
+        return {**of, "regret": self.regret, "level": self.level, "members": self.members}
 
 
 def best_mixture(trust: Uncertainty, question: Question, level: float = LEVEL) -> MixtureInterval:
@@ -330,8 +309,8 @@ def best_mixture(trust: Uncertainty, question: Question, level: float = LEVEL) -
     Each member has a best mixture of its own, among those in which no domain has less than both the
     fit's best mixture and a hundredth of what the runs ever gave it: without runs there, an
     exponent just below 0 lets a member promise anything at a share of 1e-100. Shares may range
-    widely where the objective is flat: the regret says what that costs. Drift beyond the table
-    moves the objective of all mixtures together, and not the shares.
+    widely where the objective is flat: the regret says what that costs. Drift moves the objective
+    of all mixtures together, and not the shares.
 
     Args:
         question: about the fit that the ensemble was made from.
@@ -360,12 +339,12 @@ def best_mixture(trust: Uncertainty, question: Question, level: float = LEVEL) -
     regrets *= trust.clusters / (trust.clusters - 1)
     # The p (n + 1)-th of n members: the true regret is one more draw from among them, so that few
     # members do not promise too little.
-    low, high = np.quantile(minima.h, [(1 - level) / 2, (1 + level) / 2], axis=0, method="weibull")
+    ends = np.quantile(minima.h, [(1 - level) / 2, (1 + level) / 2], axis=0, method="weibull")
     half = float(np.quantile(np.abs(_off(trust, best, minima.objective)), level))
     return MixtureInterval(
         best=best,
         shares={
-            d: (float(a), float(b)) for d, a, b in zip(trust.fit.domains, low, high, strict=True)
+            d: (low, high) for d, (low, high) in zip(best.weights, ends.T.tolist(), strict=True)
         },
         objective=(best.objective - half, best.objective + half),
         regret=float(np.quantile(regrets, level, method="weibull")),
@@ -374,12 +353,11 @@ def best_mixture(trust: Uncertainty, question: Question, level: float = LEVEL) -
     )
 
 
-def _off(trust: Uncertainty, best: Optimum, minima: np.ndarray) -> np.ndarray:
+def _off(trust: Uncertainty, best: Optimum, minima: Floats) -> Floats:
     """Draws of the lowest objective less the fit's, as in `Uncertainty.intervals`; one drift for
     all targets."""
-    off = np.tile(trust.spread(minima - best.objective), 10)
-    drift = sum(
-        w * trust.drift[t] * best.losses[t] for t, w in best.target_weights.items() if w > 0
-    )
+    off = np.tile(trust.spread(minima - best.objective), _DRAWS)
+    weighed = {t: w for t, w in best.target_weights.items() if w > 0}
+    drift = sum(w * trust.drift[t] * best.losses[t] for t, w in weighed.items())
     xi = np.random.default_rng(trust.seed).standard_normal(len(off))
     return off + float(beyond(trust.fit, best.N, best.D)) * drift * xi
