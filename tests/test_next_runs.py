@@ -19,20 +19,18 @@ from mixjax.fitting.simulate import known_fit, random_truth, simulate_runs
 from mixjax.mixture.optimum import best_of
 from mixjax.plan.information import (
     LogDet,
+    Noise,
     Trace,
     added,
-    inverse,
-    most_informative,
-    outer,
-    values_after,
-)
-from mixjax.plan.slopes import (
-    Noise,
     best_slopes,
     information_of_runs,
+    inverse,
+    most_informative,
     noise_of_runs,
+    outer,
     tangent,
     trades,
+    values_after,
 )
 
 HELPS = {"t": (1.0, 0.5, 0.2), "u": (0.2, 0.4, 1.0)}

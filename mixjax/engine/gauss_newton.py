@@ -52,8 +52,9 @@ def evaluate(objective: Any, z: jax.Array, data: Any) -> Evaluation:
 
 def init(q: int, dtype: Any) -> GaussNewtonState:
     """Nothing known."""
+    step, curvature = jnp.zeros(q, dtype), jnp.eye(q, dtype=dtype)
     damping, refused = jnp.full((), FIRST_DAMPING, dtype), jnp.zeros((), jnp.int32)
-    return GaussNewtonState(jnp.zeros(q, dtype), jnp.eye(q, dtype=dtype), damping, refused)
+    return GaussNewtonState(step, curvature, damping, refused)
 
 
 def advance(state: GaussNewtonState, trial: Trial) -> Decision:
@@ -103,8 +104,11 @@ def damped_step(grad: jax.Array, curvature: jax.Array, damping: jax.Array) -> ja
 def restart(state: GaussNewtonState) -> GaussNewtonState:
     """Forget the step being tried; the curvature is overwritten when the first point has been
     seen."""
-    fresh = init(len(state.step), state.step.dtype)
-    return fresh._replace(curvature=state.curvature)
+    return state._replace(
+        step=jnp.zeros_like(state.step),
+        damping=jnp.full_like(state.damping, FIRST_DAMPING),
+        refused=jnp.zeros_like(state.refused),
+    )
 
 
 GAUSS_NEWTON = Descent(evaluate, init, lambda state: state.step, advance, restart, pause=4)
@@ -145,7 +149,8 @@ def invert(block: jax.Array) -> jax.Array:
         at = every == j
         others = a - column[:, None] * (row * pivot)[None, :]
         of_row = jnp.where(at, pivot, row * pivot)
-        of_column = jnp.where(at[None, :], (-column * pivot)[:, None], others)
-        return jnp.where(at[:, None], of_row[None, :], of_column)
+        return jnp.where(
+            at[:, None], of_row[None, :], jnp.where(at[None, :], (-column * pivot)[:, None], others)
+        )
 
     return jax.lax.fori_loop(0, len(block), eliminate, block)

@@ -89,8 +89,9 @@ def _curvature(update: Update) -> tuple[jax.Array, jax.Array, jax.Array]:
     grad_diff = jnp.where(update.accepted & ~update.fresh, update.grad - update.last_grad, 0.0)
     curvature, norm = dot(update.z_diff, grad_diff), dot(grad_diff, grad_diff)
     # Cautious update: a pair of no or negative curvature would spoil positive definiteness.
-    bent = curvature > 1e-10 * jnp.sqrt(norm * dot(update.z_diff, update.z_diff))
-    useful = update.accepted & ~update.fresh & bent & (norm > 0)
+    useful = update.accepted & ~update.fresh
+    useful &= curvature > 1e-10 * jnp.sqrt(norm * dot(update.z_diff, update.z_diff))
+    useful &= norm > 0
     safe = jnp.where(useful, curvature, 1.0)
     rho = jnp.where(useful, 1.0 / safe, 0.0)
     return grad_diff, rho, jnp.where(useful, safe / jnp.where(useful, norm, 1.0), 0.0)
@@ -250,10 +251,10 @@ def evaluate(objective: Any, z: jax.Array, data: Any) -> Evaluation:
 
 def init(q: int, dtype: Any) -> QuasiNewtonState:
     """Nothing known."""
-    zero, inf = jnp.zeros((), dtype), jnp.full((), jnp.inf, dtype)
-    trials, memory = jnp.zeros((), jnp.int32), make_memory(q, dtype)
-    direction = jnp.zeros(q, dtype)
-    return QuasiNewtonState(direction, zero, zero, zero, inf, trials, memory, jnp.array(True))
+    zero, direction = jnp.zeros((), dtype), jnp.zeros(q, dtype)
+    inf, trials = jnp.full_like(zero, jnp.inf), jnp.zeros((), jnp.int32)
+    memory, first = make_memory(q, dtype), jnp.array(True)
+    return QuasiNewtonState(direction, zero, zero, zero, inf, trials, memory, first)
 
 
 def step(state: QuasiNewtonState) -> jax.Array:
@@ -279,8 +280,8 @@ def advance(state: QuasiNewtonState, trial: Trial) -> Decision:
         trials=trials + 1,
         memory=redirected.memory,
     )
-    failed = jnp.where(trial.fresh, ~finite, line.failed)
-    return Decision(choose(accepted, redirected, waiting), accepted, failed)
+    onward = choose(accepted, redirected, waiting)
+    return Decision(onward, accepted, jnp.where(trial.fresh, ~finite, line.failed))
 
 
 def _redirected(state: QuasiNewtonState, trial: Trial, accepted: jax.Array) -> QuasiNewtonState:

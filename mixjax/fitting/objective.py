@@ -281,9 +281,10 @@ def _slopes_of_coefficients(
             (slope[p] * params[p][None] if positive[p] else slope[p]).reshape(len(rows), -1)
             for p in depends
         ]
-        columns, none = [places[p] for p in depends], (np.empty(0, int), jnp.zeros((1, 0), z.dtype))
+        columns = [places[p] for p in depends] or [np.empty(0, int)]
+        by_z = by_z or [jnp.zeros((1, 0), z.dtype)]
         values[name] = value[:, None]
-        slopes[name] = (np.concatenate(columns), jnp.concatenate(by_z, axis=1)) if by_z else none
+        slopes[name] = np.concatenate(columns), jnp.concatenate(by_z, axis=1)
     return Coefficients(**{name: values.get(name) for name in Coefficients._fields}), slopes
 
 

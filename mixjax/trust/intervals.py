@@ -34,7 +34,7 @@ from mixjax.fitting.record import Fit
 from mixjax.mixture.many import parameter_sets
 from mixjax.mixture.optimum import Optimum, Vary, best_of, boxes_at, optima
 from mixjax.mixture.question import Question
-from mixjax.text import Record, table
+from mixjax.text import Record, plain, table
 from mixjax.trust.ensemble import Drift, Ensemble, beyond, bootstrap, measure_drift
 
 Floats = NDArray[np.float64]
@@ -300,7 +300,7 @@ class MixtureInterval(Record):
 
         weights = {d: interval(w, self.shares[d]) for d, w in self.best.weights.items()}
         of = {"weights": weights, "objective": interval(self.best.objective, self.objective)}
-        return {**of, "regret": self.regret, "level": self.level, "members": self.members}
+        return plain({**of, "regret": self.regret, "level": self.level, "members": self.members})
 
 
 def best_mixture(trust: Uncertainty, question: Question, level: float = LEVEL) -> MixtureInterval:
@@ -343,9 +343,7 @@ def best_mixture(trust: Uncertainty, question: Question, level: float = LEVEL) -
     half = float(np.quantile(np.abs(_off(trust, best, minima.objective)), level))
     return MixtureInterval(
         best=best,
-        shares={
-            d: (low, high) for d, (low, high) in zip(best.weights, ends.T.tolist(), strict=True)
-        },
+        shares=dict(zip(best.weights, map(tuple, ends.T.tolist()), strict=True)),
         objective=(best.objective - half, best.objective + half),
         regret=float(np.quantile(regrets, level, method="weibull")),
         level=level,

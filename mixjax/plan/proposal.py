@@ -15,14 +15,17 @@ from mixjax.data.splits import clusters
 from mixjax.errors import UserError, warn
 from mixjax.mixture.optimum import best_of
 from mixjax.mixture.question import Question
-from mixjax.plan.information import LogDet, Trace, most_informative, values_after
-from mixjax.plan.slopes import (
+from mixjax.plan.information import (
     BestSlopes,
+    LogDet,
+    Trace,
     best_slopes,
     information_of_runs,
+    most_informative,
     noise_of_runs,
     tangent,
     trades,
+    values_after,
 )
 from mixjax.text import Record, plain, table
 
@@ -55,10 +58,8 @@ class NextRun:
         flops: 6 N D, None without N or D.
         information: about the parameters, nats: half the rise of the log-determinant of the Fisher
             information.
-        share_sd: standard deviation of the shares of the best mixture (root of the sum of variances
-            over domains).
-        regret: expected loss in the objective for not knowing the best mixture better, in the
-            objective's unit.
+        share_sd: root of the summed variances of the shares of the best mixture.
+        regret: expected loss in the objective for not knowing the best mixture better.
         gain: share by which the aim falls with this run: variance of the best mixture, regret, or
             geometric mean of the variances of the parameters.
     """
@@ -111,24 +112,22 @@ class NextRuns(Record):
             rows.append([str(i + 1), *shares, *counts, *gained, *after])
         cost = "" if self.flops is None else f", {self.flops:.3g} FLOP in all"
         return (
-            f"{len(self.runs)} runs to train next, aim: {self.aim}{cost} (shares in "
-            f"percent; now: the best mixture of the fit)\n"
-        ) + table(head, rows)
+            f"{len(self.runs)} runs to train next, aim: {self.aim}{cost} (shares in percent; now: "
+            f"the best mixture of the fit)\n{table(head, rows)}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain content for JSON."""
         return super().to_dict() | {"flops": plain(self.flops)}
 
     def frame(self) -> pd.DataFrame:
-        """Table of N, D (where known) and h_<domain>, one row a run, as `read_runs` reads
-        points."""
+        """Table of N, D (where known) and h_<domain>, a row a run, as `read_runs` reads points."""
         import pandas as pd
 
         counts = {name: [getattr(r, name) for r in self.runs] for name in ("N", "D")}
         columns = {name: values for name, values in counts.items() if None not in values}
-        return pd.DataFrame(
-            columns | {f"h_{d}": [r.weights[d] for r in self.runs] for d in self.best}
-        )
+        columns |= {f"h_{d}": [r.weights[d] for r in self.runs] for d in self.best}
+        return pd.DataFrame(columns)
 
 
 def next_runs(
@@ -172,9 +171,8 @@ def next_runs(
         MixjaxWarning: the best mixture is known too badly for this theory.
 
     Notes: first-order theory about the fitted point. It takes the law for true, and domains that
-    the best mixture leaves out for
-        left out. Sources: Fedorov 1972; Chaloner and Verdinelli 1995, "Bayesian experimental
-        design: a review".
+    the best mixture leaves out for left out. Sources: Fedorov 1972; Chaloner and Verdinelli 1995,
+    "Bayesian experimental design: a review".
     """
     if aim not in AIMS:
         raise UserError("aim", f"no aim {aim!r}", f"choose from {', '.join(AIMS)}")
@@ -182,67 +180,47 @@ def next_runs(
     trained = runs.reordered(question.domains)
     pool = _candidates(question, trained, among, _scales(trained, scales), seed)
     if not isinstance(n, int | np.integer) or not 1 <= n <= len(pool.h):
-        what, remedy = f"{n} runs of {len(pool.h)} candidates", "give a whole number from 1 to"
-        raise UserError("n", what, f"{remedy} {len(pool.h)}")
+        what = f"{n} runs of {len(pool.h)} candidates"
+        raise UserError("n", what, f"give a whole number from 1 to {len(pool.h)}")
     if per_flop and pool.flops is None:
         raise UserError("per_flop", "N or D of the candidates is not known", "give scales")
-    basis = trades(question.array(best.weights), question.box)
+    h = question.array(best.weights)
+    basis = trades(h, question.box)
     if not basis.size and aim != "d-optimal":
-        raise _immovable(question, question.array(best.weights))
-    design = _design(question, trained, question.array(best.weights), basis, pool)
+        raise _immovable(question, h)
+    design = _design(question, trained, h, basis, pool)
     cost = pool.flops if per_flop else None
     aims, number = (design.shares, design.regret, LogDet()), AIMS.index(aim)
     order = most_informative(aims[number], design.information, design.rows, n, cost)
     values = values_after(aims, design.information, design.rows[:, order])
+    variances, regrets, missing = values.T
     # Of the geometric mean of the variances of all parameters, or of the aim's own value.
-    left = (
-        np.exp(np.diff(values[:, 2]) * 2 / design.parameters)
-        if aim == "d-optimal"
-        else values[1:, number] / values[:-1, number]
-    )
-    share_sd = np.sqrt(values[:, 0])
+    left = values[1:, number] / values[:-1, number]
+    if aim == "d-optimal":
+        left = np.exp(np.diff(missing) * 2 / design.parameters)
+    share_sd = np.sqrt(variances)
     if share_sd[0] > _LOCAL and aim != "d-optimal":
-        what = (
-            f"the shares of the best mixture are known to {share_sd[0]:.2f} only, too little to "
-            f"plan by them"
-        )
+        known = f"the shares of the best mixture are known to {share_sd[0]:.2f} only"
         remedy = "train an even design first (mixjax design), or aim d-optimal"
-        warn("next runs", what, remedy)
-    planned = [
-        NextRun(
-            weights=question.named(pool.h[j]),
-            N=None if pool.N is None else float(pool.N[j]),
-            D=None if pool.D is None else float(pool.D[j]),
-            flops=None if pool.flops is None else float(pool.flops[j]),
-            information=float(values[i, 2] - values[i + 1, 2]),
-            share_sd=float(share_sd[i + 1]),
-            regret=float(values[i + 1, 1]),
-            gain=max(1.0 - float(left[i]), 0.0),
-        )
-        for i, j in enumerate(order)
-    ]
-    return NextRuns(
-        aim=aim,
-        runs=tuple(planned),
-        best=dict(best.weights),
-        share_sd=float(share_sd[0]),
-        regret=float(values[0, 1]),
-        noise=design.noise,
-    )
+        warn("next runs", f"{known}, too little to plan by them", remedy)
+    planned = []
+    for i, j in enumerate(order):
+        N, D, flops = (None if x is None else float(x[j]) for x in (pool.N, pool.D, pool.flops))
+        information, gain = float(missing[i] - missing[i + 1]), max(1.0 - float(left[i]), 0.0)
+        after = float(share_sd[i + 1]), float(regrets[i + 1])
+        planned.append(NextRun(question.named(pool.h[j]), N, D, flops, information, *after, gain))
+    now = float(share_sd[0]), float(regrets[0])
+    return NextRuns(aim, tuple(planned), dict(best.weights), *now, design.noise)
 
 
 def _immovable(question: Question, best: Floats) -> UserError:
     """What to say where the limits leave the best mixture (k,) no direction to move in."""
     left_out = question.domains[int(np.argmin(best))]
-    remedy = (
-        "widen caps and floors"
-        if question.caps or question.floors
-        else f"give domains that it leaves out a floor (--floor {left_out}=0.02)"
-    )
-    what = (
-        "no two domains of the best one can trade shares within their limits: no run moves it to "
-        "first order"
-    )
+    remedy = f"give domains that it leaves out a floor (--floor {left_out}=0.02)"
+    if question.caps or question.floors:
+        remedy = "widen caps and floors"
+    why = "no two domains of the best one can trade shares within their limits"
+    what = f"{why}: no run moves it to first order"
     return UserError("mixture", what, f"{remedy}, or aim at the parameters (--aim d-optimal)")
 
 
@@ -260,22 +238,14 @@ class _Pool(NamedTuple):
 
 
 class _Design(NamedTuple):
-    """What runs are chosen by.
+    """What runs are chosen by."""
 
-    Attributes:
-        shares, regret: variance of the best mixture's shares, expected regret.
-        information: of what is known (targets, q, q).
-        rows: slopes of the candidates over noise (targets, m, q).
-        noise: {target: relative standard deviation of a loss about the fit}.
-        parameters: of all targets.
-    """
-
-    shares: Trace
-    regret: Trace
-    information: Floats
-    rows: Floats
-    noise: dict[str, float]
-    parameters: int
+    shares: Trace  # variance of the best mixture's shares
+    regret: Trace  # expected
+    information: Floats  # of what is known (targets, q, q)
+    rows: Floats  # slopes of the candidates over noise (targets, m, q)
+    noise: dict[str, float]  # {target: relative standard deviation of a loss about the fit}
+    parameters: int  # of all targets
 
 
 def _design(question: Question, trained: Runs, best: Floats, basis: Floats, pool: _Pool) -> _Design:
@@ -285,12 +255,9 @@ def _design(question: Question, trained: Runs, best: Floats, basis: Floats, pool
     targets, q = about.problem.targets, about.z.shape[1]
     run, slopes = clusters(trained, "run"), about.rows(trained.h, trained.N, trained.D)
     noise = noise_of_runs(question.fit, trained)
-    known = np.stack(
-        [
-            information_of_runs(slopes[g], np.isfinite(trained.loss(t)), run, noise[t])
-            for g, t in enumerate(targets)
-        ]
-    )
+    seen = [np.isfinite(trained.loss(t)) for t in targets]
+    of_targets = zip(slopes, seen, (noise[t] for t in targets), strict=True)
+    known = np.stack([information_of_runs(u, own, run, off) for u, own, off in of_targets])
     sd = np.array([noise[t].sd for t in targets])
     rows = about.rows(*pool) / sd[:, None, None]
     if not (np.isfinite(rows).all() and np.isfinite(known).all()):
@@ -317,14 +284,10 @@ def _scales(runs: Runs, given: Sequence[Scale] | None) -> list[Scale]:
         scales = [
             (None if N is None else float(N), None if D is None else float(D)) for N, D in given
         ]
-        if not scales or not all(
-            x is None or (np.isfinite(x) and x > 0) for scale in scales for x in scale
-        ):
-            raise UserError(
-                "scales",
-                f"{list(given)} are not counts (N, D)",
-                "give pairs of positive counts, e.g. (3e8, 2e10)",
-            )
+        counts = [x for scale in scales for x in scale if x is not None]
+        if not scales or not all(np.isfinite(x) and x > 0 for x in counts):
+            what = f"{list(given)} are not counts (N, D)"
+            raise UserError("scales", what, "give pairs of positive counts, e.g. (3e8, 2e10)")
     elif runs.N is None:
         scales = [(None, None if runs.D is None else float(runs.D.max()))]
     else:
@@ -339,55 +302,34 @@ def _candidates(
     question: Question, trained: Runs, among: Runs | None, scales: Sequence[Scale], seed: int
 ) -> _Pool:
     """The mixtures and scales to choose from."""
-    fit, law = question.fit, question.law
-    if among is None:
-        h, N, D = _mixtures(trained, seed), None, None
-    else:
-        points = among.reordered(fit.domains)
-        h, N, D = points.h, points.N, points.D
-    if N is None or D is None:
-        lists = [[s[0] for s in scales], [s[1] for s in scales]]
-        count = len(h)
-        h = np.tile(h, (len(scales), 1))
-        N, D = (
-            np.tile(own, len(scales))
-            if own is not None
-            else None
-            if None in of_scales
-            else np.repeat(np.array(of_scales, dtype=np.float64), count)
-            for own, of_scales in zip((N, D), lists, strict=True)
-        )
-    for name, counts, needed in zip("ND", (N, D), law.reads, strict=True):
+    pool, count = _Pool(_mixtures(trained, seed), None, None), len(scales)
+    if among is not None:
+        points = among.reordered(question.fit.domains)
+        pool = _Pool(points.h, points.N, points.D)
+
+    def everywhere(own: Floats | None, of_scales: Sequence[float | None]) -> Floats | None:
+        if own is not None:
+            return np.tile(own, count)
+        return None if None in of_scales else np.repeat(np.array(of_scales, float), len(pool.h))
+
+    if pool.N is None or pool.D is None:
+        N, D = map(everywhere, pool[1:], zip(*scales, strict=True))
+        pool = _Pool(np.tile(pool.h, (count, 1)), N, D)
+    for name, counts, needed in zip("ND", pool[1:], question.law.reads, strict=True):
         if needed and counts is None:
-            raise UserError(
-                "scales",
-                f"{name} of the candidates is not known",
-                f"law {fit.law!r} reads it: give scales (N, D)",
-            )
-    return _Pool(h, N, D)
+            remedy = f"law {question.fit.law!r} reads it: give scales (N, D)"
+            raise UserError("scales", f"{name} of the candidates is not known", remedy)
+    return pool
 
 
 def _mixtures(trained: Runs, seed: int) -> Floats:
-    """Mixtures with shares not below the smallest trained one, spread evenly and random, and the
-    trained ones, (m, k)."""
+    """Mixtures (m, k) with shares not below the smallest trained one, spread evenly and random, and
+    the trained ones."""
     rng, k = np.random.default_rng(seed), trained.h.shape[1]
-    drawn = [
-        rng.dirichlet(np.full(k, concentration), _CANDIDATES // 2)
-        for concentration in (1.0, _SPARSE)
-    ]
-    corners_and_edges = [_edges(k)] if trained.h.min() > 0 else []
+    spread = [rng.dirichlet(np.full(k, each), _CANDIDATES // 2) for each in (1.0, _SPARSE)]
+    if trained.h.min() > 0:  # corners of the simplex, middles of its edges, and its centre
+        i, j = np.triu_indices(k)
+        spread = [(np.eye(k)[i] + np.eye(k)[j]) / 2, np.full((1, k), 1.0 / k), *spread]
     least = min(float(trained.h.min()), 1.0 / k)
-    return np.concatenate(
-        [
-            least + (1 - k * least) * np.concatenate([*corners_and_edges, *drawn]),
-            np.unique(trained.h, axis=0),
-        ]
-    )
-
-
-def _edges(k: int) -> Floats:
-    """The corners of the simplex, the middles of its edges and its centre (k (k + 1) / 2 + 1,
-    k)."""
-    corners = np.eye(k)
-    i, j = np.triu_indices(k)
-    return np.concatenate([(corners[i] + corners[j]) / 2, np.full((1, k), 1.0 / k)])
+    within = least + (1 - k * least) * np.concatenate(spread)
+    return np.concatenate([within, np.unique(trained.h, axis=0)])
