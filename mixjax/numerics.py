@@ -70,8 +70,7 @@ def log_power_mean(h: jax.Array, log_values: jax.Array, s: jax.Array) -> jax.Arr
 
 
 def dot(a: jax.Array, b: jax.Array) -> jax.Array:
-    """sum_i a_i b_i of two vectors (q,), written so that lanes batched along the last axis stay
-    there."""
+    """sum_i a_i b_i of vectors (q,), so that lanes batched along the last axis stay there."""
     return jnp.sum(a * b)
 
 

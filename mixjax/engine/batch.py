@@ -205,8 +205,7 @@ def _workers() -> queue.SimpleQueue[Any]:
 
 
 def _width(starts: np.ndarray, data: Any, descent: Descent) -> Width:
-    """A vector register of lanes on a CPU; on an accelerator as many as its memory and QUEUE
-    allow."""
+    """A vector register of lanes on a CPU; on an accelerator what its memory allows."""
     groups, count, q = starts.shape
     device = jax.local_devices()[0]
     if device.platform == "cpu":
@@ -319,8 +318,7 @@ def _block(
     stop: Stop,
     most: jax.typing.ArrayLike,
 ) -> tuple[_Chunk, jax.Array]:
-    """Advance all lanes until every search is done, or for `most` pauses; also whether any is
-    left."""
+    """Advance all lanes until every search is done, `most` pauses at most; whether any is left."""
     # A single group goes without its axis: a fifth faster on a CPU, and sooner compiled.
     single = len(waiting.length) == 1
     of_groups = (lambda f: f) if single else jax.vmap

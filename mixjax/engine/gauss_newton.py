@@ -102,8 +102,7 @@ def damped_step(grad: jax.Array, curvature: jax.Array, damping: jax.Array) -> ja
 
 
 def restart(state: GaussNewtonState) -> GaussNewtonState:
-    """Forget the step being tried; the curvature is overwritten when the first point has been
-    seen."""
+    """Forget the step being tried; the curvature is overwritten at the first point."""
     return state._replace(
         step=jnp.zeros_like(state.step),
         damping=jnp.full_like(state.damping, FIRST_DAMPING),

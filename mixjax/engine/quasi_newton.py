@@ -84,8 +84,7 @@ def next_direction(memory: Memory, update: Update) -> tuple[Memory, jax.Array]:
 
 
 def _curvature(update: Update) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """grad_diff (q,), inverse_curvature () (0 unless the pair is of use), and z_diff.grad_diff /
-    |grad_diff|^2 ()."""
+    """grad_diff (q,), inverse_curvature () (0: of no use), z_diff.grad_diff / |grad_diff|^2 ()."""
     grad_diff = jnp.where(update.accepted & ~update.fresh, update.grad - update.last_grad, 0.0)
     curvature, norm = dot(update.z_diff, grad_diff), dot(grad_diff, grad_diff)
     # Cautious update: a pair of no or negative curvature would spoil positive definiteness.
@@ -136,8 +135,7 @@ def _advance_dense(memory: Dense, update: Update) -> tuple[Dense, jax.Array]:
 
 
 def _advance_pairs(memory: Pairs, update: Update) -> tuple[Pairs, jax.Array]:
-    """L-BFGS: write the pair into this tick's slot, then the two loops (Nocedal and Wright,
-    algorithm 7.4)."""
+    """L-BFGS: the pair into this tick's slot, then two loops (Nocedal and Wright, alg. 7.4)."""
     history = memory.inverse_curvature.shape[0]
     grad_diff, rho, scale = _curvature(update)
     slot = update.tick % history
@@ -177,8 +175,7 @@ MAX_TRIALS = 20
 
 
 class LineTrial(NamedTuple):
-    """One trial at step_length (): f and slope there, and at 0; bracket (low, high); trials so
-    far."""
+    """One trial at step_length (), f and slope there, and at 0; bracket; trials so far."""
 
     f: jax.Array
     slope: jax.Array
@@ -219,8 +216,7 @@ def line_search(trial: LineTrial) -> LineDecision:
 
 
 def _inside(trial: LineTrial, low: jax.Array, high: jax.Array) -> jax.Array:
-    """The next length inside a bracket: the parabola's minimum after a first overshoot, else the
-    middle."""
+    """The next length: the parabola's minimum after a first overshoot, else the middle."""
     drop = trial.f - trial.f0 - trial.step_length * trial.slope0
     parabola = -trial.slope0 * trial.step_length**2 / (2.0 * jnp.where(drop > 0, drop, 1.0))
     usable = (low == 0.0) & (drop > 0) & jnp.isfinite(parabola)

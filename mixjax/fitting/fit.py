@@ -199,9 +199,12 @@ class Objective:
     Functions of a NumPy z compute in float64 and give NumPy; of a JAX z they are pure, may be
     differentiated, jitted and vmapped, and compute in its precision (float64 under
     `jax.enable_x64(True)`).
+
+    Attributes:
+        problem: what is fitted, of this target alone.
     """
 
-    problem: Problem  # of this target alone
+    problem: Problem
 
     @property
     def target(self) -> str:
@@ -280,9 +283,8 @@ def objective(
     Raises:
         UserError: the table lacks what the law reads, or an option is out of range.
     """
-    given = as_runs(runs), find_law(law)
-    rest = Huber(**options), weights
-    problem = make_problem(*given, None if target is None else [target], *rest)
+    table, record, huber = as_runs(runs), find_law(law), Huber(**options)
+    problem = make_problem(table, record, None if target is None else [target], huber, weights)
     if len(problem.targets) > 1:
-        problem = make_problem(*given, problem.targets[:1], *rest)
+        problem = make_problem(table, record, problem.targets[:1], huber, weights)
     return Objective(problem)

@@ -49,21 +49,14 @@ _CELL, _EXP, _POWER = 1.0, 4.0, 5.0
 
 @dataclass(frozen=True)
 class Design:
-    """Distinct mixtures and scales of a table, and where each row sits.
+    """Distinct mixtures and scales of a table, and where each row sits."""
 
-    Attributes:
-        mixtures: domain weights (mixtures, k).
-        log_n, log_d: log of N and D over their units, (1, cells) or (mixtures, cells).
-        mixture_of, cell_of: the cell of each row, (rows,).
-        layout: "grid" or "ragged".
-    """
-
-    mixtures: Floats
-    log_n: Floats
-    log_d: Floats
-    mixture_of: Ints
+    mixtures: Floats  # domain weights (mixtures, k)
+    log_n: Floats  # log of N over its unit, (1, cells) or (mixtures, cells)
+    log_d: Floats  # the same of D
+    mixture_of: Ints  # the cell of each row, as the next (rows,)
     cell_of: Ints
-    layout: str
+    layout: str  # "grid" or "ragged"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -139,27 +132,18 @@ def _best_width(counts: Ints, k: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What is fitted, and what the engine is given of it.
-
-    Attributes:
-        runs, law, targets, huber: which law is fitted to which losses, and how misfit counts.
-        weights: of the rows (rows,), the largest 1.
-        fitted: rows that count (targets, rows): measured, and of a positive weight.
-        design: how the rows are laid out.
-        objective, data: for the engine; data has a leading axis of targets.
-        units: of each target; N, D and the loss in `data` are over these.
-    """
+    """What is fitted, and what the engine is given of it."""
 
     runs: Runs
     law: Law
     targets: tuple[str, ...]
     huber: Huber
-    weights: Floats
-    fitted: NDArray[np.bool_]
-    design: Design
+    weights: Floats  # of the rows (rows,), the largest 1
+    fitted: NDArray[np.bool_]  # rows that count (targets, rows): measured, of a positive weight
+    design: Design  # how the rows are laid out
     objective: HuberObjective
-    data: Observations
-    units: tuple[Units, ...]
+    data: Observations  # of the objective, with a leading axis of targets
+    units: tuple[Units, ...]  # of each target; N, D and the loss in `data` are over these
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -324,8 +308,7 @@ def _fitted(runs: Runs, law: Law, target: str, weights: Floats) -> NDArray[np.bo
 def _observations(
     design: Design, mixtures: Floats, losses: Floats, share: Floats, huber: Huber, unit: float
 ) -> Observations:
-    """One target's data for the engine: losses (rows,) over their unit, share of each row in the
-    mean."""
+    """One target's data for the engine: losses (rows,) over unit, share of each row in the mean."""
     delta, weights = huber.delta, share
     if huber.residual == "log":
         losses = np.log(losses)

@@ -246,8 +246,7 @@ class Fit:
         return {t: s for t, s in scores.items() if s is not None}
 
     def figure(self, **tables: Runs) -> Figure:
-        """Predicted against measured losses of tables by name, a panel a target: `fit.figure(
-        train=runs)`."""
+        """Predicted against measured losses, a panel a target: `fit.figure(train=runs)`."""
         panels: dict[str, dict[str, tuple[ArrayLike, ArrayLike]]] = {t: {} for t in self.targets}
         for name, runs in tables.items():
             rows = runs.reordered(self.domains)

@@ -190,8 +190,7 @@ def _gap(predicted: Vector, measured: Vector) -> float:
 
 
 def _pooled_slope(groups: list[tuple[Vector, Vector]]) -> float | None:
-    """Least squares of measured on predicted with an intercept for every scale; None where
-    predictions do not vary."""
+    """Slope within scales of measured on predicted; None where predictions do not vary."""
     products = sum(float((a - a.mean()) @ (b - b.mean())) for a, b in groups)
     squares = sum(float((a - a.mean()) @ (a - a.mean())) for a, _ in groups if np.ptp(a) > 0)
     return products / squares if squares > 0 else None

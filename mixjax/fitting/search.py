@@ -114,8 +114,7 @@ def minimise(
 
 
 def plan_for(objective: Any, q: int) -> Plan:
-    """Gauss-Newton descent where the objective has a curvature and its matrices (q, q) are small,
-    quasi-Newton elsewhere."""
+    """Gauss-Newton descent where there is a curvature and q is small, quasi-Newton elsewhere."""
     curved = getattr(objective, "has_curvature", False) and q <= DENSE_LIMIT
     return BY_CURVATURE if curved else BY_GRADIENTS
 

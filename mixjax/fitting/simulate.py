@@ -243,8 +243,7 @@ _MINIMUM = 0.02
 
 
 def demo_truth() -> Fit:
-    """The joint law behind `demo_runs`: 5 domains, 6 targets, losses in nats per token. Invented
-    numbers."""
+    """The joint law behind `demo_runs`: 5 domains, 6 targets, nats per token. Invented numbers."""
     params = {}
     for target, (E, unit, A, alpha, gamma_A, B, beta, gamma_B) in _SCALARS.items():
         helps = np.array(_HELPS[target])

@@ -166,8 +166,7 @@ class Noise(NamedTuple):
 
 
 def noise_of_runs(fit: Fit, runs: Runs) -> dict[str, Noise]:
-    """{target: noise} of the residuals of the fitted rows, enlarged for the parameters that were
-    fitted to them."""
+    """{target: noise} of the fitted rows, enlarged for the parameters that were fitted to them."""
     run, out = clusters(runs, "run"), {}
     for target, off in noise_of(fit, runs).items():
         seen = np.isfinite(off)
@@ -312,8 +311,7 @@ def _greedy(aim: Aim, information: Floats, rows: Floats, n: int, price: Floats) 
 def _exchange(
     aim: Aim, information: Floats, rows: Floats, price: Floats, chosen: list[int]
 ) -> bool:
-    """Replace each of the chosen rows where another is worth more beside the rest; whether any
-    was."""
+    """Replace chosen rows where another is worth more beside the rest; whether any was."""
     changed = False
     for place, old in enumerate(chosen):
         others = [j for j in chosen if j != old]

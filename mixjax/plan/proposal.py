@@ -249,8 +249,7 @@ class _Design(NamedTuple):
 
 
 def _design(question: Question, trained: Runs, best: Floats, basis: Floats, pool: _Pool) -> _Design:
-    """The numbers of a plan, for the best mixture (k,) and the directions (k, r) that it may move
-    in."""
+    """The numbers of a plan: best (k,), basis (k, r) of the directions that it may move in."""
     about = tangent(question.fit, trained, list(question.weighed))
     targets, q = about.problem.targets, about.z.shape[1]
     run, slopes = clusters(trained, "run"), about.rows(trained.h, trained.N, trained.D)
@@ -278,8 +277,7 @@ def _design(question: Question, trained: Runs, best: Floats, basis: Floats, pool
 
 
 def _scales(runs: Runs, given: Sequence[Scale] | None) -> list[Scale]:
-    """Scales (N, D) of new runs, the cheapest first; None for a column that the table lacks and
-    nobody gave."""
+    """Scales (N, D) of new runs, the cheapest first; None where nobody has any."""
     if given is not None:
         scales = [
             (None if N is None else float(N), None if D is None else float(D)) for N, D in given
@@ -323,8 +321,7 @@ def _candidates(
 
 
 def _mixtures(trained: Runs, seed: int) -> Floats:
-    """Mixtures (m, k) with shares not below the smallest trained one, spread evenly and random, and
-    the trained ones."""
+    """Mixtures (m, k) not below the smallest trained share, and the trained ones."""
     rng, k = np.random.default_rng(seed), trained.h.shape[1]
     spread = [rng.dirichlet(np.full(k, each), _CANDIDATES // 2) for each in (1.0, _SPARSE)]
     if trained.h.min() > 0:  # corners of the simplex, middles of its edges, and its centre

@@ -137,15 +137,10 @@ class Choice(Record):
 
 @dataclass(frozen=True, eq=False)
 class Extrapolation(Record):
-    """What `extrapolate` chose, and why.
+    """What `extrapolate` chose, and why."""
 
-    Attributes:
-        fit: of the chosen law with its lag to the whole table.
-        candidates: all of them, the best first.
-    """
-
-    fit: Fit
-    candidates: tuple[Candidate, ...]
+    fit: Fit  # of the chosen law with its lag to the whole table
+    candidates: tuple[Candidate, ...]  # the best first
 
     @property
     def law(self) -> str:
@@ -264,8 +259,7 @@ def _criteria(
 
 
 def log_likelihood(residuals: Floats, huber: Huber) -> float:
-    """Largest log-likelihood over s of residuals (rows,) with a density proportional to
-    exp(-Huber_delta(r) / s)."""
+    """Largest log-likelihood over s of residuals (rows,), of the density above."""
     from scipy.optimize import minimize_scalar
 
     mean = float(np.mean(huber.value(residuals)))

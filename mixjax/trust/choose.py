@@ -3,19 +3,14 @@
     use            when                                        what is left out
     compare        the laws are given, and rows to score       rows of eval_runs; nothing is chosen
                    them on are kept apart
-    choose_law     one law (and loss) for mixtures and         the largest N, the largest D, and
-                   scales like those of the table              whole mixtures in 5 folds
+    choose_law     one law (and loss) for mixtures and         the largest N, the largest D (where
+                   scales like those of the table              there are 3), mixtures in 5 folds
     extrapolate    one law and lag for scales far beyond       the largest N and D, one and two
                    the table                                   steps at a time
 
 The rule of `choose_law`. Every candidate, a law with a delta and a kind of residual, is fitted to
-parts of the table and predicts the rest:
-
-    N          the largest sizes           (where there are three or more)
-    D          the largest D               (likewise)
-    mixture    whole mixtures, in 5 folds
-
-Its error is the mean over these splits of the mean over targets of the mean relative error.
+parts of the table and predicts the rest. Its error is the mean over these splits of the mean over
+targets of the mean relative error.
 Candidates whose error is within one standard error of the lowest cannot be told apart by it: of
 these the lowest information criterion on the fitted rows wins (`candidates`). The standard error is
 that of the difference to the best, paired over mixtures; those of the splits are averaged, as if
@@ -193,7 +188,7 @@ def _check_targets(whole: Runs, held_out: Runs | None, targets: Sequence[str] | 
     if held_out is None:
         return
     held_out.reordered(whole.domains)
-    if not any(t in held_out.targets for t in names):
+    if not set(names) & set(held_out.targets):
         what = f"none of the targets {', '.join(names)} has a loss column"
         raise UserError(held_out.name, what, "give eval rows with these targets")
 

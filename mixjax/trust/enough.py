@@ -48,19 +48,13 @@ WITHIN = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Enough(Record):
-    """Errors of laws fitted to few of the mixtures.
+    """Errors of laws fitted to few of the mixtures."""
 
-    Attributes:
-        counts: numbers of mixtures fitted, rising.
-        mixtures: how many the table has.
-        scored: what the errors are of.
-        errors: {law: {target: mean relative error, percent (counts, repeats)}}; infinite where a
-            fit has no finite prediction.
-    """
-
-    counts: tuple[int, ...]
-    mixtures: int
-    scored: str
+    counts: tuple[int, ...]  # numbers of mixtures fitted, rising
+    mixtures: int  # how many the table has
+    scored: str  # what the errors are of
+    # {law: {target: mean relative error, percent (counts, repeats)}}; infinite where a fit has no
+    # finite prediction.
     errors: Mapping[str, Mapping[str, Floats]]
 
     def quartiles(self, law: str) -> Floats:
@@ -68,8 +62,7 @@ class Enough(Record):
         return _quantiles(np.mean(list(self.errors[law].values()), axis=0), [0.25, 0.5, 0.75]).T
 
     def enough(self, law: str, within: float = WITHIN) -> int | None:
-        """The smallest count from which on the median stays within a share of that at the largest;
-        None where only the largest does."""
+        """The count from which on the median stays within a share of the last; None: the last."""
         median = self.quartiles(law)[:, 1]
         far = np.flatnonzero(~(median <= median[-1] * (1 + within)))
         first = int(far[-1]) + 1 if len(far) else 0

@@ -34,28 +34,18 @@ Floats = NDArray[np.float64]
 # from random starts; on 8 targets of the SlimPajama runs the standard errors agree with those of
 # refits from random starts (benchmarks/uncertainty.py).
 MINIMA, _POOL = 4, 64
-# Share of the time, as it is told, that finding them takes.
-_OF_POOL = 0.2
-# Minima are distinct when their objectives on the whole table differ by more than this, relatively.
-_SAME = 1e-3
-# Members may be any minimum this close to the lowest of their resample, relatively.
-TOLERANCE = 0.01
+_OF_POOL = 0.2  # share of the time, as it is told, that finding them takes
+_SAME = 1e-3  # minima differ by more than this on the whole table, relatively
+TOLERANCE = 0.01  # members may be any minimum this close to the lowest of their resample
 
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
-    """Many parameter sets of one law, each fitted to the same runs under other row weights.
+    """Many parameter sets of one law, each fitted to the same runs under other row weights."""
 
-    Attributes:
-        fit: the fit of the runs as they are.
-        params: {target: {parameter: (members,) or (members, k)}}, in the law's own form as in
-            `Fit.params`.
-        excess: {target: objective of each member over the lowest one found for its weights,
-            relatively (members,)}.
-    """
-
-    fit: Fit
-    params: Mapping[str, Mapping[str, Floats]]
+    fit: Fit  # of the runs as they are
+    params: Mapping[str, Mapping[str, Floats]]  # as of `Fit`, (members,) or (members, k)
+    # {target: objective of a member over the lowest found for its weights, relatively (members,)}
     excess: Mapping[str, Floats]
 
     def __len__(self) -> int:
@@ -63,8 +53,7 @@ class Ensemble:
         return len(next(iter(self.excess.values())))
 
     def predict(self, N: ArrayLike | None, D: ArrayLike | None, h: ArrayLike) -> dict[str, Floats]:
-        """Predicted losses {target: (members, rows)}; N, D counts, h (rows, k), as in
-        `Fit.predict`."""
+        """Losses {target: (members, rows)}; N, D counts, h (rows, k), as in `Fit.predict`."""
         fit = self.fit
         rows = np.size(next(iter(fit.predict(N, D, h).values())))
         weights = np.broadcast_to(np.asarray(h, dtype=np.float64), (rows, len(fit.domains)))
@@ -168,8 +157,7 @@ def _minima(
     seed: int,
     watch: Callable[[Found], None],
 ) -> Floats:
-    """Where the refits begin (targets, resamples, count, q): the fit's minimum, then others of the
-    whole table."""
+    """Where refits begin (targets, resamples, count, q): the fit's minimum, then others."""
     own = np.stack([from_paper(problem, g, fit.params[t]) for g, t in enumerate(problem.targets)])
     begin = np.broadcast_to(own[:, None, None], (len(own), len(weights), 1, own.shape[-1]))
     if count <= 1:
@@ -193,8 +181,7 @@ def _minima(
 def _under_weights(
     problem: Problem, fit: Fit, target: str, runs: Runs, weights: Floats, z: Floats
 ) -> Floats:
-    """Objectives (resamples, minima) of one target at minima z (minima, q), up to a factor of each
-    resample."""
+    """Objectives (resamples, minima) at z (minima, q), up to a factor of each resample."""
     with np.errstate(all="ignore"):  # minima that ran off
         sets = [to_paper(problem, problem.targets.index(target), point) for point in z]
     params = {target: {name: np.stack([np.asarray(s[name]) for s in sets]) for name in sets[0]}}
@@ -271,8 +258,7 @@ _ROWS_PER_PARAMETER = 2
 
 
 def beyond(fit: Fit, N: ArrayLike | None, D: ArrayLike | None) -> Floats:
-    """How far N and D lie beyond the fitted ones, max(0, log(N / largest N)) + the same in D, () or
-    (rows,)."""
+    """log(N / largest fitted N) + the same in D, each 0 at least, () or (rows,)."""
     total: Any = np.zeros(())
     for name, counts in (("N", N), ("D", D)):
         if name in fit.ranges and counts is not None:

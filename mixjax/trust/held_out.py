@@ -119,22 +119,14 @@ def fit_splits(
 
 @dataclass(frozen=True, eq=False)
 class Validation(Record):
-    """How a law predicts rows that its fits have not seen.
-
-    Attributes:
-        law, by: what was fitted, and what was held out.
-        folds: the splits.
-        scores: {target: scores of the held-out predictions of all folds}.
-        train: {target: mean relative error on the fitted rows, percent, mean over folds}.
-        predicted: {target: held-out predictions (rows,), NaN in rows that no fold holds out}.
-    """
+    """How a law predicts rows that its fits have not seen."""
 
     law: str
-    by: str
+    by: str  # what was held out
     folds: tuple[Fold, ...]
-    scores: Mapping[str, ChoiceScore]
-    train: Mapping[str, float]
-    predicted: Mapping[str, Floats]
+    scores: Mapping[str, ChoiceScore]  # {target: of the held-out predictions of all folds}
+    train: Mapping[str, float]  # {target: mre of the fitted rows, percent, mean over folds}
+    predicted: Mapping[str, Floats]  # {target: (rows,), NaN in rows that no fold holds out}
 
     def __str__(self) -> str:
         """One line a target, and the mean over targets."""

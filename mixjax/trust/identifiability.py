@@ -28,67 +28,42 @@ _SHOWN = 4  # parameters of a flat direction
 
 @dataclass(frozen=True)
 class Flat:
-    """A direction in which the parameters may move and the objective hardly does.
+    """A direction in which the parameters may move and the objective hardly does."""
 
-    Attributes:
-        rise: of the objective for a unit step, over the objective.
-        step: that raises the objective by 1 percent.
-        moves: {parameter of the law: its part}, relative change for sizes and change for exponents,
-            the largest 1; the few largest.
-    """
-
-    rise: float
-    step: float
+    rise: float  # of the objective for a unit step, over the objective
+    step: float  # that raises the objective by 1 percent
+    # {parameter of the law: its part}, relative change for sizes and change for exponents, the
+    # largest 1; the few largest.
     moves: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Pinned:
-    """What the rows of one target say about its parameters.
+    """What the rows of one target say about its parameters."""
 
-    Attributes:
-        parameters: how many there are.
-        determined: how many directions are not flat.
-        condition: largest over smallest curvature; infinite where some direction has none.
-        flat: the flattest directions first.
-        at_limit: parameters that ran off.
-    """
-
-    parameters: int
-    determined: int
-    condition: float
-    flat: tuple[Flat, ...]
-    at_limit: tuple[str, ...]
+    parameters: int  # how many there are
+    determined: int  # how many directions are not flat
+    condition: float  # largest over smallest curvature; infinite where some direction has none
+    flat: tuple[Flat, ...]  # the flattest directions first
+    at_limit: tuple[str, ...]  # parameters that ran off
 
 
 @dataclass(frozen=True)
 class Outside:
-    """A point whose mixture lies outside the hull of the trained ones.
+    """A point whose mixture lies outside the hull of the trained ones."""
 
-    Attributes:
-        row: of the points.
-        share: of the mixture that would have to move to reach the hull.
-        domains: {domain: how far beyond its trained range}.
-    """
-
-    row: int
-    share: float
-    domains: Mapping[str, float]
+    row: int  # of the points
+    share: float  # of the mixture that would have to move to reach the hull
+    domains: Mapping[str, float]  # {domain: how far beyond its trained range}
 
 
 @dataclass(frozen=True)
 class Identified(Record):
-    """What a table pins down of a fit, and where it would be asked beyond it.
+    """What a table pins down of a fit, and where it would be asked beyond it."""
 
-    Attributes:
-        targets: {target: what its rows say}.
-        copies: rows that repeat another row of their run in all but D.
-        outside: the points that lie there, each mixture once.
-    """
-
-    targets: Mapping[str, Pinned]
-    copies: int
-    outside: tuple[Outside, ...]
+    targets: Mapping[str, Pinned]  # what the rows of each say
+    copies: int  # rows that repeat another row of their run in all but D
+    outside: tuple[Outside, ...]  # the points that lie there, each mixture once
 
     def __str__(self) -> str:
         """One line a target, its flattest direction in words, and what lies outside."""
@@ -151,8 +126,7 @@ def _pinned(problem: Problem, group: int, fit: Fit) -> Pinned:
 
 
 def _moves(problem: Problem, group: int, z: Floats, vector: Floats) -> dict[str, float]:
-    """The part of each of the law's own parameters in a direction of the search, the largest 1,
-    small parts left out."""
+    """Parts of the law's own parameters in a direction of the search, the largest 1."""
     law, changes = problem.law, []
     with np.errstate(all="ignore"):
         ends = [to_paper(problem, group, z + step * vector) for step in (-1e-4, 1e-4)]

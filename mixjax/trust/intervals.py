@@ -108,8 +108,7 @@ class Uncertainty:
         )
 
     def spread(self, deviations: Floats) -> Floats:
-        """Bootstrap deviations from the point estimate (members, ...), enlarged for the number of
-        clusters by sqrt(G / (G - 1))."""
+        """Bootstrap deviations (members, ...), enlarged by sqrt(G / (G - 1)) of G clusters."""
         return deviations * np.sqrt(self.clusters / (self.clusters - 1))
 
     def intervals(
@@ -244,8 +243,8 @@ def uncertainty(
 
 
 def noise_of(fit: Fit, runs: Runs) -> dict[str, Floats]:
-    """{target: relative residuals (rows,)}, times sqrt(n / (n - parameters)) for n measured rows;
-    not finite in the others."""
+    """{target: residuals (rows,) over the prediction, times sqrt(n / (n - parameters)); not finite
+    where no loss was measured}."""
     count = fit.scaling_law.count(fit.scaling_law.k(fit.domains))
     predicted = fit.predict(runs.N, runs.D, runs.h)
     out = {}
@@ -261,24 +260,16 @@ def noise_of(fit: Fit, runs: Runs) -> dict[str, Floats]:
 
 @dataclass(frozen=True)
 class MixtureInterval(Record):
-    """The best mixture of a fit, and how it moves with the runs that happened to be drawn.
+    """The best mixture of a fit, and how it moves with the runs that happened to be drawn."""
 
-    Attributes:
-        best: of the fit itself.
-        shares: {domain: (low, high)}, from the level's quantiles of the members' best mixtures.
-        objective: (low, high) of the objective at the true best mixture.
-        regret: by so much, at most, `best.weights` has a higher objective, a pull included, than
-            the true best mixture, with confidence `level`.
-        level: of these intervals.
-        members: how many parameter sets they are made of.
-    """
-
-    best: Optimum
-    shares: dict[str, tuple[float, float]]
-    objective: tuple[float, float]
+    best: Optimum  # of the fit itself
+    shares: dict[str, tuple[float, float]]  # quantiles of the members' best mixtures
+    objective: tuple[float, float]  # at the true best mixture
+    # By so much, at most, `best.weights` has a higher objective, a pull included, than the true
+    # best mixture, with confidence `level`.
     regret: float
     level: float
-    members: int
+    members: int  # parameter sets that all are made of
 
     def __str__(self) -> str:
         """Shares with their intervals, in percent."""
@@ -352,8 +343,7 @@ def best_mixture(trust: Uncertainty, question: Question, level: float = LEVEL) -
 
 
 def _off(trust: Uncertainty, best: Optimum, minima: Floats) -> Floats:
-    """Draws of the lowest objective less the fit's, as in `Uncertainty.intervals`; one drift for
-    all targets."""
+    """Draws of the lowest objective less the fit's, as in `Uncertainty.intervals`."""
     off = np.tile(trust.spread(minima - best.objective), _DRAWS)
     weighed = {t: w for t, w in best.target_weights.items() if w > 0}
     drift = sum(w * trust.drift[t] * best.losses[t] for t, w in weighed.items())
