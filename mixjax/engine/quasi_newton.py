@@ -49,6 +49,7 @@ class Pairs(NamedTuple):
 
 
 Memory = Dense | Pairs
+_Loop = tuple[jax.Array, jax.Array]  # what the two loops carry: descent (q,), weights (history,)
 
 
 class Update(NamedTuple):
@@ -147,15 +148,14 @@ def _advance_pairs(memory: Pairs, update: Update) -> tuple[Pairs, jax.Array]:
         write(forget * memory.inverse_curvature, rho, slot, 0),
         jnp.where(update.fresh, _steepest_scale(update), jnp.where(rho > 0, scale, memory.scale)),
     )
-    Carry = tuple[jax.Array, jax.Array]  # descent (q,), weights (history,)
 
-    def newest_first(i: jax.Array, carry: Carry) -> Carry:
+    def newest_first(i: jax.Array, carry: _Loop) -> _Loop:
         descent, weights = carry
         at = (slot - i) % history
         weight = memory.inverse_curvature[at] * dot(memory.z_diff[at], descent)
         return descent - weight * memory.grad_diff[at], write(weights, weight, at, 0)
 
-    def oldest_first(i: jax.Array, carry: Carry) -> Carry:
+    def oldest_first(i: jax.Array, carry: _Loop) -> _Loop:
         descent, weights = carry
         at = (slot + 1 + i) % history
         weight = memory.inverse_curvature[at] * dot(memory.grad_diff[at], descent)

@@ -83,9 +83,9 @@ class Tangent:
         """d log L / dz of every row with every parameter (targets, rows, q)."""
         n, d = (np.ones(len(h)) if x is None else x for x in (N, D))
         with jax.enable_x64(True):
-            slope, h = jax.jacfwd(self.losses), jnp.asarray(h)
+            slope, mixtures = jax.jacfwd(self.losses), jnp.asarray(h)
             by_target = enumerate(jnp.asarray(self.z))
-            return np.stack([np.asarray(slope(z, g, h, n, d)) for g, z in by_target])
+            return np.stack([np.asarray(slope(z, g, mixtures, n, d)) for g, z in by_target])
 
 
 def tangent(fit: Fit, runs: Runs, targets: Sequence[str]) -> Tangent:

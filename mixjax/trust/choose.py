@@ -257,8 +257,8 @@ def choose_law(
     law, huber = order[0].law, order[0].huber
     chosen = next((f for f in fits if (f.law, f.huber) == (law.name, huber)), None)
     if chosen is None:
-        options = {"seed": settings.seed, **asdict(huber)}
-        chosen = fit(whole, law, targets=targets, watch=watch, **options)
+        seed = settings.seed
+        chosen = fit(whole, law, targets=targets, seed=seed, watch=watch, **asdict(huber))
     return Choice(chosen, tuple(order), reason, effective)
 
 

@@ -66,8 +66,9 @@ class Ensemble:
         """The same members of some of the targets."""
         whole, names = self.fit, ("params", "objective", "search")
         parts = {name: {t: getattr(whole, name)[t] for t in targets} for name in names}
-        params, excess = ({t: x[t] for t in targets} for x in (self.params, self.excess))
-        return Ensemble(replace(whole, targets=targets, **parts), params, excess)
+        kept = replace(whole, targets=targets, **parts)
+        params = {t: self.params[t] for t in targets}
+        return Ensemble(kept, params, {t: self.excess[t] for t in targets})
 
     def member(self, i: int) -> Fit:
         """One parameter set as a fit, e.g. for `optimal_mixture`."""

@@ -97,8 +97,8 @@ def identify(fit: Fit, runs: Runs, points: Runs | None = None) -> Identified:
     rows = runs.reordered(fit.domains)
     problem = make_problem(rows, fit.scaling_law, fit.targets, fit.huber)
     targets = {t: _pinned(problem, g, fit) for g, t in enumerate(problem.targets)}
-    asked = points is not None and fit.domains
-    outside = _outside(points.reordered(fit.domains), rows) if asked else ()
+    asked = points if fit.domains else None
+    outside = () if asked is None else _outside(asked.reordered(fit.domains), rows)
     return Identified(targets, copies(rows), outside)
 
 
