@@ -323,8 +323,9 @@ def _pull_back(
         return grad, curvature
     # Parameters that several coefficients share, or none reads: added up where they belong, which
     # is slower.
-    square, places = jnp.zeros((q, q), grad.dtype), np.ix_(columns, columns)
-    return jnp.zeros(q, grad.dtype).at[columns].add(grad), square.at[places].add(curvature)
+    grad = jnp.zeros(q, grad.dtype).at[columns].add(grad)
+    square = jnp.zeros((q, q), grad.dtype).at[np.ix_(columns, columns)]
+    return grad, square.add(curvature)
 
 
 def _within_mixtures(of_cells: jax.Array, of_scale: list[jax.Array]) -> list[jax.Array]:
