@@ -362,11 +362,8 @@ def _content(path: str) -> str:
             )
         return content.decode("utf-8")
     except OSError as error:
-        raise UserError(
-            path,
-            f"cannot be read ({error.strerror})",
-            "name a file in YAML, see configs/ of mixjax",
-        ) from None
+        what = f"cannot be read ({error.strerror})"
+        raise UserError(path, what, "name a file in YAML, see configs/ of mixjax") from None
     except UnicodeDecodeError:
         raise UserError(path, "is not text in UTF-8", "name a config file") from None
 
@@ -380,11 +377,8 @@ def _compose(path: str, text: str) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{path}, line {mark.line + 1}" if mark else path
-        raise UserError(
-            place,
-            f"is not YAML ({error.problem})",
-            "mend the line; quote text that begins with { or [",
-        ) from None
+        what = f"is not YAML ({error.problem})"
+        raise UserError(place, what, "mend the line; quote text that begins with { or [") from None
     except yaml.YAMLError as error:
         raise UserError(
             path, f"is not YAML ({str(error).splitlines()[0]})", "name a config file"
@@ -422,18 +416,12 @@ def find_data(files: Sequence[str], replacement: str | None = None) -> tuple[str
         UserError: a file is nowhere, or a replacement does not fit.
     """
     if replacement is not None and not Path(replacement).exists():
-        raise UserError(
-            "--data",
-            f"no file or folder {replacement!r}",
-            "name the file, or the folder that holds the files of the config",
-        )
+        remedy = "name the file, or the folder that holds the files of the config"
+        raise UserError("--data", f"no file or folder {replacement!r}", remedy)
     if replacement is not None and not Path(replacement).is_dir():
         if len(files) > 1:
-            raise UserError(
-                "--data",
-                f"{replacement!r} is one file, the config names {len(files)}",
-                "name the folder that holds them",
-            )
+            what = f"{replacement!r} is one file, the config names {len(files)}"
+            raise UserError("--data", what, "name the folder that holds them")
         return (replacement,)
     return tuple(name if name == DEMO else _found(name, replacement) for name in files)
 

@@ -198,11 +198,8 @@ def robust(
       mixjax robust joint.json additive.json -N 7B -D 150B --level 0.9
     """
     if len(fit_files) < 2:
-        raise UserError(
-            "robust",
-            "one fit has no other to disagree with",
-            "name two or more: fits of other laws, of parts of the runs, or of other seeds",
-        )
+        remedy = "name two or more: fits of other laws, of parts of the runs, or of other seeds"
+        raise UserError("robust", "one fit has no other to disagree with", remedy)
     fits = [files.read_fit(path, law_file) for path in fit_files]
     question = limits.question(fits[0], scale)
     others = files.read_mixtures(base, question.domains)

@@ -38,8 +38,7 @@ class Around:
         metavar="RUNS",
     )
     domains: tuple[str, ...] | None = option(
-        "Domains of the maps; those that are targets too, in order, by default.",
-        type=NAMES,
+        "Domains of the maps; those that are targets too, in order, by default.", type=NAMES
     )
 
 

@@ -37,17 +37,11 @@ def read_law(text: str) -> str | mj.Law:
     law = getattr(_execute(path), name, None)
     if not isinstance(law, mj.Law):
         what = "has no" if law is None else f"has a {type(law).__name__}, not a mixjax.Law, as"
-        raise UserError(
-            path,
-            f"{what} {name!r}",
-            "write FILE.py:NAME, where the file says NAME = mixjax.Law(...)",
-        )
+        remedy = "write FILE.py:NAME, where the file says NAME = mixjax.Law(...)"
+        raise UserError(path, f"{what} {name!r}", remedy)
     if mj.law.is_built_in(law.name):
-        raise UserError(
-            path,
-            f"law {name!r} has the name of a built-in law, {law.name!r}",
-            "give it another name",
-        )
+        what = f"law {name!r} has the name of a built-in law, {law.name!r}"
+        raise UserError(path, what, "give it another name")
     return law
 
 
@@ -93,11 +87,8 @@ def read_fit(path: str, law_file: str | None = None) -> mj.Fit:
         )
     fit = mj.load_fit(path, law)
     if law is not None and law.name != fit.law:
-        raise UserError(
-            path,
-            f"was made with law {fit.law!r}, not with {law.name!r}",
-            "name the law that it was made with, or none",
-        )
+        what = f"was made with law {fit.law!r}, not with {law.name!r}"
+        raise UserError(path, what, "name the law that it was made with, or none")
     _ = fit.scaling_law  # complains about parameters that are not those of the law
     return fit
 
@@ -111,11 +102,8 @@ def warn_other_rows(path: str, fit: mj.Fit, runs: mj.Runs) -> None:
     columns = [runs.targets.index(t) for t in fit.targets]
     as_fitted = replace(runs, targets=fit.targets, losses=runs.losses[:, columns])
     if made and made not in (runs.fingerprint(), as_fitted.fingerprint()):
-        warn(
-            path,
-            "these are not the rows that were fitted",
-            "give the same table, --where and --columns as to mixjax fit",
-        )
+        what = "these are not the rows that were fitted"
+        warn(path, what, "give the same table, --where and --columns as to mixjax fit")
 
 
 def read_points(

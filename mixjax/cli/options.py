@@ -89,11 +89,8 @@ class Table:
     def read(self, targets: Sequence[str] | None = None, where: str | None = None) -> mj.Runs:
         """The runs; where: other rows than --where says."""
         if bool(self.join) != (self.on is not None):
-            raise UserError(
-                "--on" if self.join else "--join",
-                "is missing",
-                "join files with --join FILE --on KEY, KEY being a column of both",
-            )
+            remedy = "join files with --join FILE --on KEY, KEY being a column of both"
+            raise UserError("--on" if self.join else "--join", "is missing", remedy)
         return mj.read_runs(
             [self.runs, *self.join] if self.join else self.runs,
             where=where or self.where,
@@ -107,11 +104,8 @@ class Table:
         runs = self.read()
         missing = next((t for t in fit.targets if t not in runs.targets), None)
         if missing is not None:
-            raise UserError(
-                self.runs,
-                f"no losses of target {missing!r}, which the fit has",
-                "name the table that was fitted, with its --where",
-            )
+            what = f"no losses of target {missing!r}, which the fit has"
+            raise UserError(self.runs, what, "name the table that was fitted, with its --where")
         files.warn_other_rows(self.runs, fit, runs)
         return runs
 

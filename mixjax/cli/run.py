@@ -223,11 +223,8 @@ def check_output(path: str, inputs: Iterable[str] = ()) -> None:
     """Refuse a file that cannot be written or that is one of the inputs."""
     target = Path(path)
     if target.suffix in (".parquet", ".pq"):
-        raise UserError(
-            path,
-            "is named as a Parquet file",
-            "name a .csv or .json file, which is what is written",
-        )
+        what = "is named as a Parquet file"
+        raise UserError(path, what, "name a .csv or .json file, which is what is written")
     if target.is_dir():
         raise UserError(path, "is a folder", "name a file")
     if target.exists() and not target.is_file():
@@ -254,11 +251,8 @@ def _try_to_write(path: str, folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UserError(
-            path,
-            f"cannot be written ({error.strerror})",
-            "name a place that exists and can be written",
-        ) from None
+        what = f"cannot be written ({error.strerror})"
+        raise UserError(path, what, "name a place that exists and can be written") from None
 
 
 # --- Compiled programs ---------------------------------------------------------------------------

@@ -67,12 +67,10 @@ class Layout:
         if isinstance(spec, Mapping):
             return {str(name): self._column(str(c), key) for name, c in spec.items()}
         if not isinstance(spec, str) or spec.count("{}") != 1:
-            raise UserError(
-                "columns",
-                f"{key} is {spec!r}",
-                "give a pattern with one {} for the name, e.g. weight_{}, or a mapping "
-                "name: column",
+            remedy = (
+                "give a pattern with one {} for the name, e.g. weight_{}, or a mapping name: column"
             )
+            raise UserError("columns", f"{key} is {spec!r}", remedy)
         columns = self._matching(Column(spec))
         if not columns and "*" in spec:
             columns = self._matching(_split(spec, key))
@@ -98,11 +96,8 @@ class Layout:
             column = self._existing(str(spec["column"]), key)
             return Column(column, _factor(key, spec["times"]))
         if not isinstance(spec, str):
-            raise UserError(
-                "columns",
-                f"{key} is {spec!r}",
-                'give a column, a number, or {"column": name, "times": factor}',
-            )
+            remedy = 'give a column, a number, or {"column": name, "times": factor}'
+            raise UserError("columns", f"{key} is {spec!r}", remedy)
         if spec not in self.table.columns and key not in self.columns:
             return None
         return self._column(spec, key)

@@ -93,17 +93,11 @@ def _check(domains: Sequence[str], n: int, minimum: float) -> int:
             "n", f"{n} is not a whole number of at least 1", "give the number of mixtures"
         )
     if not (np.isfinite(minimum) and minimum >= 0):
-        raise UserError(
-            "minimum",
-            f"{minimum} is not a share of at least 0",
-            "give a number from 0 to 1 / number of domains",
-        )
+        what = f"{minimum} is not a share of at least 0"
+        raise UserError("minimum", what, "give a number from 0 to 1 / number of domains")
     if k * minimum > 1 or (k * minimum == 1 and n > 1):
-        raise UserError(
-            "minimum",
-            f"{k} domains of at least {minimum} each leave nothing to vary",
-            f"give less than 1/{k} = {1 / k:.4g}",
-        )
+        what = f"{k} domains of at least {minimum} each leave nothing to vary"
+        raise UserError("minimum", what, f"give less than 1/{k} = {1 / k:.4g}")
     return k
 
 
@@ -115,11 +109,8 @@ def _prior_above_minimum(
         return None
     odd = [d for d in (*prior, *domains) if (d in prior) != (d in domains)]
     if odd:
-        raise UserError(
-            "prior",
-            f"domain {odd[0]!r} is not in both the prior and the design",
-            f"give a share of each of {', '.join(domains)}",
-        )
+        what = f"domain {odd[0]!r} is not in both the prior and the design"
+        raise UserError("prior", what, f"give a share of each of {', '.join(domains)}")
     values = np.array([prior[d] for d in domains], dtype=np.float64)
     if not (np.isfinite(values).all() and (values > 0).all()):
         raise UserError(
@@ -128,25 +119,19 @@ def _prior_above_minimum(
     above = values / values.sum() - minimum
     if (above <= 0).any():
         low = int(np.argmin(above))
-        raise UserError(
-            "prior",
-            (
-                f"share {above[low] + minimum:.4g} of {domains[low]!r} is not above the "
-                f"minimum {minimum:.4g}"
-            ),
-            "lower the minimum",
+        what = (
+            f"share {above[low] + minimum:.4g} of {domains[low]!r} is not above the "
+            f"minimum {minimum:.4g}"
         )
+        raise UserError("prior", what, "lower the minimum")
     return above / above.sum()
 
 
 def _dirichlet(k: int, n: int, share: Floats | None, concentration: float, seed: int) -> Floats:
     """n random points (n, k) of mean `share`; the first ones are those of a smaller design."""
     if not (np.isfinite(concentration) and concentration > 0):
-        raise UserError(
-            "concentration",
-            f"{concentration} is not a positive number",
-            "give 1 for a flat distribution",
-        )
+        what = f"{concentration} is not a positive number"
+        raise UserError("concentration", what, "give 1 for a flat distribution")
     alpha = concentration * k * (np.full(k, 1.0 / k) if share is None else share)
     u = np.random.default_rng(seed).dirichlet(alpha, n)
     return u / u.sum(axis=1, keepdims=True)

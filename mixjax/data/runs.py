@@ -66,11 +66,8 @@ class Runs:
     def loss(self, target: str) -> Floats:
         """Measured losses of one target (rows,), NaN where missing."""
         if target not in self.targets:
-            raise UserError(
-                self.name,
-                f"no target {target!r}",
-                f"{nearest(target, self.targets)}targets are {', '.join(self.targets)}",
-            )
+            remedy = f"{nearest(target, self.targets)}targets are {', '.join(self.targets)}"
+            raise UserError(self.name, f"no target {target!r}", remedy)
         return self.losses[:, self.targets.index(target)]
 
     def select(self, mask: NDArray[np.bool_]) -> Runs:
@@ -88,20 +85,14 @@ class Runs:
         """
         missing = [d for d in domains if d not in self.domains]
         if missing:
-            raise UserError(
-                self.name,
-                f"no weights of domain {missing[0]!r}",
-                f"the fit has domains {', '.join(domains)}",
-            )
+            what = f"no weights of domain {missing[0]!r}"
+            raise UserError(self.name, what, f"the fit has domains {', '.join(domains)}")
         for i, d in enumerate(self.domains):
             used = np.flatnonzero(self.h[:, i] > 0)
             if d not in domains and len(used):
                 place = f"{self.name}, line {self.rows[used[0]]}"
-                raise UserError(
-                    place,
-                    f"weight {self.h[used[0], i]:g} on domain {d!r}, which the fit does not have",
-                    "fit again with it",
-                )
+                what = f"weight {self.h[used[0], i]:g} on domain {d!r}, which the fit does not have"
+                raise UserError(place, what, "fit again with it")
         return replace(
             self, domains=tuple(domains), h=self.h[:, [self.domains.index(d) for d in domains]]
         )
@@ -155,11 +146,8 @@ def read_runs(
     if where is not None:
         keep = select(layout.with_canonical_names(), where)
         if not keep.any():
-            raise UserError(
-                name,
-                f"no rows left after where {where!r}",
-                "check the expression against the table",
-            )
+            what = f"no rows left after where {where!r}"
+            raise UserError(name, what, "check the expression against the table")
         table = table[keep]
         layout = replace(layout, table=table)
     runs = _checked(layout, [targets] if isinstance(targets, str) else targets, require_losses)
@@ -186,40 +174,27 @@ def _checked(layout: Layout, targets: Sequence[str] | None, require_losses: bool
     """Every cell that will be used, checked."""
     domains, losses = layout.many("h"), layout.many("loss")
     if require_losses and not losses:
-        raise UserError(
-            layout.name,
-            "no loss_<target> column",
-            f"name the loss columns (columns: loss); columns are {', '.join(layout.table.columns)}",
+        remedy = (
+            f"name the loss columns (columns: loss); columns are {', '.join(layout.table.columns)}"
         )
+        raise UserError(layout.name, "no loss_<target> column", remedy)
     for target in targets or ():
         if target not in losses:
-            raise UserError(
-                layout.name,
-                f"no target {target!r}",
-                f"{nearest(target, losses)}targets are {', '.join(losses)}",
-            )
+            remedy = f"{nearest(target, losses)}targets are {', '.join(losses)}"
+            raise UserError(layout.name, f"no target {target!r}", remedy)
     named = [c.name for c in (*domains.values(), *(losses.values() if require_losses else ()))]
     if len(set(named)) < len(named):
-        raise UserError(
-            layout.name,
-            f"column {next(c for i, c in enumerate(named) if c in named[:i])!r} is named twice",
-            "name each column once under columns",
-        )
+        what = f"column {next(c for i, c in enumerate(named) if c in named[:i])!r} is named twice"
+        raise UserError(layout.name, what, "name each column once under columns")
     kept = {t: losses[t] for t in (targets or losses)} if require_losses else {}
     columns = {t: layout.numbers(c, _loss_fault, missing=True) for t, c in kept.items()}
     empty = [t for t, column in columns.items() if np.isnan(column).all()]
     if empty and (targets or len(empty) == len(columns)):
-        raise UserError(
-            layout.name,
-            f"target {empty[0]!r} has no measured loss in the selected rows",
-            "select other rows or leave it out",
-        )
+        what = f"target {empty[0]!r} has no measured loss in the selected rows"
+        raise UserError(layout.name, what, "select other rows or leave it out")
     if empty:
-        warn(
-            layout.name,
-            f"targets {', '.join(empty)} have no measured loss in the selected rows",
-            "they are left out",
-        )
+        what = f"targets {', '.join(empty)} have no measured loss in the selected rows"
+        warn(layout.name, what, "they are left out")
     columns = {t: column for t, column in columns.items() if t not in empty}
     run = layout.one("run")
     if run is not None and (not isinstance(run, Column) or run.times != 1):
@@ -269,17 +244,11 @@ def _weights(layout: Layout, domains: Mapping[str, Column]) -> Floats:
             if percents
             else "give shares that sum to 1"
         )
-        raise UserError(
-            place,
-            f"domain weights sum to {total[worst]:.6g}, not to 1 within {SUM_WARNED:g}",
-            remedy,
-        )
+        what = f"domain weights sum to {total[worst]:.6g}, not to 1 within {SUM_WARNED:g}"
+        raise UserError(place, what, remedy)
     if (rounded := int((off > SUM_SILENT).sum())) > 0:
-        warn(
-            layout.name,
-            f"domain weights of {rounded} rows sum to 1 only within {off.max():.1e}",
-            "they were divided by their sum",
-        )
+        what = f"domain weights of {rounded} rows sum to 1 only within {off.max():.1e}"
+        warn(layout.name, what, "they were divided by their sum")
     # What sums to 1 but for the rounding of the sum stays as it is: reading is idempotent.
     return np.where((off > len(domains) * np.finfo(float).eps)[:, None], h / total[:, None], h)
 
@@ -317,11 +286,8 @@ def _report_copies(runs: Runs) -> None:
     """Warn of copies."""
     number = copies(runs)
     if number:
-        warn(
-            runs.name,
-            f"{number} rows are exact copies of another row of their run but for D",
-            "leave them out with where: they carry no information",
-        )
+        what = f"{number} rows are exact copies of another row of their run but for D"
+        warn(runs.name, what, "leave them out with where: they carry no information")
 
 
 def warn_repeats(runs: Runs) -> None:
@@ -331,11 +297,8 @@ def warn_repeats(runs: Runs) -> None:
     twice = to_frame(runs).duplicated().to_numpy()
     if twice.any():
         remedy = "remove them, or they count twice"
-        warn(
-            runs.name,
-            (
-                f"{int(twice.sum())} rows repeat another row exactly, the first of them in "
-                f"line {runs.rows[np.argmax(twice)]}"
-            ),
-            remedy,
+        what = (
+            f"{int(twice.sum())} rows repeat another row exactly, the first of them in "
+            f"line {runs.rows[np.argmax(twice)]}"
         )
+        warn(runs.name, what, remedy)

@@ -64,11 +64,8 @@ def make_folds(
     """
     if by in ("N", "D"):
         if folds is not None:
-            raise UserError(
-                "folds",
-                f"{folds} folds by {by}",
-                "folds go with mixture or run; by N or D the largest values are held out",
-            )
+            remedy = "folds go with mixture or run; by N or D the largest values are held out"
+            raise UserError("folds", f"{folds} folds by {by}", remedy)
         return (_largest(runs, by, share),)
     cluster = clusters(runs, by)
     count = int(cluster.max()) + 1
@@ -76,11 +73,8 @@ def make_folds(
         raise UserError(runs.name, f"has one {by} only", "hold out something else")
     number = min(FOLDS, count) if folds is None else folds or count
     if not 2 <= number <= count:
-        raise UserError(
-            "folds",
-            f"{folds} folds of {count} {by}s",
-            f"give 2 to {count}, or 0 to leave out one at a time",
-        )
+        what = f"{folds} folds of {count} {by}s"
+        raise UserError("folds", what, f"give 2 to {count}, or 0 to leave out one at a time")
     fold_of = np.empty(count, dtype=np.intp)
     fold_of[np.random.default_rng(seed).permutation(count)] = np.arange(count) % number
     return tuple(Fold(f"{by} {i + 1} of {number}", fold_of[cluster] == i) for i in range(number))

@@ -54,11 +54,8 @@ def read_table(
         )
     parts = [_read(s) for s in source] if isinstance(source, Sequence) else []
     if not parts:
-        raise UserError(
-            "runs",
-            f"no table in {type(source).__name__}",
-            "name a file, a DataFrame, or several of them",
-        )
+        what = f"no table in {type(source).__name__}"
+        raise UserError("runs", what, "name a file, a DataFrame, or several of them")
     name, table = parts[0]
     origins: Origins = {column: (name, {}) for column in table.columns} if len(parts) > 1 else {}
     for other_name, other in parts[1:]:
@@ -81,11 +78,8 @@ def _read(source: Source) -> tuple[str, pd.DataFrame]:
     header = [str(c).strip() for c in table.columns]
     for i, column in enumerate(header):
         if not column.isprintable():
-            raise UserError(
-                name,
-                f"column {i + 1} has the name {column[:60]!r}, which cannot be printed",
-                "give a table of runs, with a header line",
-            )
+            what = f"column {i + 1} has the name {column[:60]!r}, which cannot be printed"
+            raise UserError(name, what, "give a table of runs, with a header line")
         if column in header[:i]:
             raise UserError(name, f"column {column!r} occurs twice", "rename or remove one of them")
     if table.empty:
@@ -177,11 +171,8 @@ def _lines(path: Path, text: str, separator: str) -> tuple[list[str], list[int]]
             )
             raise UserError(str(path), what, "close or remove the quote")
         elif len(cells) != len(header):
-            raise UserError(
-                str(path),
-                f"line {start} has {len(cells)} cells, the header has {len(header)}",
-                "give every line one cell per column",
-            )
+            what = f"line {start} has {len(cells)} cells, the header has {len(header)}"
+            raise UserError(str(path), what, "give every line one cell per column")
         else:
             lines.append(start)
     if not header:
@@ -198,11 +189,8 @@ def _check_separator(path: Path, line: int, header: list[str], separator: str) -
     )
     if other is not None:
         right = "commas" if separator == "," else "tabs (or name the file .csv)"
-        raise UserError(
-            str(path),
-            f"line {line}: the separator is {names[other]}",
-            f"save the table with {right}",
-        )
+        what = f"line {line}: the separator is {names[other]}"
+        raise UserError(str(path), what, f"save the table with {right}")
 
 
 def _join(
@@ -211,11 +199,8 @@ def _join(
     """Rows of two tables that share their key, in the order and with the lines of the first; {these
     lines: lines of the other}."""
     if not keys:
-        raise UserError(
-            f"{name} + {other_name}",
-            "several tables and no key to join them on",
-            "name the key column: on=... or --on",
-        )
+        what = "several tables and no key to join them on"
+        raise UserError(f"{name} + {other_name}", what, "name the key column: on=... or --on")
     for which, part in ((name, table), (other_name, other)):
         absent = next((k for k in keys if k not in part.columns), None)
         if absent is not None:
@@ -229,11 +214,8 @@ def _join(
             )
         repeated = part.duplicated(keys)
         if repeated.any():
-            raise UserError(
-                which,
-                f"line {part.index[repeated][0]} repeats its key",
-                "keys of a join occur once",
-            )
+            what = f"line {part.index[repeated][0]} repeats its key"
+            raise UserError(which, what, "keys of a join occur once")
     common = [c for c in other.columns if c in table.columns and c not in keys]
     if common:
         raise UserError(
@@ -244,23 +226,14 @@ def _join(
             other.reset_index(names="\0other"), on=keys, how="inner"
         )
     except ValueError:
-        raise UserError(
-            f"{name} + {other_name}",
-            f"{', '.join(keys)} is text in one and a number in the other",
-            "write the keys alike",
-        ) from None
+        what = f"{', '.join(keys)} is text in one and a number in the other"
+        raise UserError(f"{name} + {other_name}", what, "write the keys alike") from None
     if joined.empty:
-        raise UserError(
-            f"{name} + {other_name}",
-            f"no row shares its {', '.join(keys)}",
-            "check the key columns",
-        )
+        what = f"no row shares its {', '.join(keys)}"
+        raise UserError(f"{name} + {other_name}", what, "check the key columns")
     alone = len(table) - len(joined), len(other) - len(joined)
     if any(alone):
-        warn(
-            f"{name} + {other_name}",
-            f"{alone[0]} and {alone[1]} rows have a key that the other table lacks",
-            "they are left out",
-        )
+        what = f"{alone[0]} and {alone[1]} rows have a key that the other table lacks"
+        warn(f"{name} + {other_name}", what, "they are left out")
     lines = dict(zip(joined["\0line"].tolist(), joined.pop("\0other").tolist(), strict=True))
     return joined.set_index("\0line").rename_axis(None), lines

@@ -74,11 +74,8 @@ def select(table: pd.DataFrame, expression: str) -> NDArray[np.bool_]:
             "where", "a number is too large for its column", "write it with an exponent, e.g. 1e30"
         ) from None
     except TypeError:
-        raise UserError(
-            "where",
-            f"{shown(expression)} compares values of different kinds",
-            "compare text with text, numbers with numbers",
-        ) from None
+        what = f"{shown(expression)} compares values of different kinds"
+        raise UserError("where", what, "compare text with text, numbers with numbers") from None
     except (RecursionError, MemoryError, ValueError):
         raise UserError("where", "the expression cannot be read", _GRAMMAR) from None
 
@@ -110,11 +107,8 @@ def _names(tree: ast.AST, table: pd.DataFrame, quoted: dict[str, str]) -> set[st
         column = quoted.get(name, name)
         if column not in table.columns:
             hint = nearest(column, table.columns)
-            raise UserError(
-                "where",
-                f"no column {column!r}",
-                f"{hint}columns are {', '.join(map(str, table.columns))}",
-            )
+            remedy = f"{hint}columns are {', '.join(map(str, table.columns))}"
+            raise UserError("where", f"no column {column!r}", remedy)
     return names
 
 
@@ -159,11 +153,8 @@ def _compare(
     a = _value(left, columns, quoted)
     if isinstance(op, (ast.In, ast.NotIn)):
         if not isinstance(right, (ast.Tuple, ast.List, ast.Set)):
-            raise UserError(
-                "where",
-                f"{_source(right, quoted)} after in is not a list",
-                "write e.g. split in ('train', 'eval')",
-            )
+            what = f"{_source(right, quoted)} after in is not a list"
+            raise UserError("where", what, "write e.g. split in ('train', 'eval')")
         hits = [_apply(operator.eq, a, _value(item, columns, quoted), rows) for item in right.elts]
         inside = np.logical_or.reduce(hits) if hits else np.zeros(rows, bool)
         return inside if isinstance(op, ast.In) else ~inside & _present(a, rows)
@@ -177,11 +168,8 @@ def _apply(compare: Callable[[Any, Any], Any], a: Any, b: Any, rows: int) -> NDA
     kinds = {_is_text(x) for x in (a, b)} - {None}
     if len(kinds) > 1:
         text, number = (a, b) if _is_text(a) else (b, a)
-        raise UserError(
-            "where",
-            f"{_label(text)} is text and {_label(number)} is a number",
-            "compare text with text, numbers with numbers",
-        )
+        what = f"{_label(text)} is text and {_label(number)} is a number"
+        raise UserError("where", what, "compare text with text, numbers with numbers")
     both = _present(a, rows) & _present(b, rows)
     truth = compare(*(x[both] if isinstance(x, pd.Series) else x for x in (a, b)))
     both[both] = truth.to_numpy(dtype=bool) if isinstance(truth, pd.Series) else bool(truth)

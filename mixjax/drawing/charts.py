@@ -93,11 +93,7 @@ def bars(
 
 
 def bands(
-    x: Sequence[int],
-    quartiles: Mapping[str, ArrayLike],
-    xlabel: str,
-    ylabel: str,
-    title: str = "",
+    x: Sequence[int], quartiles: Mapping[str, ArrayLike], xlabel: str, ylabel: str, title: str = ""
 ) -> Figure:
     """Positive numbers against counts, both on log axes: a line of medians with its quartiles as a
     band for each name.
@@ -134,9 +130,7 @@ def share_table(rows: Sequence[str], domains: Sequence[str], shares: ArrayLike) 
     return figure
 
 
-def predicted_measured(
-    panels: Mapping[str, Mapping[str, tuple[ArrayLike, ArrayLike]]],
-) -> Figure:
+def predicted_measured(panels: Mapping[str, Mapping[str, tuple[ArrayLike, ArrayLike]]]) -> Figure:
     """Predicted against measured losses: a panel a target, a colour a table, the line where both
     are equal.
 

@@ -85,12 +85,7 @@ def legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
     width, height = figure.get_size_inches()
     figure.set_size_inches(width + wide, height)
     figure.legend(
-        handles,
-        labels,
-        loc="outside right center",
-        frameon=False,
-        title=title,
-        ncols=columns,
+        handles, labels, loc="outside right center", frameon=False, title=title, ncols=columns
     )
 
 

@@ -83,11 +83,8 @@ def _check(weights: Mapping[str, float]) -> None:
         if not (math.isfinite(w) and w >= 0):
             raise UserError("mixture", f"{name!r} has the share {w:g}", "give shares of at least 0")
     if not (weights and abs(math.fsum(weights.values()) - 1.0) <= 1e-6):
-        raise UserError(
-            "mixture",
-            f"its shares sum to {math.fsum(weights.values()):g}",
-            "give shares that sum to 1",
-        )
+        what = f"its shares sum to {math.fsum(weights.values()):g}"
+        raise UserError("mixture", what, "give shares that sum to 1")
 
 
 @dataclass(frozen=True)
@@ -146,11 +143,8 @@ def export_mixture(
     if unknown is not None:
         raise UserError("paths", f"no domain {unknown!r}", f"choose from {', '.join(weights)}")
     if not (math.isfinite(epochs) and epochs >= 1):
-        raise UserError(
-            "epochs",
-            f"{epochs:g} is below 1 or not a number",
-            "give the largest number of passes, at least 1",
-        )
+        what = f"{epochs:g} is below 1 or not a number"
+        raise UserError("epochs", what, "give the largest number of passes, at least 1")
     _check(weights)
     return FORMS[form](Order(weights, D, paths or {}, epochs))
 
@@ -193,11 +187,8 @@ def _csv(order: Order) -> str:
 def _megatron(order: Order) -> str:
     for domain in order.used():
         if len(order.path(domain).split()) != 1:
-            raise UserError(
-                "export",
-                f"the path {order.path(domain)!r} of {domain!r} has a space in it",
-                "name a prefix without spaces",
-            )
+            what = f"the path {order.path(domain)!r} of {domain!r} has a space in it"
+            raise UserError("export", what, "name a prefix without spaces")
     return "".join(
         f"{share:.{DECIMALS}f} {order.path(d)}\n" for d, share in rounded(order.used()).items()
     )
