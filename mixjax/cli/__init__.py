@@ -17,7 +17,7 @@ from typing import Any, TextIO
 import click
 
 from mixjax import __version__
-from mixjax.cli import decide, explore, fit, mix, pipeline, plan, trust
+from mixjax.cli import decide, explore, fit, pipeline, trust
 from mixjax.cli.run import BAD_INPUT, DONE, INTERRUPTED
 from mixjax.errors import MixjaxWarning, UserError, nearest
 
@@ -79,11 +79,11 @@ def mixjax(ctx: click.Context) -> None:
 # What the commands are for, in the order of the user's way.
 HEADINGS: dict[str, tuple[click.Command, ...]] = {
     "The whole way": (pipeline.demo, pipeline.run),
-    "Plan": (plan.design, plan.next_),
+    "Plan": (fit.design, fit.next_),
     "Fit": (fit.fit, fit.score, fit.predict, fit.compare),
     "Trust": (trust.validate, trust.extrapolate, trust.intervals, trust.identify, trust.enough),
     "Decide": (
-        mix.mix,
+        decide.mix,
         decide.judge,
         decide.flat,
         decide.move,
