@@ -1,4 +1,5 @@
-"""Commands that turn a fit into a decision: mix, judge, flat, move, value, budget, robust, pareto."""
+"""Commands that turn a fit into a decision: mix, judge, flat, move, value, budget, robust and
+pareto."""
 
 from __future__ import annotations
 
@@ -257,10 +258,8 @@ def move(
         "Instead: the smallest move that lowers these targets' losses by so much, relative: "
         "code=2%."
     ),
-    runs: str | None = option(
-        "Table of the fitted runs: adds the distance to the hull of their mixtures.",
-        role="reads",
-        metavar="RUNS",
+    runs: str | None = options.file(
+        "RUNS", "Table of the fitted runs: adds the distance to the hull of their mixtures."
     ),
 ) -> Shown:
     """The best mixtures within a growing distance of the mixture in use, and the knee of what they

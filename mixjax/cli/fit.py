@@ -10,18 +10,7 @@ import click
 
 import mixjax as mj
 from mixjax.cli import files, options, words
-from mixjax.cli.options import (
-    COLUMNS,
-    EVAL_WHERE,
-    LAW,
-    NAMES,
-    SEED,
-    Asked,
-    FitFile,
-    Search,
-    Table,
-    Watch,
-)
+from mixjax.cli.options import NAMES, SEED, Asked, FitFile, Search, Table, Watch
 from mixjax.cli.run import Shown, argument, command, option, show
 from mixjax.cli.words import As
 from mixjax.errors import UserError
@@ -75,7 +64,7 @@ def fit(
     table: Table,
     search: Search,
     watch: Watch,
-    law: str = LAW,
+    law: str = options.LAW,
     output: str | None = options.output(
         "FIT.json", "Where to write the fit; without it the table is only printed."
     ),
@@ -118,7 +107,7 @@ def score(file: FitFile, table: Table) -> Shown:
 def predict(
     file: FitFile,
     points: str = argument("POINTS.csv"),
-    columns: dict[str, Any] | None = COLUMNS,
+    columns: dict[str, Any] | None = options.COLUMNS,
     output: str | None = options.output("OUT.csv", "Where to write the table; stdout without it."),
 ) -> Shown:
     """Predict the losses of FIT.json at the rows of POINTS.csv, which has N, D and h_<domain> as
@@ -193,12 +182,9 @@ def compare(
     watch: Watch,
     choosing: Choosing,
     laws: tuple[str, ...] = option(
-        "Laws to compare.",
-        type=NAMES,
-        default="simple,additive,joint,full",
-        metavar="a,b",
+        "Laws to compare.", type=NAMES, default="simple,additive,joint,full", metavar="a,b"
     ),
-    eval_where: str | None = EVAL_WHERE,
+    eval_where: str | None = options.EVAL_WHERE,
 ) -> Shown:
     """Fit several laws to RUNS and score each on the fitted rows and on rows it has not seen.
 
@@ -239,10 +225,9 @@ class Candidates:
         type=As(words.scale, "300M:20B", "N:D"),
         multiple=True,
     )
-    points: str | None = option(
+    points: str | None = options.file(
+        "POINTS.csv",
         "Mixtures (and N, D) to choose from, e.g. of mixjax design; random ones by default.",
-        role="reads",
-        metavar="POINTS.csv",
     )
     seed: int = option(
         "Of the random mixtures.  [default: 0]", **SEED, default=0, show_default=False

@@ -98,9 +98,7 @@ class Resampling:
     )
     resamples: int = option("Of the bootstrap.", type=click.IntRange(min=20), default=200)
     by: str = option(
-        "What is resampled whole.",
-        type=click.Choice(["run", "mixture"]),
-        default="run",
+        "What is resampled whole.", type=click.Choice(["run", "mixture"]), default="run"
     )
     seed: int = option("Same seed, same answer.", **SEED, default=0)
 
@@ -170,9 +168,7 @@ def _check_alone(*records: Any) -> None:
 def identify(
     file: FitFile,
     table: Table,
-    points: str | None = option(
-        "Mixtures to compare with the trained ones.", role="reads", metavar="POINTS.csv"
-    ),
+    points: str | None = options.file("POINTS.csv", "Mixtures to compare with the trained ones."),
 ) -> Shown:
     """How well RUNS, the rows that FIT.json was fitted to, determine its parameters.
 
@@ -202,10 +198,7 @@ def enough(
         type=As(words.listed(words.whole, "whole numbers"), "5,10,20", "q,q"),
     ),
     repeats: int = option(
-        "Random choices for each count.",
-        type=click.IntRange(min=2),
-        default=10,
-        metavar="R",
+        "Random choices for each count.", type=click.IntRange(min=2), default=10, metavar="R"
     ),
     eval_where: str | None = option(
         "Score on these rows, e.g. of a larger size, instead of mixtures left out.", metavar="Q"
