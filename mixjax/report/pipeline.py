@@ -1,5 +1,5 @@
-"""The whole way of a table (runs -> fit -> scores, optima -> OUTCOME -> REPORT) in one call, and the
-folder of its report.md, figures and JSON files."""
+"""The whole way of a table (runs -> fit -> scores, optima -> OUTCOME -> REPORT) in one call, and
+its folder of report.md, figures and JSON files."""
 
 from __future__ import annotations
 
