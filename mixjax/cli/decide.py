@@ -45,13 +45,9 @@ class Kind:
 
     def check(self) -> None:
         """Refuse options that do not go together."""
-        kinds = {
-            "--worst": self.worst,
-            "--limit": self.limit is not None,
-            "--most-domains": self.most_domains is not None,
-            "--pull": self.pull is not None,
-        }
-        asked = [name for name, wanted in kinds.items() if wanted]
+        kinds = {"--worst": self.worst or None, "--limit": self.limit}
+        kinds |= {"--most-domains": self.most_domains, "--pull": self.pull}
+        asked = [name for name, value in kinds.items() if value is not None]
         if len(asked) > 1:
             raise UserError(asked[1], f"does not go with {asked[0]}", "choose one of them")
         if asked == ["--pull"] and self.base is None:
@@ -101,15 +97,13 @@ class Export:
     def check(self) -> None:
         """Refuse options that do not go together."""
         forms = mj.report.export.FORMS
-        if self.form is None and (self.output or self.path):
-            where = "--output" if self.output else "--path"
-            raise UserError(where, "needs --export", f"choose from {', '.join(forms)}")
+        choose = f"choose from {', '.join(forms)}"
         if self.form is None:
-            return
-        if self.form not in forms:
-            what = f"no form {self.form!r}"
-            raise UserError("--export", what, f"choose from {', '.join(forms)}")
-        if self.output is None and click.get_current_context().params["as_json"]:
+            if self.output or self.path:
+                raise UserError("--output" if self.output else "--path", "needs --export", choose)
+        elif self.form not in forms:
+            raise UserError("--export", f"no form {self.form!r}", choose)
+        elif self.output is None and click.get_current_context().params["as_json"]:
             remedy = "write the export to a file with -o, or leave one of them out"
             raise UserError("--export", "does not go with --json on stdout", remedy)
 
@@ -125,10 +119,9 @@ class Export:
         epochs = question.epochs
         most = max(1.0, *(epochs.values() if isinstance(epochs, Mapping) else [epochs]))
         text = mj.export_mixture(weights, self.form, question.D, self.path, most)
-        if self.output is None:
-            return text
-        write_whole(self.output, text)
-        return None
+        if self.output is not None:
+            write_whole(self.output, text)
+        return None if self.output else text
 
 
 @command("The best mixture at a scale.", draws=True)
@@ -206,8 +199,7 @@ def _warn_outside(
     question: mj.mixture.Question, mixtures: Mapping[str, Mapping[str, float]]
 ) -> None:
     """Warn of mixtures that break a limit or need more tokens than there are."""
-    remedy = "it is judged all the same, the optimum keeps the limits"
-    allowed = question.epochs
+    remedy, allowed = "it is judged all the same, the optimum keeps the limits", question.epochs
     for name, shares in mixtures.items():
         h = question.array(shares)
         weights = question.named(h)

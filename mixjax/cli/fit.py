@@ -163,16 +163,10 @@ class Choosing:
         deltas = self.deltas or ((search.delta,) if search.delta else None)
         residuals = self.residuals or ((search.residual,) if search.residual else None)
         given = {"by": self.by, "deltas": deltas, "residuals": residuals}
-        candidates = len(records) * len(deltas or "1") * len(residuals or "1")
-        with watch.over(candidates) as progress:
-            return mj.trust.choose_law(
-                runs,
-                records,
-                fits=fits,
-                watch=progress,
-                **{name: value for name, value in given.items() if value},
-                **search.given("delta", "residual"),
-            )
+        how = {name: value for name, value in given.items() if value}
+        with watch.over(len(records) * len(deltas or "1") * len(residuals or "1")) as progress:
+            how |= search.given("delta", "residual")
+            return mj.trust.choose_law(runs, records, fits=fits, watch=progress, **how)
 
 
 @command("Fit several laws and compare their errors.")
@@ -262,16 +256,10 @@ def next_(
     question = asked.question()
     runs = table.read_fitted(question.fit)
     points = candidates.points
-    chosen = mj.next_runs(
-        question,
-        runs,
-        n,
-        aim="best mixture" if aim == "best-mixture" else aim,
-        among=None if points is None else files.read_points(points, table.columns)[1],
-        scales=candidates.size or None,
-        per_flop=per_flop,
-        seed=candidates.seed,
-    )
+    among = None if points is None else files.read_points(points, table.columns)[1]
+    how = {"scales": candidates.size or None, "per_flop": per_flop, "seed": candidates.seed}
+    what = "best mixture" if aim == "best-mixture" else aim
+    chosen = mj.next_runs(question, runs, n, aim=what, among=among, **how)
     if output is not None:
         files.write_table(chosen.frame(), output)
     return show(chosen, output)

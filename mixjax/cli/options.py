@@ -104,13 +104,9 @@ class Table:
         if bool(self.join) != (self.on is not None):
             remedy = "join files with --join FILE --on KEY, KEY being a column of both"
             raise UserError("--on" if self.join else "--join", "is missing", remedy)
-        return mj.read_runs(
-            [self.runs, *self.join] if self.join else self.runs,
-            where=where or self.where,
-            columns=self.columns,
-            on=self.on,
-            targets=targets,
-        )
+        paths = [self.runs, *self.join] if self.join else self.runs
+        how = {"columns": self.columns, "on": self.on, "targets": targets}
+        return mj.read_runs(paths, where=where or self.where, **how)
 
     def read_fitted(self, fit: mj.Fit) -> mj.Runs:
         """The runs, which must be those that were fitted."""

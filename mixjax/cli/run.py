@@ -106,18 +106,22 @@ def _slots(record: Any) -> list[_Slot]:
     """The parameters of a command, those of records among its arguments included."""
     slots = []
     for name, kind, declared in _fields(record):
-        if dataclasses.is_dataclass(kind):
+        if _is_record(kind):
             slots += _slots(kind)
         else:
             slots.append(_Slot(declared.metadata["make"](name), declared.metadata["role"]))
     return slots
 
 
+def _is_record(kind: Any) -> bool:
+    return dataclasses.is_dataclass(kind)
+
+
 def _filled(record: Any, values: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a command or a record; values: by the names of click's parameters, taken
     out."""
     return {
-        name: kind(**_filled(kind, values)) if dataclasses.is_dataclass(kind) else values.pop(name)
+        name: kind(**_filled(kind, values)) if _is_record(kind) else values.pop(name)
         for name, kind, _ in _fields(record)
     }
 

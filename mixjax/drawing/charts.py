@@ -393,7 +393,8 @@ def _triangle(points: Map) -> Figure:
     known = np.isfinite(points.distance)
     w, distance = points.w[known], points.distance[known]
     tail, tip = w @ _TRIANGLE, points.h[known] @ _TRIANGLE
-    colours = axes.tripcolor(*tail.T, distance, shading="gouraud", cmap="cividis", vmin=0)
+    how: dict[str, Any] = {"shading": "gouraud", "cmap": "cividis", "vmin": 0}
+    colours = axes.tripcolor(tail[:, 0], tail[:, 1], distance, **how)
     side = round(1 / np.min(points.w[points.w > 0]))
     step = max(1, side // _ARROWS)
     chosen = np.all(np.round(w * side).astype(int) % step == 0, axis=1)
