@@ -157,13 +157,10 @@ class Lines:
 
 @dataclass(frozen=True)
 class Supply:
-    """What there is of the domains, and what their shares may be.
+    """What there is of the domains, and what their shares may be, as in a `Question`.
 
     Attributes:
-        tokens: {domain: count}.
-        epochs: how often they may be seen, one number or {domain: number}.
         caps, floors: {domain or group: share}.
-        groups: {name: domains}.
         lines: where the keys stand, if in a file.
     """
 
@@ -199,13 +196,7 @@ class Supply:
 
 @dataclass(frozen=True)
 class Mix(Supply):
-    """One mixture that a config asks for.
-
-    Attributes:
-        N, D: of the run to come.
-        weights: {target: importance}.
-        fixed: {domain or group: share}.
-    """
+    """One mixture that a config asks for, as in a `Question`."""
 
     N: float | None = _key(_COUNT)
     D: float | None = _key(_COUNT)
@@ -234,12 +225,10 @@ class Config:
     """What a config asks for, key by key; paths as they are seen from where the command runs.
 
     Attributes:
-        data, eval_data: files of runs to fit and to score, or (DEMO,); those of one tuple are
-            joined on `on`.
+        data, eval_data: files of runs to fit and to score, or (DEMO,); several are joined on `on`.
         law: name, or FILE.py:NAME.
         eval_where: which rows to score beside the fitted ones.
         mix: mixtures sought, within `supply` too.
-        compare: laws to compare.
         lines: where the keys stand.
     """
 
@@ -300,7 +289,10 @@ def read_config(path: str | os.PathLike[str]) -> Config:
     folder = Path(path).parent
     own = config.law.rpartition(":")[0].endswith(".py")
     law = str(folder / config.law) if own else config.law
-    data, eval_data = _from(folder, config.data), _from(folder, config.eval_data)
+    data, eval_data = (
+        tuple(f if f == DEMO else os.path.normpath(folder / Path(f).expanduser()) for f in files)
+        for files in (config.data, config.eval_data)
+    )
     return replace(config, data=data, eval_data=eval_data, law=law)
 
 
@@ -417,11 +409,3 @@ def _found(name: str, folder: str | None) -> str:
     nowhere = "no such file" + (f", nor in {elsewhere!r}" if elsewhere else "")
     remedy = "pass --data PATH, or set MIXJAX_DATA to the folder that holds it"
     raise UserError(name, nowhere, remedy)
-
-
-def _from(folder: Path, files: Sequence[str]) -> tuple[str, ...]:
-    """Paths seen from where the command runs."""
-    return tuple(
-        name if name == DEMO else os.path.normpath(folder / Path(name).expanduser())
-        for name in files
-    )

@@ -241,9 +241,9 @@ def move(
     asked: Asked,
     base: str = options.base("The mixture in use.", required=True),
     steps: int = option("Number of trust regions.", type=click.IntRange(min=1), default=10),
-    region: Any = option(
+    region: Any = options.choice(
         "Distance that grows: Kullback-Leibler, or the share of tokens that changes domain.",
-        type=click.Choice(["kl", "l1"]),
+        ("kl", "l1"),
         default="kl",
     ),
     improve: dict[str, float] | None = options.shares(

@@ -234,9 +234,9 @@ def next_(
     table: Table,
     candidates: Candidates,
     n: int = option("Number of runs.", "--n", type=click.IntRange(min=1), default=1),
-    aim: str = option(
+    aim: str = options.choice(
         "What they should pin down.",
-        type=click.Choice(["best-mixture", "regret", "d-optimal"]),
+        ("best-mixture", "regret", "d-optimal"),
         default="best-mixture",
     ),
     per_flop: bool = option("Count what a run gains per FLOP.", is_flag=True),

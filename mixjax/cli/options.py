@@ -38,6 +38,11 @@ def count(example: str) -> As:
     return As(words.count, example)
 
 
+def choice(help: str, known: Sequence[str], **attributes: Any) -> Any:
+    """One word of some."""
+    return option(help, type=click.Choice(known), **attributes)
+
+
 def base(help: str, **attributes: Any) -> Any:
     """The mixture in use."""
     return option(help, "--base", **attributes, role="reads", metavar="FILE|NAME=X,...")
@@ -135,12 +140,9 @@ class Search:
         "Basin hops after a start.  [default: likewise]", type=click.IntRange(min=0), metavar="H"
     )
     delta: float | None = option("Of the Huber loss.  [default: 1e-3]", type=count("1e-3"))
-    precision: str | None = option(
-        "Of the search.  [default: float64]", type=click.Choice(["float64", "float32"])
-    )
-    residual: str | None = option(
-        "Residual of the loss or of its logarithm.  [default: loss]",
-        type=click.Choice(["loss", "log"]),
+    precision: str | None = choice("Of the search.  [default: float64]", ("float64", "float32"))
+    residual: str | None = choice(
+        "Residual of the loss or of its logarithm.  [default: loss]", ("loss", "log")
     )
     seed: int | None = option("Same seed, same answer on one machine.  [default: 0]", **SEED)
 

@@ -86,9 +86,8 @@ def run(
     runs, eval_runs = _read(config, data)
     config.check_names(runs.domains, config.targets or runs.targets)
     with watch.over(1 + len(laws)) as progress:
-        outcome = mj.report.run_pipeline(
-            runs, law, eval_runs, config.questions, laws, watch=progress, **config.fit
-        )
+        how = {"watch": progress, **config.fit}
+        outcome = mj.report.run_pipeline(runs, law, eval_runs, config.questions, laws, **how)
     return _finish(outcome, folder, title)
 
 
@@ -129,11 +128,12 @@ def _finish(outcome: mj.report.Outcome, folder: str | None, title: str, note: st
     """Write the report, if to a folder, and show what matters of it; of an interrupted fit the fit
     alone is kept."""
     if outcome.interrupted:
-        kept = None if folder is None else str(Path(folder) / "fit.json")
-        if kept is not None:
-            Path(kept).parent.mkdir(parents=True, exist_ok=True)
-            outcome.fit.save(kept)
-        return Shown({}, "", saved=kept, interrupted=True)
+        if folder is None:
+            return Shown({}, "", interrupted=True)
+        kept = Path(folder) / "fit.json"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        outcome.fit.save(kept)
+        return Shown({}, "", saved=str(kept), interrupted=True)
     content, saved = outcome.to_dict(), None
     if folder is not None:
         written = mj.report.write_report(outcome, folder, title, note)

@@ -22,9 +22,9 @@ def validate(
     search: Search,
     watch: Watch,
     law: str = LAW,
-    by: Any = option(
+    by: Any = options.choice(
         "Hold out the largest N or D, or whole mixtures or runs in folds.",
-        type=click.Choice(["N", "D", "mixture", "run"]),
+        ("N", "D", "mixture", "run"),
         default="N",
     ),
     folds: int | None = option(
@@ -97,9 +97,7 @@ class Resampling:
         default=0.9,
     )
     resamples: int = option("Of the bootstrap.", type=click.IntRange(min=20), default=200)
-    by: str = option(
-        "What is resampled whole.", type=click.Choice(["run", "mixture"]), default="run"
-    )
+    by: str = options.choice("What is resampled whole.", ("run", "mixture"), default="run")
     seed: int = option("Same seed, same answer.", **SEED, default=0)
 
     def refit(
