@@ -17,7 +17,7 @@ import pytest
 import mixjax
 from mixjax.cli import HEADINGS
 from mixjax.cli import mixjax as mixjax_command
-from mixjax.cli.progress import Progress
+from mixjax.cli.run import Progress
 from tests.cli import QUICK
 
 

@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 
 from mixjax import read_runs
 from mixjax.cli.explore import PARTS, Request
-from mixjax.drawing import charts, decisions
+from mixjax.drawing import charts
 from mixjax.drawing.style import COLOURS, line_of
 from mixjax.fitting import simulate_runs
 from mixjax.fitting.simulate import known_fit, random_truth
@@ -94,8 +94,8 @@ LONG = [f"a rather long name of domain number {i}" for i in range(30)]
         lambda h: charts.bars(LONG, dict.fromkeys(LONG[:3], h), "share", "domain", LONG[0]),
         lambda h: charts.share_table(LONG[:4], LONG, [h] * 4),
         lambda h: charts.shares_along({"": charts.Shares([1, 2], "x", np.stack([h, h]))}, LONG),
-        lambda h: decisions.share_ranges(LONG, h, h, h, "title"),
-        lambda h: decisions.laws_beside(LONG, {"a": h, "b": h}, [1, 2], {"c": [1, 2]}, "", "x"),
+        lambda h: charts.share_ranges(LONG, h, h, h, "title"),
+        lambda h: charts.laws_beside(LONG, {"a": h, "b": h}, [1, 2], {"c": [1, 2]}, "", "x"),
     ],
     ids=["bars", "share_table", "shares_along", "share_ranges", "laws_beside"],
 )

@@ -13,8 +13,7 @@ import mixjax as mj
 from mixjax.fitting.record import Status
 from mixjax.fitting.simulate import demo_runs, demo_truth
 from mixjax.report import pipeline
-from mixjax.report.pipeline import Outcome, run_pipeline
-from mixjax.report.report import report_text, write_report
+from mixjax.report.pipeline import Outcome, report_text, run_pipeline, write_report
 
 AT = {"N": 7e9, "D": 1.5e11}
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, TextIO
 
 import click
 
 from mixjax import __version__
-from mixjax.cli import decide, explore, fit, mix, pipeline, plan, trust
+from mixjax.cli import decide, explore, fit, pipeline, trust
 from mixjax.cli.run import BAD_INPUT, DONE, INTERRUPTED
 from mixjax.errors import MixjaxWarning, UserError, nearest
 
@@ -48,10 +48,10 @@ class _Commands(click.Group):
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
+            return result
         except BrokenPipeError:
             _silence(sys.stdout)
             return DONE
-        return result
 
 
 @click.group(
@@ -79,11 +79,11 @@ def mixjax(ctx: click.Context) -> None:
 # What the commands are for, in the order of the user's way.
 HEADINGS: dict[str, tuple[click.Command, ...]] = {
     "The whole way": (pipeline.demo, pipeline.run),
-    "Plan": (plan.design, plan.next_),
+    "Plan": (fit.design, fit.next_),
     "Fit": (fit.fit, fit.score, fit.predict, fit.compare),
     "Trust": (trust.validate, trust.extrapolate, trust.intervals, trust.identify, trust.enough),
     "Decide": (
-        mix.mix,
+        decide.mix,
         decide.judge,
         decide.flat,
         decide.move,
@@ -99,7 +99,7 @@ for _command in (command for commands in HEADINGS.values() for command in comman
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
+    """Run one command, its errors told in one line.
 
     Args:
         argv: the words after `mixjax`; those of the process by default.
@@ -108,31 +108,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 2 bad input or usage, 130 interrupted.
     """
     told: list[str] = []
+    words = None if argv is None else list(argv)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", MixjaxWarning)
         warnings.showwarning = partial(_show_warning, told)
-        words = None if argv is None else list(argv)
-        return _guarded(
-            lambda: mixjax.main(args=words, prog_name="mixjax", standalone_mode=False, obj=told)
-        )
-
-
-def _guarded(command: Callable[[], Any]) -> int:
-    """The exit code of a command, its errors told in one line."""
-    try:
-        result = command()
-    except click.ClickException as error:
-        return _complain(_usage(error))
-    except UserError as error:
-        return _complain(str(error))
-    except (KeyboardInterrupt, click.Abort):
-        return _complain("interrupted before there was a result", INTERRUPTED)
-    except OSError as error:
-        return _complain(
-            f"{error.filename or 'system'}: {error.strerror or error}; check the file, the "
-            f"disk and the permissions"
-        )
+        try:
+            result = mixjax.main(words, "mixjax", standalone_mode=False, obj=told)
+        except click.ClickException as error:
+            return _complain(_usage(error))
+        except UserError as error:
+            return _complain(str(error))
+        except (KeyboardInterrupt, click.Abort):
+            return _complain("interrupted before there was a result", INTERRUPTED)
+        except OSError as error:
+            what = f"{error.filename or 'system'}: {error.strerror or error}"
+            return _complain(f"{what}; check the file, the disk and the permissions")
     return result if isinstance(result, int) else DONE
 
 

@@ -4,7 +4,7 @@ files are told with their line."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -92,13 +92,6 @@ def _each(read: Reader) -> Reader:
     return partial(_mapping, readers=read)
 
 
-def _either(word: Reader, mapping: Reader) -> Reader:
-    """Reads one word or a mapping."""
-    return lambda node, path, key: (mapping if isinstance(node, yaml.MappingNode) else word)(
-        node, path, key
-    )
-
-
 def _filled(node: yaml.Node, path: str, what: str, record: type) -> Any:
     """A record by the readers of its fields, and the lines of its keys."""
     readers = {f.name: f.metadata["read"] for f in fields(record) if f.metadata}
@@ -113,6 +106,11 @@ def _text(word: str) -> str:
 
 def _choice(*known: str) -> Reader:
     return _one(lambda word: words.among(*known)(word)[0], " or ".join(known))
+
+
+def _epochs(node: yaml.Node, path: str, key: str) -> Any:
+    """A number for all domains, or one for each."""
+    return (_each(_COUNT) if isinstance(node, yaml.MappingNode) else _COUNT)(node, path, key)
 
 
 def _column(node: yaml.Node, path: str, key: str) -> Any:
@@ -130,6 +128,11 @@ _SHARES = _each(_one(words.share, "a share such as 0.1 or 10%"))
 _NAMES = partial(_list, between=",")
 
 
+def _given(record: Any, *names: str) -> dict[str, Any]:
+    """What a file says of these fields."""
+    return {name: x for name in names if (x := getattr(record, name)) is not None}
+
+
 def _key(read: Reader, default: Any = None) -> Any:
     """The field of a record that a key of this reader fills."""
     return field(default=default, metadata={"read": read})
@@ -140,36 +143,29 @@ def _key(read: Reader, default: Any = None) -> Any:
 
 @dataclass(frozen=True)
 class Lines:
-    """Where the keys of a file stand.
-
-    Attributes:
-        path: of the file, as it was named.
-        of: {key: line}, those of inner mappings too; the first of a name.
-    """
+    """Where the keys of a file stand: {key: line}, those of inner mappings too, the first of a
+    name."""
 
     path: str = ""
     of: Mapping[str, int] = field(default_factory=dict)
 
     def place(self, *keys: str) -> str:
         """The file and the line of the first of these keys that stands in it."""
-        line = next((self.of[key] for key in keys if key in self.of), None)
-        return f"{self.path}, line {line}" if line else self.path
+        lines = (f"{self.path}, line {self.of[key]}" for key in keys if key in self.of)
+        return next(lines, self.path)
 
 
 @dataclass(frozen=True)
 class Supply:
-    """What there is of the domains, and what their shares may be.
+    """What there is of the domains, and what their shares may be, as in a `Question`.
 
     Attributes:
-        tokens: {domain: count}.
-        epochs: how often they may be seen, one number or {domain: number}.
         caps, floors: {domain or group: share}.
-        groups: {name: domains}.
         lines: where the keys stand, if in a file.
     """
 
     tokens: Mapping[str, float] | None = _key(_each(_COUNT))
-    epochs: float | Mapping[str, float] | None = _key(_either(_COUNT, _each(_COUNT)))
+    epochs: float | Mapping[str, float] | None = _key(_epochs)
     caps: Mapping[str, float] | None = _key(_SHARES)
     floors: Mapping[str, float] | None = _key(_SHARES)
     groups: Mapping[str, tuple[str, ...]] | None = _key(_each(partial(_list, between="+")))
@@ -177,42 +173,30 @@ class Supply:
 
     def over(self, other: Supply) -> dict[str, Any]:
         """Keyword arguments of a `Question`: this and, where this says nothing, the other."""
-        both = {
+        both: dict[str, Any] = {
             name: {**(getattr(other, name) or {}), **(getattr(self, name) or {})}
             for name in ("tokens", "caps", "floors", "groups")
         }
-        epochs = other.epochs if self.epochs is None else self.epochs
-        return {k: v for k, v in {**both, "epochs": epochs}.items() if v not in (None, {})}
+        both["epochs"] = other.epochs if self.epochs is None else self.epochs
+        return {name: value for name, value in both.items() if value not in (None, {})}
 
-    def check_names(self, domains: Collection[str], groups: Collection[str]) -> None:
-        """Refuse a name that is none of these domains, or for caps and floors of these groups, by
-        its line."""
-        epochs = self.epochs if isinstance(self.epochs, Mapping) else {}
-        for key, names in {"tokens": self.tokens, "epochs": epochs}.items():
-            for name in names or ():
-                check_names([name], domains, self.lines.place(name, key), "domain")
-        for key, names in {"caps": self.caps, "floors": self.floors}.items():
-            for name in names or ():
-                check_bounded([name], domains, groups, self.lines.place(name, key))
-
-
-def check_bounded(
-    names: Iterable[str], domains: Collection[str], groups: Collection[str], where: str
-) -> None:
-    """Refuse a name that is none of these domains and groups."""
-    what = "domain or group" if groups else "domain"
-    check_names(names, (*domains, *groups), where, what)
+    def check_names(
+        self, domains: Collection[str], groups: Collection[str], targets: Collection[str] = ()
+    ) -> None:
+        """Refuse a name that is none of these domains, or for shares of these groups, or for
+        weights of these targets, by its line."""
+        bounded = (*domains, *groups), "domain or group" if groups else "domain"
+        known = dict.fromkeys(("tokens", "epochs"), (domains, "domain"))
+        known |= dict.fromkeys(("caps", "floors", "fixed"), bounded)
+        for key, (names, what) in (known | {"weights": (targets, "target")}).items():
+            given = getattr(self, key, None)
+            for name in given if isinstance(given, Mapping) else ():
+                check_names([name], names, self.lines.place(name, key), what)
 
 
 @dataclass(frozen=True)
 class Mix(Supply):
-    """One mixture that a config asks for.
-
-    Attributes:
-        N, D: of the run to come.
-        weights: {target: importance}.
-        fixed: {domain or group: share}.
-    """
+    """One mixture that a config asks for, as in a `Question`."""
 
     N: float | None = _key(_COUNT)
     D: float | None = _key(_COUNT)
@@ -221,8 +205,7 @@ class Mix(Supply):
 
     def question(self, supply: Supply) -> dict[str, Any]:
         """Keyword arguments of a `Question`."""
-        own = {name: getattr(self, name) for name in ("N", "D", "weights", "fixed")}
-        return {k: v for k, v in own.items() if v is not None} | self.over(supply)
+        return _given(self, "N", "D", "weights", "fixed") | self.over(supply)
 
 
 def _mixes(node: yaml.Node, path: str, key: str) -> tuple[Mix, ...]:
@@ -242,12 +225,10 @@ class Config:
     """What a config asks for, key by key; paths as they are seen from where the command runs.
 
     Attributes:
-        data, eval_data: files of runs to fit and to score, or (DEMO,); those of one tuple are
-            joined on `on`.
+        data, eval_data: files of runs to fit and to score, or (DEMO,); several are joined on `on`.
         law: name, or FILE.py:NAME.
         eval_where: which rows to score beside the fitted ones.
         mix: mixtures sought, within `supply` too.
-        compare: laws to compare.
         lines: where the keys stand.
     """
 
@@ -270,18 +251,16 @@ class Config:
     compare: tuple[str, ...] = _key(_NAMES, ())
     lines: Lines = field(default_factory=Lines)
 
-    def _given(self, *names: str) -> dict[str, Any]:
-        return {name: x for name in names if (x := getattr(self, name)) is not None}
-
     @property
     def read(self) -> dict[str, Any]:
         """Keyword arguments of `read_runs`."""
-        return self._given("where", "columns", "on")
+        return _given(self, "where", "columns", "on")
 
     @property
     def fit(self) -> dict[str, Any]:
         """Keyword arguments of `fit`."""
-        return self._given("targets", "starts", "hops", "delta", "residual", "precision", "seed")
+        names = ("targets", "starts", "hops", "delta", "residual", "precision", "seed")
+        return _given(self, *names)
 
     @property
     def questions(self) -> list[dict[str, Any]]:
@@ -293,12 +272,7 @@ class Config:
         shared = self.supply.groups or {}
         self.supply.check_names(domains, shared)
         for mix in self.mix:
-            groups = {**shared, **(mix.groups or {})}
-            mix.check_names(domains, groups)
-            for name in mix.fixed or ():
-                check_bounded([name], domains, groups, mix.lines.place(name, "fixed"))
-            for name in mix.weights or ():
-                check_names([name], targets, mix.lines.place(name, "weights"), "target")
+            mix.check_names(domains, {**shared, **(mix.groups or {})}, targets)
 
 
 def read_config(path: str | os.PathLike[str]) -> Config:
@@ -307,22 +281,19 @@ def read_config(path: str | os.PathLike[str]) -> Config:
     Raises:
         UserError: with file, line and the nearest key.
     """
-    name = str(path)
-    root = _compose(name, _content(name))
-    if root is None:
-        raise UserError(name, "is empty", "write at least `data: FILE` and `law: NAME`")
-    config = _filled(root, name, "the config", Config)
+    remedy = "write at least `data: FILE` and `law: NAME`"
+    config: Config = _read(str(path), "the config", Config, remedy)
     for key in ("data", "law"):
         if not getattr(config, key):
-            raise UserError(name, f"no key {key!r}", f"add a line `{key}: ...`")
-    folder = Path(name).parent
+            raise UserError(config.lines.path, f"no key {key!r}", f"add a line `{key}: ...`")
+    folder = Path(path).parent
     own = config.law.rpartition(":")[0].endswith(".py")
-    return replace(
-        config,
-        data=_from(folder, config.data),
-        eval_data=_from(folder, config.eval_data),
-        law=str(folder / config.law) if own else config.law,
+    law = str(folder / config.law) if own else config.law
+    data, eval_data = (
+        tuple(f if f == DEMO else os.path.normpath(folder / Path(f).expanduser()) for f in files)
+        for files in (config.data, config.eval_data)
     )
+    return replace(config, data=data, eval_data=eval_data, law=law)
 
 
 def read_supply(path: str | os.PathLike[str]) -> Supply:
@@ -331,11 +302,15 @@ def read_supply(path: str | os.PathLike[str]) -> Supply:
     Raises:
         UserError: with file, line and the nearest key.
     """
-    name = str(path)
-    root = _compose(name, _content(name))
+    return _read(str(path), "the supply", Supply, "write for example `tokens: {web: 600B}`")
+
+
+def _read(path: str, what: str, record: type, remedy: str) -> Any:
+    """The record that a file holds; remedy: of an empty file."""
+    root = _compose(path, _content(path))
     if root is None:
-        raise UserError(name, "is empty", "write for example `tokens: {web: 600B}`")
-    return _filled(root, name, "the supply", Supply)
+        raise UserError(path, "is empty", remedy)
+    return _filled(root, path, what, record)
 
 
 def _lines(root: yaml.Node) -> dict[str, int]:
@@ -357,16 +332,12 @@ def _content(path: str) -> str:
         with open(path, "rb") as file:
             content = file.read(_LARGEST + 1)
         if len(content) > _LARGEST:
-            raise UserError(
-                path, f"is larger than {_LARGEST // 1024} KiB", "name a config, not a table"
-            )
+            what = f"is larger than {_LARGEST // 1024} KiB"
+            raise UserError(path, what, "name a config, not a table")
         return content.decode("utf-8")
     except OSError as error:
-        raise UserError(
-            path,
-            f"cannot be read ({error.strerror})",
-            "name a file in YAML, see configs/ of mixjax",
-        ) from None
+        what = f"cannot be read ({error.strerror})"
+        raise UserError(path, what, "name a file in YAML, see configs/ of mixjax") from None
     except UnicodeDecodeError:
         raise UserError(path, "is not text in UTF-8", "name a config file") from None
 
@@ -380,15 +351,11 @@ def _compose(path: str, text: str) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{path}, line {mark.line + 1}" if mark else path
-        raise UserError(
-            place,
-            f"is not YAML ({error.problem})",
-            "mend the line; quote text that begins with { or [",
-        ) from None
+        what = f"is not YAML ({error.problem})"
+        raise UserError(place, what, "mend the line; quote text that begins with { or [") from None
     except yaml.YAMLError as error:
-        raise UserError(
-            path, f"is not YAML ({str(error).splitlines()[0]})", "name a config file"
-        ) from None
+        what = f"is not YAML ({str(error).splitlines()[0]})"
+        raise UserError(path, what, "name a config file") from None
 
 
 def _check_events(path: str, text: str) -> None:
@@ -396,9 +363,8 @@ def _check_events(path: str, text: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         place = f"{path}, line {event.start_mark.line + 1}"
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
-            event, yaml.CollectionEndEvent
-        )
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
         if isinstance(event, yaml.AliasEvent):
             raise UserError(place, f"alias *{event.anchor}", "write the value out")
         if getattr(event, "tag", None) is not None:
@@ -422,38 +388,24 @@ def find_data(files: Sequence[str], replacement: str | None = None) -> tuple[str
         UserError: a file is nowhere, or a replacement does not fit.
     """
     if replacement is not None and not Path(replacement).exists():
-        raise UserError(
-            "--data",
-            f"no file or folder {replacement!r}",
-            "name the file, or the folder that holds the files of the config",
-        )
-    if replacement is not None and not Path(replacement).is_dir():
-        if len(files) > 1:
-            raise UserError(
-                "--data",
-                f"{replacement!r} is one file, the config names {len(files)}",
-                "name the folder that holds them",
-            )
-        return (replacement,)
-    return tuple(name if name == DEMO else _found(name, replacement) for name in files)
+        remedy = "name the file, or the folder that holds the files of the config"
+        raise UserError("--data", f"no file or folder {replacement!r}", remedy)
+    if replacement is None or Path(replacement).is_dir():
+        return tuple(name if name == DEMO else _found(name, replacement) for name in files)
+    if len(files) > 1:
+        what = f"{replacement!r} is one file, the config names {len(files)}"
+        raise UserError("--data", what, "name the folder that holds them")
+    return (replacement,)
 
 
 def _found(name: str, folder: str | None) -> str:
-    elsewhere = [folder] if folder else [os.environ.get("MIXJAX_DATA", "")]
+    elsewhere = folder or os.environ.get("MIXJAX_DATA", "")
     places = [] if folder else [Path(name)]
-    places += [Path(place) / Path(name).name for place in elsewhere if place]
+    if elsewhere:
+        places.append(Path(elsewhere) / Path(name).name)
     for place in places:
         if place.is_file():
             return str(place)
-    nowhere = "no such file" + (f", nor in {elsewhere[0]!r}" if elsewhere[0] else "")
-    raise UserError(
-        name, nowhere, "pass --data PATH, or set MIXJAX_DATA to the folder that holds it"
-    )
-
-
-def _from(folder: Path, files: Sequence[str]) -> tuple[str, ...]:
-    """Paths seen from where the command runs."""
-    return tuple(
-        name if name == DEMO else os.path.normpath(folder / Path(name).expanduser())
-        for name in files
-    )
+    nowhere = "no such file" + (f", nor in {elsewhere!r}" if elsewhere else "")
+    remedy = "pass --data PATH, or set MIXJAX_DATA to the folder that holds it"
+    raise UserError(name, nowhere, remedy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import mixjax as mj
 from mixjax.cli import files, options, words
@@ -15,9 +15,6 @@ from mixjax.cli.words import As
 from mixjax.errors import UserError
 from mixjax.text import to_json, write_whole
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 # Budgets of the paths: this far to both sides of the question's scale, so many points.
 _AROUND, _POINTS = 30.0, 13
 
@@ -26,45 +23,22 @@ _AROUND, _POINTS = 30.0, 13
 class Around:
     """What explore looks at beside the question."""
 
-    other: str | None = option(
-        "A fit of another law to the same runs, for the part laws.",
-        role="reads",
-        metavar="FIT.json",
+    other: str | None = options.file(
+        "FIT.json", "A fit of another law to the same runs, for the part laws."
     )
     base: str | None = options.base("The mixture in use, for the parts move and judge.")
-    runs: str | None = option(
-        "Table of the fitted runs, for the distance to their mixtures in the part move.",
-        role="reads",
-        metavar="RUNS",
+    runs: str | None = options.file(
+        "RUNS", "Table of the fitted runs, for the distance to their mixtures in the part move."
     )
     domains: tuple[str, ...] | None = option(
-        "Domains of the maps; those that are targets too, in order, by default.",
-        type=NAMES,
+        "Domains of the maps; those that are targets too, in order, by default.", type=NAMES
     )
-
-
-class Drawn(Protocol):
-    """A result that says and draws itself."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain content for JSON."""
-        ...
-
-    def figure(self) -> Figure:
-        """A picture of it."""
-        ...
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a part is asked.
-
-    Attributes:
-        question: at its scale.
-        other: the second fit.
-        start: the mixture in use.
-        domains: of the maps.
-    """
+    """What a part is asked: a question at its scale, beside it a second fit, the mixture in use and
+    the domains of the maps."""
 
     question: mj.mixture.Question
     other: mj.Fit | None = None
@@ -93,43 +67,29 @@ class Request:
         return [N * x for x in times], [D * x for x in times]
 
 
-def _path(request: Request) -> Drawn:
+def _path(request: Request) -> Any:
     """h* along budgets, paper Fig. 6."""
     (N, D), (sizes, tokens) = request.scale, request.budgets
-    return mj.mixture.Paths(
-        {
-            f"D = {D:.3g}": mj.mixture.budget_path(request.any_scale, sizes, D),
-            f"N = {N:.3g}": mj.mixture.budget_path(request.any_scale, N, tokens),
-            f"D / N = {D / N:.3g}": mj.mixture.budget_path(request.any_scale, sizes, tokens),
-        }
-    )
+    budgets = {
+        f"D = {D:.3g}": (sizes, D),
+        f"N = {N:.3g}": (N, tokens),
+        f"D / N = {D / N:.3g}": (sizes, tokens),
+    }
+    path, question = mj.mixture.budget_path, request.any_scale
+    return mj.mixture.Paths({name: path(question, *at) for name, at in budgets.items()})
 
 
-def _growth(request: Request) -> Drawn:
-    """Growth laws and their accumulation points, paper Fig. 10."""
-    return mj.mixture.growth_laws(request.any_scale, points=_POINTS)
-
-
-def _corners(request: Request) -> Drawn:
-    """One target at a time, paper Fig. 7."""
-    return mj.mixture.corners(request.question)
-
-
-def _map(number: int) -> Part:
+def _map(request: Request, number: int) -> Any:
     """w -> h*(w) on a triangle, paper Fig. 8, or a tetrahedron, Fig. 9."""
-
-    def part(request: Request) -> Drawn:
-        fit = request.question.fit
-        both = request.domains or tuple(d for d in fit.domains if d in fit.targets)
-        if len(both) < number:
-            what = f"{len(both)} domains are targets too"
-            raise UserError("map", what, f"a map of {number} needs {number}")
-        return mj.mixture.target_map(request.question, both[:number])
-
-    return part
+    fit = request.question.fit
+    both = request.domains or tuple(d for d in fit.domains if d in fit.targets)
+    if len(both) < number:
+        what = f"{len(both)} domains are targets too"
+        raise UserError("map", what, f"a map of {number} needs {number}")
+    return mj.mixture.target_map(request.question, both[:number])
 
 
-def _laws(request: Request) -> Drawn:
+def _laws(request: Request) -> Any:
     """The optimum of the other fit's law beside this one's."""
     if request.other is None:
         raise UserError("laws", "needs a second fit", "name it with --other FIT.json")
@@ -141,39 +101,35 @@ def _laws(request: Request) -> Drawn:
     return mj.mixture.beside(dict(zip(names, questions, strict=True)), *request.budgets)
 
 
-def _flat(request: Request) -> Drawn:
-    """The flat region at 0.1 percent."""
-    return mj.mixture.flat_region(request.question)
-
-
-def _budget(request: Request) -> Drawn:
+def _budget(request: Request) -> Any:
     """The best split of the compute that N and D stand for."""
     N, D = request.scale
     return mj.mixture.compute_optimal(request.question, 6 * N * D)
 
 
-def _move(request: Request) -> Drawn:
+def _move(request: Request) -> Any:
     """Steps from the base to the optimum."""
     if request.start is None:
         raise UserError("move", "needs the mixture in use", "name it with --base")
     return mj.mixture.trust_path(request.question, request.start)
 
 
-def _judge(request: Request) -> Drawn:
+def _judge(request: Request) -> Any:
     """The base and equal shares beside the optimum."""
     own = {} if request.start is None else {"base": request.start.base}
     return mj.mixture.compare_mixtures(request.question, own)
 
 
-Part = Callable[[Request], Drawn]
-PARTS: Mapping[str, Part] = {
+# Each part as a result that says and draws itself.
+PARTS: Mapping[str, Callable[[Request], Any]] = {
     "path": _path,
-    "growth": _growth,
-    "corners": _corners,
-    "map3": _map(3),
-    "map4": _map(4),
+    # Growth laws and their accumulation points, paper Fig. 10; one target at a time, Fig. 7.
+    "growth": lambda request: mj.mixture.growth_laws(request.any_scale, points=_POINTS),
+    "corners": lambda request: mj.mixture.corners(request.question),
+    "map3": lambda request: _map(request, 3),
+    "map4": lambda request: _map(request, 4),
     "laws": _laws,
-    "flat": _flat,
+    "flat": lambda request: mj.mixture.flat_region(request.question),
     "budget": _budget,
     "move": _move,
     "judge": _judge,
@@ -188,14 +144,7 @@ def explore(
         f"Parts to draw: {', '.join(PARTS)}.  [default: all that the fit and options allow]",
         type=As(words.among(*PARTS), "path,flat", "a,b"),
     ),
-    output: str = option(
-        "Folder for the figures and explore.json.",
-        "-o",
-        "--output",
-        role="fills",
-        required=True,
-        metavar="DIR",
-    ),
+    output: str = options.folder("Folder for the figures and explore.json.", required=True),
 ) -> Shown:
     """Draw what a fit says about mixtures around N and D: one PNG a part, and all numbers in
     explore.json.
@@ -217,7 +166,7 @@ def explore(
     other = around.other and files.read_fit(around.other, asked.file.law_file)
     start = around.base and options.start(question, around.base, around.runs)
     request = Request(question, other or None, start or None, around.domains)
-    results: dict[str, Drawn] = {}
+    results: dict[str, Any] = {}
     left_out: dict[str, str] = {}
     for name in only or PARTS:
         try:

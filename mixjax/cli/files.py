@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import math
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,17 +38,11 @@ def read_law(text: str) -> str | mj.Law:
     law = getattr(_execute(path), name, None)
     if not isinstance(law, mj.Law):
         what = "has no" if law is None else f"has a {type(law).__name__}, not a mixjax.Law, as"
-        raise UserError(
-            path,
-            f"{what} {name!r}",
-            "write FILE.py:NAME, where the file says NAME = mixjax.Law(...)",
-        )
+        remedy = "write FILE.py:NAME, where the file says NAME = mixjax.Law(...)"
+        raise UserError(path, f"{what} {name!r}", remedy)
     if mj.law.is_built_in(law.name):
-        raise UserError(
-            path,
-            f"law {name!r} has the name of a built-in law, {law.name!r}",
-            "give it another name",
-        )
+        what = f"law {name!r} has the name of a built-in law, {law.name!r}"
+        raise UserError(path, what, "give it another name")
     return law
 
 
@@ -63,9 +58,8 @@ def _execute(path: str) -> Any:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise UserError(
-            f"{path}{_line_of(error, path)}", f"{type(error).__name__}: {error}", "mend the file"
-        ) from None
+        where, what = f"{path}{_line_of(error, path)}", f"{type(error).__name__}: {error}"
+        raise UserError(where, what, "mend the file") from None
     return module
 
 
@@ -73,11 +67,8 @@ def _line_of(error: BaseException, path: str) -> str:
     """Where in the file the error came from, ", line 3"."""
     if isinstance(error, SyntaxError) and error.lineno:
         return f", line {error.lineno}"
-    line, trace = None, error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == path:
-            line = trace.tb_lineno
-        trace = trace.tb_next
+    frames = traceback.extract_tb(error.__traceback__)
+    line = next((frame.lineno for frame in reversed(frames) if frame.filename == path), None)
     return f", line {line}" if line else ""
 
 
@@ -88,16 +79,12 @@ def read_fit(path: str, law_file: str | None = None) -> mj.Fit:
         return mj.fitting.demo_truth()
     law = read_law(law_file) if law_file else None
     if isinstance(law, str):
-        raise UserError(
-            "--law", f"{law!r} is not FILE.py:NAME", "leave it out for fits of built-in laws"
-        )
+        remedy = "leave it out for fits of built-in laws"
+        raise UserError("--law", f"{law!r} is not FILE.py:NAME", remedy)
     fit = mj.load_fit(path, law)
     if law is not None and law.name != fit.law:
-        raise UserError(
-            path,
-            f"was made with law {fit.law!r}, not with {law.name!r}",
-            "name the law that it was made with, or none",
-        )
+        what = f"was made with law {fit.law!r}, not with {law.name!r}"
+        raise UserError(path, what, "name the law that it was made with, or none")
     _ = fit.scaling_law  # complains about parameters that are not those of the law
     return fit
 
@@ -111,11 +98,8 @@ def warn_other_rows(path: str, fit: mj.Fit, runs: mj.Runs) -> None:
     columns = [runs.targets.index(t) for t in fit.targets]
     as_fitted = replace(runs, targets=fit.targets, losses=runs.losses[:, columns])
     if made and made not in (runs.fingerprint(), as_fitted.fingerprint()):
-        warn(
-            path,
-            "these are not the rows that were fitted",
-            "give the same table, --where and --columns as to mixjax fit",
-        )
+        what = "these are not the rows that were fitted"
+        warn(path, what, "give the same table, --where and --columns as to mixjax fit")
 
 
 def read_points(
@@ -138,22 +122,22 @@ def read_points(
         text = pd.read_csv(path, sep=separator, encoding="utf-8-sig", **as_text)
         # Both skip blank lines; `rows` are lines of the file, of which a cell may hold several.
         content = text.iloc[: len(points)]
+    content = content.copy()
     if fit is None:
-        return content.copy(), points
+        return content, points
     replaced = [f"loss_{t}" for t in fit.targets if f"loss_{t}" in content]
     if replaced:
         what = f"has {', '.join(replaced)} already"
         warn(path, what, "the predictions take their place in the output")
-    return content.copy(), points.reordered(fit.domains)
+    return content, points.reordered(fit.domains)
 
 
 def write_table(content: pd.DataFrame, path: str | None) -> str:
     """A table as CSV, into a file, whole or not at all, or without one as the text to be shown."""
     text = content.to_csv(index=False)
-    if path is None:
-        return text
-    write_whole(path, text)
-    return ""
+    if path is not None:
+        write_whole(path, text)
+    return "" if path else text
 
 
 # --- Mixtures ------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Commands that fit laws to tables of runs and use fits: fit, score, predict, compare."""
+"""Commands around runs and their fits: design, fit, score, predict, compare, next."""
 
 from __future__ import annotations
 
@@ -6,12 +6,57 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import click
+
 import mixjax as mj
 from mixjax.cli import files, options, words
-from mixjax.cli.options import COLUMNS, EVAL_WHERE, LAW, NAMES, FitFile, Search, Table, Watch
-from mixjax.cli.run import Shown, argument, command, option
+from mixjax.cli.options import NAMES, SEED, Asked, FitFile, Search, Table, Watch
+from mixjax.cli.run import Shown, argument, command, option, show
 from mixjax.cli.words import As
 from mixjax.errors import UserError
+
+
+@command("Mixtures to train.", compiles=False)
+def design(
+    domains: tuple[str, ...] = option(
+        "Training domains.", type=NAMES, required=True, metavar="a,b,c"
+    ),
+    n: int = option("Number of mixtures.", "--n", type=int, required=True),
+    minimum: float = option(
+        "Smallest weight of any domain.",
+        "--min",
+        type=As(words.share, "0.02 or 2%", "X"),
+        default=0.0,
+    ),
+    prior: dict[str, float] | None = options.pairs(
+        "Shares or token counts that the design is tilted to; even by default.",
+        words.pairs(words.count),
+        "web=600B,code=100B",
+        "NAME=X,...",
+    ),
+    concentration: float | None = option(
+        "Random mixtures of this concentration instead; 1 is flat.",
+        "--dirichlet",
+        type=options.count("1"),
+    ),
+    seed: int = option(
+        "Same seed, same design.  [default: 0]", **SEED, default=0, show_default=False
+    ),
+    output: str | None = options.output("OUT.csv", "Where to write the table; stdout without it."),
+) -> Shown:
+    """Mixtures that fill the simplex of the domains evenly: one row of h_<domain> each.
+
+    The first rows are a good smaller design, for fewer mixtures at larger sizes. Once there is a
+    fit, see mixjax next.
+
+    \b
+      mixjax design --domains web,code,books --n 20 --min 2% -o mixtures.csv
+    """
+    how = {"prior": prior, "concentration": concentration, "seed": seed}
+    table = mj.design_mixtures(domains, n, minimum, **how)
+    mixtures = [dict(zip(domains, row, strict=True)) for row in table.to_numpy().tolist()]
+    content = {"domains": domains, "mixtures": mixtures}
+    return Shown(content, files.write_table(table, output), saved=output)
 
 
 @command("Fit a law to a table of runs.")
@@ -19,7 +64,7 @@ def fit(
     table: Table,
     search: Search,
     watch: Watch,
-    law: str = option(LAW, default="joint", show_default=True, metavar="NAME"),
+    law: str = options.LAW,
     output: str | None = options.output(
         "FIT.json", "Where to write the fit; without it the table is only printed."
     ),
@@ -62,7 +107,7 @@ def score(file: FitFile, table: Table) -> Shown:
 def predict(
     file: FitFile,
     points: str = argument("POINTS.csv"),
-    columns: dict[str, Any] | None = COLUMNS,
+    columns: dict[str, Any] | None = options.COLUMNS,
     output: str | None = options.output("OUT.csv", "Where to write the table; stdout without it."),
 ) -> Shown:
     """Predict the losses of FIT.json at the rows of POINTS.csv, which has N, D and h_<domain> as
@@ -118,16 +163,10 @@ class Choosing:
         deltas = self.deltas or ((search.delta,) if search.delta else None)
         residuals = self.residuals or ((search.residual,) if search.residual else None)
         given = {"by": self.by, "deltas": deltas, "residuals": residuals}
-        candidates = len(records) * len(deltas or "1") * len(residuals or "1")
-        with watch.over(candidates) as progress:
-            return mj.trust.choose_law(
-                runs,
-                records,
-                fits=fits,
-                watch=progress,
-                **{name: value for name, value in given.items() if value},
-                **search.given("delta", "residual"),
-            )
+        how = {name: value for name, value in given.items() if value}
+        with watch.over(len(records) * len(deltas or "1") * len(residuals or "1")) as progress:
+            how |= search.given("delta", "residual")
+            return mj.trust.choose_law(runs, records, fits=fits, watch=progress, **how)
 
 
 @command("Fit several laws and compare their errors.")
@@ -137,13 +176,9 @@ def compare(
     watch: Watch,
     choosing: Choosing,
     laws: tuple[str, ...] = option(
-        "Laws to compare.",
-        type=NAMES,
-        default="simple,additive,joint,full",
-        show_default=True,
-        metavar="a,b",
+        "Laws to compare.", type=NAMES, default="simple,additive,joint,full", metavar="a,b"
     ),
-    eval_where: str | None = EVAL_WHERE,
+    eval_where: str | None = options.EVAL_WHERE,
 ) -> Shown:
     """Fit several laws to RUNS and score each on the fitted rows and on rows it has not seen.
 
@@ -173,3 +208,58 @@ def compare(
         choice.fit.save(choosing.output)
     content = {**compared.to_dict(), "choice": choice.to_dict()}
     return Shown(content, f"{compared}\n\n{choice}\n", saved=choosing.output)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Runs to choose from."""
+
+    size: tuple[tuple[float, float], ...] = option(
+        "Parameters and tokens that runs may have; repeatable.",
+        type=As(words.scale, "300M:20B", "N:D"),
+        multiple=True,
+    )
+    points: str | None = options.file(
+        "POINTS.csv",
+        "Mixtures (and N, D) to choose from, e.g. of mixjax design; random ones by default.",
+    )
+    seed: int = option(
+        "Of the random mixtures.  [default: 0]", **SEED, default=0, show_default=False
+    )
+
+
+@command("Which runs to train next.", name="next")
+def next_(
+    asked: Asked,
+    table: Table,
+    candidates: Candidates,
+    n: int = option("Number of runs.", "--n", type=click.IntRange(min=1), default=1),
+    aim: str = options.choice(
+        "What they should pin down.",
+        ("best-mixture", "regret", "d-optimal"),
+        default="best-mixture",
+    ),
+    per_flop: bool = option("Count what a run gains per FLOP.", is_flag=True),
+    output: str | None = options.output("OUT.csv", "A table of these runs, N, D, h_<domain>."),
+) -> Shown:
+    """Runs that would teach most about the best mixture at -N and -D, beyond RUNS, the rows that
+    FIT.json was fitted to.
+
+    Each with what it is predicted to gain and its cost, 6 N D FLOP: the share by which the aim
+    falls (variance of the best mixture, expected regret, or variance of the law's parameters),
+    information in nats, standard deviation and regret of the best mixture after it. With --points
+    POINTS.csv and --n its number of rows these are only put in order.
+
+    \b
+      mixjax next fit.json runs.csv --n 5 -N 7B -D 150B --size 300M:20B --size 1B:40B
+    """
+    question = asked.question()
+    runs = table.read_fitted(question.fit)
+    points = candidates.points
+    among = None if points is None else files.read_points(points, table.columns)[1]
+    how = {"scales": candidates.size or None, "per_flop": per_flop, "seed": candidates.seed}
+    what = "best mixture" if aim == "best-mixture" else aim
+    chosen = mj.next_runs(question, runs, n, aim=what, among=among, **how)
+    if output is not None:
+        files.write_table(chosen.frame(), output)
+    return show(chosen, output)

@@ -11,15 +11,18 @@ import click
 
 import mixjax as mj
 from mixjax.cli import files, words
-from mixjax.cli.config import Lines, Supply, check_bounded, read_supply
-from mixjax.cli.progress import Progress
-from mixjax.cli.run import argument, option
+from mixjax.cli.config import Lines, Mix, Supply, read_supply
+from mixjax.cli.run import Progress, argument, option
 from mixjax.cli.words import As
-from mixjax.errors import UserError, check_names
+from mixjax.errors import UserError
 
 NAMES = As(words.names, "a,b,c", "a,b,c")
 SEED = {"type": click.IntRange(min=0), "metavar": "I"}
-LAW = "A law of the registry, or your own as FILE.py:NAME (the file is run)."
+LAW = option(
+    "A law of the registry, or your own as FILE.py:NAME (the file is run).",
+    default="joint",
+    metavar="NAME",
+)
 LAW_FILE = option(
     "Your own law, for a fit that was made with one.", "--law", metavar="FILE.py:NAME"
 )
@@ -35,14 +38,29 @@ def count(example: str) -> As:
     return As(words.count, example)
 
 
+def choice(help: str, known: Sequence[str], **attributes: Any) -> Any:
+    """One word of some."""
+    return option(help, type=click.Choice(known), **attributes)
+
+
 def base(help: str, **attributes: Any) -> Any:
     """The mixture in use."""
     return option(help, "--base", **attributes, role="reads", metavar="FILE|NAME=X,...")
 
 
+def file(metavar: str, help: str, **attributes: Any) -> Any:
+    """A file to read."""
+    return option(help, role="reads", metavar=metavar, **attributes)
+
+
 def output(metavar: str, help: str) -> Any:
     """A file to write."""
     return option(help, "-o", "--output", role="writes", metavar=metavar)
+
+
+def folder(help: str, **attributes: Any) -> Any:
+    """A folder to write files into."""
+    return option(help, "-o", "--output", role="fills", metavar="DIR", **attributes)
 
 
 def pairs(help: str, read: Any, example: str, form: str = "NAME=X,...") -> Any:
@@ -75,12 +93,12 @@ class Table:
     runs: str = argument("RUNS")
     where: str | None = option("Rows to take, e.g. \"split == 'train' and N < 1e9\".", metavar="Q")
     columns: dict[str, Any] | None = COLUMNS
-    join: tuple[str, ...] = option(
+    join: tuple[str, ...] = file(
+        "FILE",
         "A further file whose columns are joined to RUNS; repeatable, with --on.",
-        role="reads",
-        metavar="FILE",
         multiple=True,
         default=(),
+        show_default=False,
     )
     on: tuple[str, ...] | None = option(
         "The column (a,b: columns) that joined files share.", type=NAMES, metavar="KEY"
@@ -89,29 +107,19 @@ class Table:
     def read(self, targets: Sequence[str] | None = None, where: str | None = None) -> mj.Runs:
         """The runs; where: other rows than --where says."""
         if bool(self.join) != (self.on is not None):
-            raise UserError(
-                "--on" if self.join else "--join",
-                "is missing",
-                "join files with --join FILE --on KEY, KEY being a column of both",
-            )
-        return mj.read_runs(
-            [self.runs, *self.join] if self.join else self.runs,
-            where=where or self.where,
-            columns=self.columns,
-            on=self.on,
-            targets=targets,
-        )
+            remedy = "join files with --join FILE --on KEY, KEY being a column of both"
+            raise UserError("--on" if self.join else "--join", "is missing", remedy)
+        paths = [self.runs, *self.join] if self.join else self.runs
+        how = {"columns": self.columns, "on": self.on, "targets": targets}
+        return mj.read_runs(paths, where=where or self.where, **how)
 
     def read_fitted(self, fit: mj.Fit) -> mj.Runs:
         """The runs, which must be those that were fitted."""
         runs = self.read()
         missing = next((t for t in fit.targets if t not in runs.targets), None)
         if missing is not None:
-            raise UserError(
-                self.runs,
-                f"no losses of target {missing!r}, which the fit has",
-                "name the table that was fitted, with its --where",
-            )
+            what = f"no losses of target {missing!r}, which the fit has"
+            raise UserError(self.runs, what, "name the table that was fitted, with its --where")
         files.warn_other_rows(self.runs, fit, runs)
         return runs
 
@@ -132,12 +140,9 @@ class Search:
         "Basin hops after a start.  [default: likewise]", type=click.IntRange(min=0), metavar="H"
     )
     delta: float | None = option("Of the Huber loss.  [default: 1e-3]", type=count("1e-3"))
-    precision: str | None = option(
-        "Of the search.  [default: float64]", type=click.Choice(["float64", "float32"])
-    )
-    residual: str | None = option(
-        "Residual of the loss or of its logarithm.  [default: loss]",
-        type=click.Choice(["loss", "log"]),
+    precision: str | None = choice("Of the search.  [default: float64]", ("float64", "float32"))
+    residual: str | None = choice(
+        "Residual of the loss or of its logarithm.  [default: loss]", ("loss", "log")
     )
     seed: int | None = option("Same seed, same answer on one machine.  [default: 0]", **SEED)
 
@@ -194,38 +199,31 @@ class Limits:
         "How often tokens may be seen, with --tokens.  [default: 1]",
         type=As(words.number_or_pairs, "4 or web=2,code=1", "X|NAME=X,..."),
     )
-    supply: str | None = option(
-        "A file of tokens, epochs, caps, floors and groups; options go before it.",
-        role="reads",
-        metavar="FILE.yaml",
+    supply: str | None = file(
+        "FILE.yaml", "A file of tokens, epochs, caps, floors and groups; options go before it."
     )
 
     def question(self, fit: mj.Fit, scale: Scale | None = None) -> mj.mixture.Question:
         """The question about a fit; doubts about the fit and the scale are told."""
-        own = Supply(self.tokens, self.epochs, self.cap, self.floor, self.group, _Options())
-        stock = Supply() if self.supply is None else read_supply(self.supply)
-        limits = own.over(stock)
-        self._check(fit, own, stock, limits)
         N, D = (None, None) if scale is None else (scale.N, scale.D)
-        question = mj.mixture.Question(fit, N, D, weights=self.weights, fixed=self.fix, **limits)
-        self._check_groups(limits)
+        supply = (self.tokens, self.epochs, self.cap, self.floor, self.group)
+        own = Mix(*supply, _Options(), N=N, D=D, weights=self.weights, fixed=self.fix)
+        stock = Supply() if self.supply is None else read_supply(self.supply)
+        asked = own.question(stock)
+        groups = asked.get("groups", {})
+        own.check_names(fit.domains, groups, fit.targets)
+        stock.check_names(fit.domains, groups)
+        if self.epochs is not None and "tokens" not in asked:
+            remedy = "say how many tokens there are, e.g. --tokens wikipedia=4e9"
+            raise UserError("--epochs", "needs --tokens", remedy)
+        question = mj.mixture.Question(fit, **asked)
+        self._check_groups(question)
         mj.fitting.doubts.warn_scale(fit, N, D, question.weighed)
         return question
 
-    def _check(self, fit: mj.Fit, own: Supply, stock: Supply, limits: dict[str, Any]) -> None:
-        """Refuse names that are none of the fit's, and epochs without tokens."""
-        groups = limits.get("groups", {})
-        own.check_names(fit.domains, groups)
-        stock.check_names(fit.domains, groups)
-        check_bounded(self.fix or {}, fit.domains, groups, "--fix")
-        check_names(self.weights or {}, fit.targets, "--weights", "target")
-        if self.epochs is not None and "tokens" not in limits:
-            remedy = "say how many tokens there are, e.g. --tokens wikipedia=4e9"
-            raise UserError("--epochs", "needs --tokens", remedy)
-
-    def _check_groups(self, limits: dict[str, Any]) -> None:
+    def _check_groups(self, question: mj.mixture.Question) -> None:
         """Refuse a group that bounds nothing."""
-        limited = {*limits.get("caps", ()), *limits.get("floors", ()), *(self.fix or ())}
+        limited = {*(question.caps or ()), *(question.floors or ()), *(question.fixed or ())}
         idle = next((name for name in self.group or {} if name not in limited), None)
         if idle is not None:
             what = f"{idle!r} has neither --cap, --floor nor --fix, and so changes nothing"
@@ -237,7 +235,8 @@ class _Options(Lines):
 
     def place(self, *keys: str) -> str:
         """The option of the last of these keys."""
-        return {"caps": "--cap", "floors": "--floor"}.get(keys[-1], f"--{keys[-1]}")
+        options = {"caps": "--cap", "floors": "--floor", "fixed": "--fix"}
+        return options.get(keys[-1], f"--{keys[-1]}")
 
 
 @dataclass(frozen=True)

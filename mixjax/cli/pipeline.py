@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import mixjax as mj
-from mixjax.cli import files
+from mixjax.cli import files, options
 from mixjax.cli.config import DEMO, Config, find_data, read_config
 from mixjax.cli.options import Watch
 from mixjax.cli.run import Shown, argument, check_output_folder, command, option
@@ -25,12 +25,8 @@ _SIMULATED = (
 @command("The whole pipeline on simulated runs.")
 def demo(
     watch: Watch,
-    output: str | None = option(
-        "Folder for the results, the runs and the truth; without it they are only printed.",
-        "-o",
-        "--output",
-        role="fills",
-        metavar="DIR",
+    output: str | None = options.folder(
+        "Folder for the results, the runs and the truth; without it they are only printed."
     ),
 ) -> Shown:
     """Fit, score and mix on a simulated table of runs whose true law is known.
@@ -67,12 +63,8 @@ def run(
         "The data file, or the folder of the data files, in place of what the config says.",
         metavar="PATH",
     ),
-    output: str | None = option(
-        "Folder for the results.  [default: ./<name of the config>-out]",
-        "-o",
-        "--output",
-        role="fills",
-        metavar="DIR",
+    output: str | None = options.folder(
+        "Folder for the results.  [default: ./<name of the config>-out]"
     ),
 ) -> Shown:
     """Fit, score, mix and report as CONFIG.yaml says.
@@ -94,9 +86,8 @@ def run(
     runs, eval_runs = _read(config, data)
     config.check_names(runs.domains, config.targets or runs.targets)
     with watch.over(1 + len(laws)) as progress:
-        outcome = mj.report.run_pipeline(
-            runs, law, eval_runs, config.questions, laws, watch=progress, **config.fit
-        )
+        how = {"watch": progress, **config.fit}
+        outcome = mj.report.run_pipeline(runs, law, eval_runs, config.questions, laws, **how)
     return _finish(outcome, folder, title)
 
 
@@ -129,20 +120,20 @@ def _read(config: Config, data: str | None) -> tuple[mj.Runs, mj.Runs | None]:
         what = f"{data!r} is one file, the config names data and eval_data"
         raise UserError("--data", what, "name the folder that holds both")
     runs = read(config.data, config.where, config.targets)
-    if not config.eval_data and config.eval_where is None:
-        return runs, None
-    return runs, read(config.eval_data or config.data, config.eval_where, None)
+    both = config.eval_data or config.eval_where is not None
+    return runs, read(config.eval_data or config.data, config.eval_where, None) if both else None
 
 
 def _finish(outcome: mj.report.Outcome, folder: str | None, title: str, note: str = "") -> Shown:
     """Write the report, if to a folder, and show what matters of it; of an interrupted fit the fit
     alone is kept."""
     if outcome.interrupted:
-        kept = None if folder is None else str(Path(folder) / "fit.json")
-        if kept is not None:
-            Path(kept).parent.mkdir(parents=True, exist_ok=True)
-            outcome.fit.save(kept)
-        return Shown({}, "", saved=kept, interrupted=True)
+        if folder is None:
+            return Shown({}, "", interrupted=True)
+        kept = Path(folder) / "fit.json"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        outcome.fit.save(kept)
+        return Shown({}, "", saved=str(kept), interrupted=True)
     content, saved = outcome.to_dict(), None
     if folder is not None:
         written = mj.report.write_report(outcome, folder, title, note)

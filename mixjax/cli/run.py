@@ -1,17 +1,20 @@
 """One way to run a command (options -> records -> one library call -> what is shown): outputs
-checked before any work, compiled programs kept, JSON or text, figure, warnings, exit code."""
+checked before any work, progress, compiled programs kept, JSON or text, figure, exit code."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import os
+import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -56,26 +59,27 @@ def option(help: str, *names: str, role: str = "", default: Any = None, **attrib
         help: what it is for.
         names: as on the command line; --name by default, from the field.
         role: "reads" or "writes" of a file, "fills" of a folder: outputs are checked by it.
+        default: shown in the help too, unless `show_default` says otherwise.
         attributes: of `click.Option`.
     """
-    return field(
-        default=default,
-        metadata={
-            "cls": click.Option,
-            "names": names,
-            "role": role,
-            "with": {"help": help, **attributes},
-        },
-    )
+    if default is not None:
+        attributes = {"default": default, "show_default": True} | attributes
+
+    def make(name: str) -> click.Parameter:
+        declared = names or (f"--{name.replace('_', '-')}",)
+        return click.Option([*declared, name], help=help, **attributes)
+
+    return field(default=default, metadata={"make": make, "role": role})
 
 
-def argument(metavar: str, role: str = "reads", **attributes: Any) -> Any:
-    """A word of the command line that is no option, in the same place as `option`."""
-    attributes |= {"metavar": metavar}
-    return field(
-        default=None,
-        metadata={"cls": click.Argument, "names": (), "role": role, "with": attributes},
-    )
+def argument(metavar: str, **attributes: Any) -> Any:
+    """A word of the command line that is no option, a file to read, in the same place as
+    `option`."""
+
+    def make(name: str) -> click.Parameter:
+        return click.Argument([name], metavar=metavar, **attributes)
+
+    return field(default=None, metadata={"make": make, "role": "reads"})
 
 
 @dataclass(frozen=True)
@@ -86,32 +90,26 @@ class _Slot:
     role: str
 
 
-def _slot(name: str, declared: dataclasses.Field[Any]) -> _Slot:
-    about = declared.metadata
-    attributes = dict(about["with"])
-    if about["cls"] is click.Argument:
-        return _Slot(click.Argument([name], **attributes), about["role"])
-    words = about["names"] or (f"--{name.replace('_', '-')}",)
-    default = {} if declared.default is None else {"default": declared.default}
-    return _Slot(click.Option([*words, name], **default, **attributes), about["role"])
-
-
 def _fields(record: type) -> Iterator[tuple[str, Any, Any]]:
     """(name, type, declaration) of a record's fields, or of a command's arguments."""
     kinds = inspect.get_annotations(record, eval_str=True)
     if dataclasses.is_dataclass(record):
-        for declared in dataclasses.fields(record):
-            yield declared.name, kinds[declared.name], declared
+        declared = {f.name: f for f in dataclasses.fields(record)}
     else:
-        for name, parameter in inspect.signature(record).parameters.items():
-            yield name, kinds[name], parameter.default
+        parameters = inspect.signature(record).parameters
+        declared = {name: parameter.default for name, parameter in parameters.items()}
+    for name, about in declared.items():
+        yield name, kinds[name], about
 
 
 def _slots(record: Any) -> list[_Slot]:
     """The parameters of a command, those of records among its arguments included."""
     slots = []
     for name, kind, declared in _fields(record):
-        slots += _slots(kind) if _is_record(kind) else [_slot(name, declared)]
+        if _is_record(kind):
+            slots += _slots(kind)
+        else:
+            slots.append(_Slot(declared.metadata["make"](name), declared.metadata["role"]))
     return slots
 
 
@@ -157,10 +155,9 @@ def command(
         slots = _slots(function)
         common = [*([_FIGURE] if draws else []), *([_CACHE] if compiles else []), _JSON]
 
-        def run(**values: Any) -> int:
-            figure, cache, as_json = (
-                values.pop(key, None) for key in ("figure", "cache", "as_json")
-            )
+        def run(
+            as_json: bool, cache: bool = False, figure: str | None = None, **values: Any
+        ) -> int:
             check_outputs(slots, values, figure)
             if cache:
                 keep_compiled()
@@ -199,6 +196,80 @@ def _deliver(shown: Shown, as_json: bool) -> int:
     return DONE
 
 
+# --- Progress ------------------------------------------------------------------------------------
+
+_WIDTH = 24  # of the bar, in characters
+_REDRAWN, _EVERY = 0.1, 2.0  # seconds between lines on a terminal, and where there is none
+
+
+class Progress:
+    """Shows the share done, the time and the best objective so far; nothing unless wanted.
+
+    Called by `mixjax.fit` as its `watch`. As a context manager it clears its line at the end.
+    """
+
+    def __init__(
+        self, wanted: bool | None = None, fits: int = 1, stream: TextIO | None = None
+    ) -> None:
+        """Wanted: None means on a terminal only; fits: how many follow one another."""
+        self.stream = sys.stderr if stream is None else stream
+        self.terminal = self.stream.isatty()
+        self.shown = self.terminal if wanted is None else wanted
+        self.fits, self.number, self.share = fits, 1, 0.0
+        self.began = self.last = time.monotonic()
+        self.drawn = False
+
+    def __enter__(self) -> Progress:
+        if self.shown and self.terminal:
+            self.drawn = True
+            self._write("\rcompiling")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.drawn:
+            self._write("\r\x1b[K")
+
+    def __call__(self, share: float, best: Mapping[str, float]) -> None:
+        """Show the share done and the best objective of each target so far."""
+        now = time.monotonic()
+        self.number += share < self.share / 2  # back at the beginning: the next fit
+        self.share = share
+        if not self.shown or (now - self.last < (_REDRAWN if self.terminal else _EVERY)):
+            return
+        self.last = now
+        line = self._line(min(max(share, 0.0), 1.0), now - self.began, best)
+        if self.terminal:
+            self.drawn = True
+            line = f"\r{line[: max(10, shutil.get_terminal_size().columns - 1)]}\x1b[K"
+        self._write(line if self.terminal else f"{line}\n")
+
+    def _line(self, share: float, elapsed: float, best: Mapping[str, float]) -> str:
+        full = round(share * _WIDTH)
+        bar = f"[{'#' * full}{'.' * (_WIDTH - full)}] " if self.terminal else ""
+        label = f"fit {self.number} of {self.fits} " if self.fits > 1 else ""
+        return f"{label}{bar}{100 * share:3.0f}%  {elapsed:.0f} s  {_summary(best)}".rstrip()
+
+    def _write(self, text: str) -> None:
+        try:
+            self.stream.write(text)
+            self.stream.flush()
+        except (OSError, ValueError):
+            self.shown = False
+
+
+def _summary(best: Mapping[str, float]) -> str:
+    """The geometric mean of the objectives found so far, and how many targets have none yet;
+    nothing of no targets."""
+    if not best:
+        return ""
+    found = [f for f in best.values() if math.isfinite(f) and f > 0]
+    if not found:
+        return "objective: none yet"
+    mean = math.exp(sum(map(math.log, found)) / len(found))
+    missing = len(best) - len(found)
+    return f"objective {mean:.4g}" + (f" ({missing} targets to come)" if missing else "")
+
+
 # --- Outputs, before any work --------------------------------------------------------------------
 
 
@@ -206,14 +277,14 @@ def check_outputs(slots: Iterable[_Slot], values: Mapping[str, Any], figure: str
     """Refuse an output that cannot be written or that is one of the inputs."""
     named: dict[str, list[str]] = {"reads": [], "writes": [], "fills": [], "": []}
     for slot in slots:
-        value = values.get(str(slot.parameter.name))
-        words = [value] if isinstance(value, str) else value or ()
-        named[slot.role] += words if slot.role else ()
-    if figure is not None and not figure.endswith(".png"):
-        raise UserError(
-            "--figure", f"{figure!r} is not named as a PNG", "name a file that ends in .png"
-        )
-    for path in (*named["writes"], *([] if figure is None else [figure])):
+        value = values.get(str(slot.parameter.name)) if slot.role else None
+        named[slot.role] += [value] if isinstance(value, str) else value or ()
+    if figure is not None:
+        if not figure.endswith(".png"):
+            what = f"{figure!r} is not named as a PNG"
+            raise UserError("--figure", what, "name a file that ends in .png")
+        named["writes"].append(figure)
+    for path in named["writes"]:
         check_output(path, named["reads"])
     for path in named["fills"]:
         check_output_folder(path)
@@ -223,11 +294,8 @@ def check_output(path: str, inputs: Iterable[str] = ()) -> None:
     """Refuse a file that cannot be written or that is one of the inputs."""
     target = Path(path)
     if target.suffix in (".parquet", ".pq"):
-        raise UserError(
-            path,
-            "is named as a Parquet file",
-            "name a .csv or .json file, which is what is written",
-        )
+        remedy = "name a .csv or .json file, which is what is written"
+        raise UserError(path, "is named as a Parquet file", remedy)
     if target.is_dir():
         raise UserError(path, "is a folder", "name a file")
     if target.exists() and not target.is_file():
@@ -254,11 +322,8 @@ def _try_to_write(path: str, folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UserError(
-            path,
-            f"cannot be written ({error.strerror})",
-            "name a place that exists and can be written",
-        ) from None
+        what = f"cannot be written ({error.strerror})"
+        raise UserError(path, what, "name a place that exists and can be written") from None
 
 
 # --- Compiled programs ---------------------------------------------------------------------------

@@ -21,12 +21,11 @@ def validate(
     table: Table,
     search: Search,
     watch: Watch,
-    law: str = option(LAW, default="joint", show_default=True, metavar="NAME"),
-    by: Any = option(
+    law: str = LAW,
+    by: Any = options.choice(
         "Hold out the largest N or D, or whole mixtures or runs in folds.",
-        type=click.Choice(["N", "D", "mixture", "run"]),
+        ("N", "D", "mixture", "run"),
         default="N",
-        show_default=True,
     ),
     folds: int | None = option(
         "How many folds of mixtures or runs; 0 leaves out one at a time.  [default: 5]",
@@ -96,18 +95,10 @@ class Resampling:
         "Share of intervals that should hold.",
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
         default=0.9,
-        show_default=True,
     )
-    resamples: int = option(
-        "Of the bootstrap.", type=click.IntRange(min=20), default=200, show_default=True
-    )
-    by: str = option(
-        "What is resampled whole.",
-        type=click.Choice(["run", "mixture"]),
-        default="run",
-        show_default=True,
-    )
-    seed: int = option("Same seed, same answer.", **SEED, default=0, show_default=True)
+    resamples: int = option("Of the bootstrap.", type=click.IntRange(min=20), default=200)
+    by: str = options.choice("What is resampled whole.", ("run", "mixture"), default="run")
+    seed: int = option("Same seed, same answer.", **SEED, default=0)
 
     def refit(
         self, fit: mj.Fit, runs: mj.Runs, N: Any, D: Any, watch: Watch
@@ -175,9 +166,7 @@ def _check_alone(*records: Any) -> None:
 def identify(
     file: FitFile,
     table: Table,
-    points: str | None = option(
-        "Mixtures to compare with the trained ones.", role="reads", metavar="POINTS.csv"
-    ),
+    points: str | None = options.file("POINTS.csv", "Mixtures to compare with the trained ones."),
 ) -> Shown:
     """How well RUNS, the rows that FIT.json was fitted to, determine its parameters.
 
@@ -200,18 +189,14 @@ def enough(
     search: Search,
     watch: Watch,
     laws: tuple[str, ...] = option(
-        "Laws to fit.", type=NAMES, default="additive,joint", show_default=True, metavar="a,b"
+        "Laws to fit.", type=NAMES, default="additive,joint", metavar="a,b"
     ),
     counts: tuple[int, ...] | None = option(
         "Numbers of mixtures to fit.  [default: 6, from the number of domains up]",
         type=As(words.listed(words.whole, "whole numbers"), "5,10,20", "q,q"),
     ),
     repeats: int = option(
-        "Random choices for each count.",
-        type=click.IntRange(min=2),
-        default=10,
-        show_default=True,
-        metavar="R",
+        "Random choices for each count.", type=click.IntRange(min=2), default=10, metavar="R"
     ),
     eval_where: str | None = option(
         "Score on these rows, e.g. of a larger size, instead of mixtures left out.", metavar="Q"

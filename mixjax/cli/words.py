@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -22,53 +22,53 @@ _BETWEEN = re.compile(r",(?!\d{3}(?:[,.]|$))")
 # --- One word ------------------------------------------------------------------------------------
 
 
+def _float(text: str) -> float:
+    """A finite number, NaN where the word is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    return value if math.isfinite(value) else math.nan
+
+
+def _large(text: str) -> float:
+    """A number that may be large: 7e9, 7B (K, M, B and T are thousands to trillions) or
+    7,000,000,000; NaN where the word is none."""
+    word = text.strip()
+    times = _TIMES.get(word[-1:].upper(), 1.0)
+    word = word if times == 1.0 else word[:-1]
+    return _float(word.replace(",", "") if _THOUSANDS.fullmatch(word) else word) * times
+
+
 def number(text: str) -> float:
     """A finite number.
 
     Raises:
         ValueError: what is wrong with the word; so of all readers here.
     """
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    if math.isnan(value := _float(text)):
         raise ValueError(f"{text!r} is not a number")
     return value
 
 
 def amount(text: str) -> float:
-    """A number of at least 0 that may be large: 7e9, 7B (K, M, B and T are thousands to trillions)
-    or 7,000,000,000."""
-    word = text.strip()
-    times = _TIMES.get(word[-1:].upper(), 1.0)
-    word = word if times == 1.0 else word[:-1]
-    try:
-        value = number(word.replace(",", "") if _THOUSANDS.fullmatch(word) else word) * times
-    except ValueError:
-        value = math.nan
-    if not value >= 0:
+    """A number of at least 0 that may be large, e.g. 7B."""
+    if not (value := _large(text)) >= 0:
         raise ValueError(f"{text!r} is not a number of at least 0")
     return value
 
 
 def count(text: str) -> float:
-    """A positive amount."""
-    try:
-        value = amount(text)
-    except ValueError:
-        value = 0.0
-    if value == 0:
+    """A number above 0 that may be large."""
+    if not (value := _large(text)) > 0:
         raise ValueError(f"{text!r} is not a positive number")
     return value
 
 
 def number_or_text(text: str) -> float | str:
     """A number where the word is one."""
-    try:
-        return number(text)
-    except ValueError:
-        return text
+    value = _float(text)
+    return text if math.isnan(value) else value
 
 
 def share(text: str) -> float:
@@ -78,9 +78,9 @@ def share(text: str) -> float:
 
 def positive_share(text: str) -> float:
     """A share above 0."""
-    if not share(text) > 0:
+    if not (value := share(text)) > 0:
         raise ValueError(f"{text!r} is not a positive number")
-    return share(text)
+    return value
 
 
 def loss_limit(text: str) -> tuple[float, bool]:
@@ -117,24 +117,25 @@ def distinct(words: Sequence[str], text: str) -> tuple[str, ...]:
     return tuple(words)
 
 
-def names(text: str) -> tuple[str, ...]:
+def names(text: str, between: str = ",") -> tuple[str, ...]:
     """a,b,c: distinct names."""
-    return distinct([word.strip() for word in text.split(",")], text)
+    return distinct([word.strip() for word in text.split(between)], text)
 
 
 def joined(text: str) -> tuple[str, ...]:
     """a+b+c: names of a group."""
-    return distinct([word.strip() for word in text.split("+")], text)
+    return names(text, "+")
 
 
 def among(*known: str) -> Read[tuple[str, ...]]:
     """Reads distinct names out of some."""
 
     def convert(text: str) -> tuple[str, ...]:
-        for name in names(text):
-            if name not in known:
-                raise ValueError(f"{name!r} is none of {', '.join(known)}")
-        return names(text)
+        given = names(text)
+        other = next((name for name in given if name not in known), None)
+        if other is not None:
+            raise ValueError(f"{other!r} is none of {', '.join(known)}")
+        return given
 
     return convert
 
@@ -155,16 +156,16 @@ def pairs(read: Read[T], form: str = "NAME=NUMBER") -> Read[dict[str, T]]:
     """Reads a=1,b=2 with a reader of what stands after the =; form: what a pair looks like."""
 
     def convert(text: str) -> dict[str, T]:
-        values: list[tuple[str, T]] = []
+        values: list[dict[str, T]] = []
         for part in _BETWEEN.split(text):
             name, equals, word = (piece.strip() for piece in part.partition("="))
             if not (name and equals and word):
                 raise ValueError(f"{part.strip()!r} is not {form}")
             try:
-                values.append((name, read(word)))
+                values.append({name: read(word)})
             except ValueError as error:
                 raise ValueError(f"{part.strip()!r} is not {form}: {error}") from None
-        return merged(dict([pair]) for pair in values)
+        return merged(values)
 
     return convert
 
@@ -175,15 +176,15 @@ def columns(text: str) -> dict[str, float | str]:
     return {w: number_or_text(c) if w in ("N", "D") else c for w, c in named.items()}
 
 
-def merged(parts: Any) -> dict[str, Any]:
+def merged(parts: Iterable[Mapping[str, T]]) -> dict[str, T]:
     """Mappings as one; each name in one of them only."""
-    whole_mapping: dict[str, Any] = {}
+    values: dict[str, T] = {}
     for part in parts:
-        repeated = next((name for name in part if name in whole_mapping), None)
+        repeated = next((name for name in part if name in values), None)
         if repeated is not None:
             raise ValueError(f"{repeated!r} is given twice; give it once")
-        whole_mapping |= part
-    return whole_mapping
+        values |= part
+    return values
 
 
 def number_or_pairs(text: str) -> float | dict[str, float]:
@@ -195,8 +196,8 @@ def number_or_pairs(text: str) -> float | dict[str, float]:
 
 
 class As(click.ParamType):
-    """A word converted by a reader; what it refuses is told with an example; form: what help shows
-    in its place."""
+    """A word converted by a reader; what it refuses is told with an example; form: its place in the
+    help."""
 
     name = "word"
 

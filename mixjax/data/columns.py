@@ -67,12 +67,10 @@ class Layout:
         if isinstance(spec, Mapping):
             return {str(name): self._column(str(c), key) for name, c in spec.items()}
         if not isinstance(spec, str) or spec.count("{}") != 1:
-            raise UserError(
-                "columns",
-                f"{key} is {spec!r}",
-                "give a pattern with one {} for the name, e.g. weight_{}, or a mapping "
-                "name: column",
+            remedy = (
+                "give a pattern with one {} for the name, e.g. weight_{}, or a mapping name: column"
             )
+            raise UserError("columns", f"{key} is {spec!r}", remedy)
         columns = self._matching(Column(spec))
         if not columns and "*" in spec:
             columns = self._matching(_split(spec, key))
@@ -98,11 +96,8 @@ class Layout:
             column = self._existing(str(spec["column"]), key)
             return Column(column, _factor(key, spec["times"]))
         if not isinstance(spec, str):
-            raise UserError(
-                "columns",
-                f"{key} is {spec!r}",
-                'give a column, a number, or {"column": name, "times": factor}',
-            )
+            remedy = 'give a column, a number, or {"column": name, "times": factor}'
+            raise UserError("columns", f"{key} is {spec!r}", remedy)
         if spec not in self.table.columns and key not in self.columns:
             return None
         return self._column(spec, key)
@@ -137,17 +132,16 @@ class Layout:
         ours: dict[str, Any] = {f"h_{name}": c for name, c in self.many("h").items()}
         ours |= {f"loss_{name}": c for name, c in self.many("loss").items()}
         ours |= {key: self.one(key) for key in ("N", "D", "run")}
-        extra = {}
+        extra: dict[str, Any] = {}
         for name, column in ours.items():
             if name in self.table.columns or column is None:
                 continue
             if isinstance(column, float):
-                extra[name] = pd.Series(column, index=index)
+                extra[name] = column
             elif column.times == 1 and name not in ("N", "D"):
                 extra[name] = self.table[column.name]
             else:
-                values = column.times * _as_floats(self.table[column.name])
-                extra[name] = pd.Series(values, index=index)
+                extra[name] = column.times * _as_floats(self.table[column.name])
         if not extra:
             return self.table
         return pd.concat([self.table, pd.DataFrame(extra, index=index)], axis=1)
@@ -201,24 +195,19 @@ def _factor(key: str, value: Any) -> float:
 
 def _as_floats(column: Any) -> Floats:
     """Numbers (rows,), NaN where a cell is none: other text, a date, a truth value."""
-    kinds = pd.api.types
-    if (
-        not kinds.is_numeric_dtype(column.dtype)
-        or kinds.is_bool_dtype(column.dtype)
-        or kinds.is_complex_dtype(column.dtype)
-    ):
-        return np.array([_as_float(cell) for cell in column], dtype=np.float64)
-    return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    kinds, kind = pd.api.types, column.dtype
+    odd = kinds.is_bool_dtype(kind) or kinds.is_complex_dtype(kind)
+    if kinds.is_numeric_dtype(kind) and not odd:
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.array([_as_float(cell) for cell in column], dtype=np.float64)
 
 
 def _as_float(cell: Any) -> float:
     """One cell as a number. Python reads text exactly; pandas before 3 is off by a unit in the last
     place in every seventh number."""
-    if (
-        isinstance(cell, bool)
-        or not isinstance(cell, (str, numbers.Real, Decimal))
-        or (isinstance(cell, str) and not _NUMERAL.fullmatch(cell))
-    ):
+    if isinstance(cell, bool) or not isinstance(cell, (str, numbers.Real, Decimal)):
+        return np.nan
+    if isinstance(cell, str) and not _NUMERAL.fullmatch(cell):
         return np.nan
     try:
         return float(cell)

@@ -71,9 +71,7 @@ def design_mixtures(
         u = _dirichlet(k, int(n), share, concentration, seed)
     else:
         u = _even(k, int(n), seed)
-        if share is not None:
-            u = u * share
-            u /= u.sum(axis=1, keepdims=True)
+        u = u if share is None else _scaled(u * share)
     return pd.DataFrame(minimum + (1.0 - k * minimum) * u, columns=[f"h_{d}" for d in domains])
 
 
@@ -89,21 +87,14 @@ def _check(domains: Sequence[str], n: int, minimum: float) -> int:
     if any(not isinstance(d, str) or not d.strip() for d in names):
         raise UserError("domains", "a name is empty", "give every domain a name")
     if not np.isfinite(n) or int(n) != n or n < 1:
-        raise UserError(
-            "n", f"{n} is not a whole number of at least 1", "give the number of mixtures"
-        )
+        what = f"{n} is not a whole number of at least 1"
+        raise UserError("n", what, "give the number of mixtures")
     if not (np.isfinite(minimum) and minimum >= 0):
-        raise UserError(
-            "minimum",
-            f"{minimum} is not a share of at least 0",
-            "give a number from 0 to 1 / number of domains",
-        )
+        what = f"{minimum} is not a share of at least 0"
+        raise UserError("minimum", what, "give a number from 0 to 1 / number of domains")
     if k * minimum > 1 or (k * minimum == 1 and n > 1):
-        raise UserError(
-            "minimum",
-            f"{k} domains of at least {minimum} each leave nothing to vary",
-            f"give less than 1/{k} = {1 / k:.4g}",
-        )
+        what = f"{k} domains of at least {minimum} each leave nothing to vary"
+        raise UserError("minimum", what, f"give less than 1/{k} = {1 / k:.4g}")
     return k
 
 
@@ -115,56 +106,44 @@ def _prior_above_minimum(
         return None
     odd = [d for d in (*prior, *domains) if (d in prior) != (d in domains)]
     if odd:
-        raise UserError(
-            "prior",
-            f"domain {odd[0]!r} is not in both the prior and the design",
-            f"give a share of each of {', '.join(domains)}",
-        )
+        what = f"domain {odd[0]!r} is not in both the prior and the design"
+        raise UserError("prior", what, f"give a share of each of {', '.join(domains)}")
     values = np.array([prior[d] for d in domains], dtype=np.float64)
     if not (np.isfinite(values).all() and (values > 0).all()):
-        raise UserError(
-            "prior", "a share is not a positive number", "give shares or token counts, all above 0"
-        )
+        remedy = "give shares or token counts, all above 0"
+        raise UserError("prior", "a share is not a positive number", remedy)
     above = values / values.sum() - minimum
     if (above <= 0).any():
         low = int(np.argmin(above))
-        raise UserError(
-            "prior",
-            (
-                f"share {above[low] + minimum:.4g} of {domains[low]!r} is not above the "
-                f"minimum {minimum:.4g}"
-            ),
-            "lower the minimum",
-        )
+        share = f"share {above[low] + minimum:.4g} of {domains[low]!r}"
+        what = f"{share} is not above the minimum {minimum:.4g}"
+        raise UserError("prior", what, "lower the minimum")
     return above / above.sum()
 
 
 def _dirichlet(k: int, n: int, share: Floats | None, concentration: float, seed: int) -> Floats:
     """n random points (n, k) of mean `share`; the first ones are those of a smaller design."""
     if not (np.isfinite(concentration) and concentration > 0):
-        raise UserError(
-            "concentration",
-            f"{concentration} is not a positive number",
-            "give 1 for a flat distribution",
-        )
+        what = f"{concentration} is not a positive number"
+        raise UserError("concentration", what, "give 1 for a flat distribution")
     alpha = concentration * k * (np.full(k, 1.0 / k) if share is None else share)
-    u = np.random.default_rng(seed).dirichlet(alpha, n)
+    return _scaled(np.random.default_rng(seed).dirichlet(alpha, n))
+
+
+def _scaled(u: Floats) -> Floats:
+    """Points (n, k) whose weights sum to 1."""
     return u / u.sum(axis=1, keepdims=True)
 
 
 def _even(k: int, n: int, seed: int) -> Floats:
     """n points (n, k) that fill the whole simplex."""
-    candidates = np.random.default_rng(seed).standard_exponential(
-        (max(_CANDIDATES, _PER_POINT * n), k)
-    )
-    candidates /= candidates.sum(axis=1, keepdims=True)
+    shape = (max(_CANDIDATES, _PER_POINT * n), k)
+    candidates = _scaled(np.random.default_rng(seed).standard_exponential(shape))
     chosen, radius = _farthest(candidates, n)
     lattice = _lattice(k, n)
-    return (
-        lattice
-        if lattice is not None and _radius(candidates, lattice) <= _TOLERATED * radius
-        else chosen
-    )
+    if lattice is not None and _radius(candidates, lattice) <= _TOLERATED * radius:
+        return lattice
+    return chosen
 
 
 def _farthest(candidates: Floats, n: int) -> tuple[Floats, float]:

@@ -4,7 +4,7 @@ trusted."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,29 +56,22 @@ class Runs:
         """What the table holds, in one line."""
         parts = [f"{len(self)} rows"]
         if self.domains:
-            parts.append(
-                f"{len(np.unique(self.h, axis=0))} mixtures of {len(self.domains)} domains"
-            )
+            mixtures = len(np.unique(self.h, axis=0))
+            parts.append(f"{mixtures} mixtures of {len(self.domains)} domains")
         if self.N is not None:
             parts.append(f"{len(np.unique(self.N))} sizes")
         return f"{self.name}: {', '.join(parts)}, {len(self.targets)} targets"
 
     def loss(self, target: str) -> Floats:
         """Measured losses of one target (rows,), NaN where missing."""
-        if target not in self.targets:
-            raise UserError(
-                self.name,
-                f"no target {target!r}",
-                f"{nearest(target, self.targets)}targets are {', '.join(self.targets)}",
-            )
+        _check_target(self.name, target, self.targets)
         return self.losses[:, self.targets.index(target)]
 
     def select(self, mask: NDArray[np.bool_]) -> Runs:
         """The rows where mask (rows,) holds."""
         n, d, run = (None if x is None else x[mask] for x in (self.N, self.D, self.run))
-        return replace(
-            self, N=n, D=d, h=self.h[mask], losses=self.losses[mask], run=run, rows=self.rows[mask]
-        )
+        h, losses, rows = self.h[mask], self.losses[mask], self.rows[mask]
+        return replace(self, N=n, D=d, h=h, losses=losses, run=run, rows=rows)
 
     def reordered(self, domains: tuple[str, ...]) -> Runs:
         """The same runs with the columns of h in this order.
@@ -86,35 +79,25 @@ class Runs:
         Raises:
             UserError: a domain is missing, or a row has weight on a domain that is not named.
         """
-        missing = [d for d in domains if d not in self.domains]
-        if missing:
-            raise UserError(
-                self.name,
-                f"no weights of domain {missing[0]!r}",
-                f"the fit has domains {', '.join(domains)}",
-            )
+        missing = next((d for d in domains if d not in self.domains), None)
+        if missing is not None:
+            what = f"no weights of domain {missing!r}"
+            raise UserError(self.name, what, f"the fit has domains {', '.join(domains)}")
         for i, d in enumerate(self.domains):
             used = np.flatnonzero(self.h[:, i] > 0)
             if d not in domains and len(used):
                 place = f"{self.name}, line {self.rows[used[0]]}"
-                raise UserError(
-                    place,
-                    f"weight {self.h[used[0], i]:g} on domain {d!r}, which the fit does not have",
-                    "fit again with it",
-                )
-        return replace(
-            self, domains=tuple(domains), h=self.h[:, [self.domains.index(d) for d in domains]]
-        )
+                what = f"weight {self.h[used[0], i]:g} on domain {d!r}, which the fit does not have"
+                raise UserError(place, what, "fit again with it")
+        h = self.h[:, [self.domains.index(d) for d in domains]]
+        return replace(self, domains=tuple(domains), h=h)
 
     def fingerprint(self) -> str:
         """Short hash of the content, for the record of a fit."""
         digest = hashlib.sha256(repr((self.domains, self.targets)).encode())
         for column in (self.N, self.D, self.h, self.losses):
-            digest.update(
-                b"none"
-                if column is None
-                else np.ascontiguousarray(column, dtype=np.float64).tobytes()
-            )
+            numbers = None if column is None else np.ascontiguousarray(column, dtype=np.float64)
+            digest.update(b"none" if numbers is None else numbers.tobytes())
         return digest.hexdigest()[:16]
 
 
@@ -144,9 +127,8 @@ def read_runs(
     """
     if isinstance(source, Runs):
         if not (where is columns is on is targets is None):
-            raise UserError(
-                "runs", "already read", "give where, columns, on and targets to the first read_runs"
-            )
+            remedy = "give where, columns, on and targets to the first read_runs"
+            raise UserError("runs", "already read", remedy)
         return source
     if columns is not None and not isinstance(columns, Mapping):
         raise UserError("columns", f"{columns!r} is not a mapping", f"keys are {', '.join(KEYS)}")
@@ -155,15 +137,14 @@ def read_runs(
     if where is not None:
         keep = select(layout.with_canonical_names(), where)
         if not keep.any():
-            raise UserError(
-                name,
-                f"no rows left after where {where!r}",
-                "check the expression against the table",
-            )
+            what = f"no rows left after where {where!r}"
+            raise UserError(name, what, "check the expression against the table")
         table = table[keep]
         layout = replace(layout, table=table)
     runs = _checked(layout, [targets] if isinstance(targets, str) else targets, require_losses)
-    _report_copies(runs)
+    if number := copies(runs):
+        what = f"{number} rows are exact copies of another row of their run but for D"
+        warn(runs.name, what, "leave them out with where: they carry no information")
     return runs
 
 
@@ -176,56 +157,46 @@ def to_frame(runs: Runs) -> pd.DataFrame:
     """Runs as a DataFrame in the common schema."""
     columns: dict[str, Any] = {} if runs.run is None else {"run": runs.run}
     columns |= {n: x for n, x in (("N", runs.N), ("D", runs.D)) if x is not None}
-    columns |= {f"h_{d}": runs.h[:, i] for i, d in enumerate(runs.domains)} | {
-        f"loss_{t}": runs.losses[:, i] for i, t in enumerate(runs.targets)
-    }
+    columns |= {f"h_{d}": shares for d, shares in zip(runs.domains, runs.h.T, strict=True)}
+    columns |= {f"loss_{t}": losses for t, losses in zip(runs.targets, runs.losses.T, strict=True)}
     return pd.DataFrame(columns)
+
+
+def _check_target(name: str, target: str, targets: Collection[str]) -> None:
+    if target not in targets:
+        remedy = f"{nearest(target, targets)}targets are {', '.join(targets)}"
+        raise UserError(name, f"no target {target!r}", remedy)
 
 
 def _checked(layout: Layout, targets: Sequence[str] | None, require_losses: bool) -> Runs:
     """Every cell that will be used, checked."""
     domains, losses = layout.many("h"), layout.many("loss")
     if require_losses and not losses:
-        raise UserError(
-            layout.name,
-            "no loss_<target> column",
-            f"name the loss columns (columns: loss); columns are {', '.join(layout.table.columns)}",
+        remedy = (
+            f"name the loss columns (columns: loss); columns are {', '.join(layout.table.columns)}"
         )
+        raise UserError(layout.name, "no loss_<target> column", remedy)
     for target in targets or ():
-        if target not in losses:
-            raise UserError(
-                layout.name,
-                f"no target {target!r}",
-                f"{nearest(target, losses)}targets are {', '.join(losses)}",
-            )
+        _check_target(layout.name, target, losses)
     named = [c.name for c in (*domains.values(), *(losses.values() if require_losses else ()))]
     if len(set(named)) < len(named):
-        raise UserError(
-            layout.name,
-            f"column {next(c for i, c in enumerate(named) if c in named[:i])!r} is named twice",
-            "name each column once under columns",
-        )
+        what = f"column {next(c for i, c in enumerate(named) if c in named[:i])!r} is named twice"
+        raise UserError(layout.name, what, "name each column once under columns")
     kept = {t: losses[t] for t in (targets or losses)} if require_losses else {}
     columns = {t: layout.numbers(c, _loss_fault, missing=True) for t, c in kept.items()}
     empty = [t for t, column in columns.items() if np.isnan(column).all()]
     if empty and (targets or len(empty) == len(columns)):
-        raise UserError(
-            layout.name,
-            f"target {empty[0]!r} has no measured loss in the selected rows",
-            "select other rows or leave it out",
-        )
+        what = f"target {empty[0]!r} has no measured loss in the selected rows"
+        raise UserError(layout.name, what, "select other rows or leave it out")
     if empty:
-        warn(
-            layout.name,
-            f"targets {', '.join(empty)} have no measured loss in the selected rows",
-            "they are left out",
-        )
+        what = f"targets {', '.join(empty)} have no measured loss in the selected rows"
+        warn(layout.name, what, "they are left out")
     columns = {t: column for t, column in columns.items() if t not in empty}
     run = layout.one("run")
     if run is not None and (not isinstance(run, Column) or run.times != 1):
-        raise UserError(
-            "columns", f"run is {layout.columns['run']!r}", "name the column of run ids"
-        )
+        what = f"run is {layout.columns['run']!r}"
+        raise UserError("columns", what, "name the column of run ids")
+    ids = run and layout.table[run.name].astype("string").fillna("").to_numpy(dtype=object)
     rows = len(layout.table)
     return Runs(
         name=layout.name,
@@ -235,9 +206,7 @@ def _checked(layout: Layout, targets: Sequence[str] | None, require_losses: bool
         D=_counts(layout, "D"),
         h=_weights(layout, domains),
         losses=np.stack(list(columns.values()), axis=1) if columns else np.zeros((rows, 0)),
-        run=None
-        if run is None
-        else layout.table[run.name].astype("string").fillna("").to_numpy(dtype=object),
+        run=ids,
         rows=layout.table.index.to_numpy(np.int64),
     )
 
@@ -263,33 +232,23 @@ def _weights(layout: Layout, domains: Mapping[str, Column]) -> Floats:
         names = [column.name for column in domains.values()]
         name, line = layout.line(names[0], worst)
         place = f"{name}, columns {', '.join(names)}, line {line}"
-        percents = np.abs(total / 100.0 - 1.0).max() <= 0.01
-        remedy = (
-            "they look like percents: divide them by 100, or name them as h_{}*0.01 in columns"
-            if percents
-            else "give shares that sum to 1"
-        )
-        raise UserError(
-            place,
-            f"domain weights sum to {total[worst]:.6g}, not to 1 within {SUM_WARNED:g}",
-            remedy,
-        )
+        remedy = "give shares that sum to 1"
+        if np.abs(total / 100.0 - 1.0).max() <= 0.01:
+            remedy = (
+                "they look like percents: divide them by 100, or name them as h_{}*0.01 in columns"
+            )
+        what = f"domain weights sum to {total[worst]:.6g}, not to 1 within {SUM_WARNED:g}"
+        raise UserError(place, what, remedy)
     if (rounded := int((off > SUM_SILENT).sum())) > 0:
-        warn(
-            layout.name,
-            f"domain weights of {rounded} rows sum to 1 only within {off.max():.1e}",
-            "they were divided by their sum",
-        )
+        what = f"domain weights of {rounded} rows sum to 1 only within {off.max():.1e}"
+        warn(layout.name, what, "they were divided by their sum")
     # What sums to 1 but for the rounding of the sum stays as it is: reading is idempotent.
     return np.where((off > len(domains) * np.finfo(float).eps)[:, None], h / total[:, None], h)
 
 
 def _count_fault(x: Floats) -> tuple[NDArray[np.bool_], str, str]:
-    return (
-        ~(np.isfinite(x) & (x > 0)),
-        "is not a positive count",
-        "give N in parameters and D in tokens",
-    )
+    good = np.isfinite(x) & (x > 0)
+    return ~good, "is not a positive count", "give N in parameters and D in tokens"
 
 
 def _weight_fault(x: Floats) -> tuple[NDArray[np.bool_], str, str]:
@@ -297,11 +256,8 @@ def _weight_fault(x: Floats) -> tuple[NDArray[np.bool_], str, str]:
 
 
 def _loss_fault(x: Floats) -> tuple[NDArray[np.bool_], str, str]:
-    return (
-        np.isinf(x) | (x <= 0),
-        "is not a loss",
-        "give positive finite losses, or leave the cell empty",
-    )
+    remedy = "give positive finite losses, or leave the cell empty"
+    return np.isinf(x) | (x <= 0), "is not a loss", remedy
 
 
 def copies(runs: Runs) -> int:
@@ -313,29 +269,12 @@ def copies(runs: Runs) -> int:
     return int(frame.drop(columns="D").duplicated().sum() - frame.duplicated().sum())
 
 
-def _report_copies(runs: Runs) -> None:
-    """Warn of copies."""
-    number = copies(runs)
-    if number:
-        warn(
-            runs.name,
-            f"{number} rows are exact copies of another row of their run but for D",
-            "leave them out with where: they carry no information",
-        )
-
-
 def warn_repeats(runs: Runs) -> None:
     """Warn of rows that repeat another row in everything that is fitted: they count twice."""
     if not runs.targets:
         return
     twice = to_frame(runs).duplicated().to_numpy()
     if twice.any():
-        remedy = "remove them, or they count twice"
-        warn(
-            runs.name,
-            (
-                f"{int(twice.sum())} rows repeat another row exactly, the first of them in "
-                f"line {runs.rows[np.argmax(twice)]}"
-            ),
-            remedy,
-        )
+        first = f"the first of them in line {runs.rows[np.argmax(twice)]}"
+        what = f"{int(twice.sum())} rows repeat another row exactly, {first}"
+        warn(runs.name, what, "remove them, or they count twice")

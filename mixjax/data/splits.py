@@ -64,11 +64,8 @@ def make_folds(
     """
     if by in ("N", "D"):
         if folds is not None:
-            raise UserError(
-                "folds",
-                f"{folds} folds by {by}",
-                "folds go with mixture or run; by N or D the largest values are held out",
-            )
+            remedy = "folds go with mixture or run; by N or D the largest values are held out"
+            raise UserError("folds", f"{folds} folds by {by}", remedy)
         return (_largest(runs, by, share),)
     cluster = clusters(runs, by)
     count = int(cluster.max()) + 1
@@ -76,11 +73,8 @@ def make_folds(
         raise UserError(runs.name, f"has one {by} only", "hold out something else")
     number = min(FOLDS, count) if folds is None else folds or count
     if not 2 <= number <= count:
-        raise UserError(
-            "folds",
-            f"{folds} folds of {count} {by}s",
-            f"give 2 to {count}, or 0 to leave out one at a time",
-        )
+        what = f"{folds} folds of {count} {by}s"
+        raise UserError("folds", what, f"give 2 to {count}, or 0 to leave out one at a time")
     fold_of = np.empty(count, dtype=np.intp)
     fold_of[np.random.default_rng(seed).permutation(count)] = np.arange(count) % number
     return tuple(Fold(f"{by} {i + 1} of {number}", fold_of[cluster] == i) for i in range(number))
@@ -92,16 +86,14 @@ def _largest(runs: Runs, by: str, share: float) -> Fold:
     if counts is None:
         raise UserError(runs.name, f"no column {by}", "hold out mixtures or runs")
     if not 0 < share < 1:
-        raise UserError(
-            "share", f"{share} is not between 0 and 1", "give a share of the rows, e.g. 0.2"
-        )
+        what = f"{share} is not between 0 and 1"
+        raise UserError("share", what, "give a share of the rows, e.g. 0.2")
     values, rows = np.unique(counts, return_counts=True)
     if len(values) < 2:
         raise UserError(runs.name, f"has one {by} only", "hold out something else")
     above = np.cumsum(rows[::-1])[::-1]  # rows at or above each value
     few = np.flatnonzero(above <= share * len(runs))
-    first = min(int(few[0]) if len(few) else len(values) - 1, len(values) - 1)
-    first = max(first, 1)
+    first = max(int(few[0]) if len(few) else len(values) - 1, 1)
     return Fold(f"{by} >= {values[first]:.4g}", counts >= values[first])
 
 
@@ -153,10 +145,8 @@ def make_backtests(runs: Runs, parameters: int) -> tuple[Backtest, ...]:
         if (scored & held_out).any() and (~held_out).sum() >= fewest
     )
     if not tests:
-        what = (
-            f"has too few scales to leave the largest out and fit {parameters} parameters to the "
-            f"rest"
-        )
+        rest = f"fit {parameters} parameters to the rest"
+        what = f"has too few scales to leave the largest out and {rest}"
         raise UserError(runs.name, what, "give more sizes, or name smaller laws")
     return tests
 
@@ -225,9 +215,8 @@ def resample(
     weights = np.empty((resamples, count))
     for r in range(resamples):
         rng = np.random.default_rng((seed, r))
-        weights[r] = (
-            rng.exponential(size=count)
-            if draw == "exponential"
-            else rng.multinomial(count, np.full(count, 1 / count))
-        )
+        if draw == "exponential":
+            weights[r] = rng.exponential(size=count)
+        else:
+            weights[r] = rng.multinomial(count, np.full(count, 1 / count))
     return weights[:, cluster]

@@ -24,11 +24,8 @@ _TEXT = {".csv": ",", ".tsv": "\t", ".txt": ","}
 _PARQUET = (".parquet", ".pq")
 # Numbers read back as they were written; from pandas 3.1 on this is the default and asking for it
 # is deprecated.
-_EXACT: dict[str, Any] = (
-    {}
-    if tuple(int(x) for x in pd.__version__.split(".")[:2]) >= (3, 1)
-    else {"float_precision": "round_trip"}
-)
+_NEW = tuple(int(x) for x in pd.__version__.split(".")[:2]) >= (3, 1)
+_EXACT: dict[str, Any] = {} if _NEW else {"float_precision": "round_trip"}
 
 
 def read_table(
@@ -49,16 +46,12 @@ def read_table(
         return *_read(source), {}
     keys = [on] if isinstance(on, str) else on or []
     if not isinstance(keys, Sequence) or not all(isinstance(key, str) for key in keys):
-        raise UserError(
-            "on", f"{on!r} is not a name", "name the key column, or a list of key columns"
-        )
+        remedy = "name the key column, or a list of key columns"
+        raise UserError("on", f"{on!r} is not a name", remedy)
     parts = [_read(s) for s in source] if isinstance(source, Sequence) else []
     if not parts:
-        raise UserError(
-            "runs",
-            f"no table in {type(source).__name__}",
-            "name a file, a DataFrame, or several of them",
-        )
+        what = f"no table in {type(source).__name__}"
+        raise UserError("runs", what, "name a file, a DataFrame, or several of them")
     name, table = parts[0]
     origins: Origins = {column: (name, {}) for column in table.columns} if len(parts) > 1 else {}
     for other_name, other in parts[1:]:
@@ -75,17 +68,13 @@ def _read(source: Source) -> tuple[str, pd.DataFrame]:
         path = Path(source)
         name, table = path.name, _read_file(path)
     else:
-        raise UserError(
-            "runs", f"{type(source).__name__} is not a table", "give a file or a DataFrame"
-        )
+        what = f"{type(source).__name__} is not a table"
+        raise UserError("runs", what, "give a file or a DataFrame")
     header = [str(c).strip() for c in table.columns]
     for i, column in enumerate(header):
         if not column.isprintable():
-            raise UserError(
-                name,
-                f"column {i + 1} has the name {column[:60]!r}, which cannot be printed",
-                "give a table of runs, with a header line",
-            )
+            what = f"column {i + 1} has the name {column[:60]!r}, which cannot be printed"
+            raise UserError(name, what, "give a table of runs, with a header line")
         if column in header[:i]:
             raise UserError(name, f"column {column!r} occurs twice", "rename or remove one of them")
     if table.empty:
@@ -112,9 +101,8 @@ def _read_file(path: Path) -> pd.DataFrame:
             return _with_lines(_read_parquet(path))
         if suffix in _TEXT:
             return _read_text(path, _TEXT[suffix], gzip.open if kinds[-1] == ".gz" else open)
-        raise UserError(
-            str(path), f"unknown kind of file {path.suffix!r}", "give a .csv, .tsv or .parquet file"
-        )
+        what = f"unknown kind of file {path.suffix!r}"
+        raise UserError(str(path), what, "give a .csv, .tsv or .parquet file")
     except UnicodeDecodeError:
         raise UserError(str(path), "is not text in UTF-8", "give a CSV file in UTF-8") from None
     except (OSError, ValueError, EOFError, csv.Error, zlib.error) as error:
@@ -125,28 +113,18 @@ def _read_file(path: Path) -> pd.DataFrame:
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(path)
-    except (
-        Exception
-    ):  # a broken file ends the reader in many ways, KeyError and TypeError among them
-        raise UserError(
-            str(path), "is not a Parquet file or is broken", "write it again, or give a CSV file"
-        ) from None
+    except Exception:  # a broken file ends it in many ways, KeyError and TypeError among them
+        remedy = "write it again, or give a CSV file"
+        raise UserError(str(path), "is not a Parquet file or is broken", remedy) from None
 
 
 def _read_text(path: Path, separator: str, opener: Any) -> pd.DataFrame:
-    with opener(
-        path, "rt", encoding="utf-8-sig"
-    ) as file:  # line ends become \n: pandas shifts cells after a blank line that ends in \r
+    # Line ends become \n: pandas shifts cells after a blank line that ends in \r.
+    with opener(path, "rt", encoding="utf-8-sig") as file:
         text = file.read()
     header, lines = _lines(path, text, separator)
-    table = pd.read_csv(
-        io.StringIO(text, newline=""),
-        sep=separator,
-        index_col=False,
-        skipinitialspace=True,
-        low_memory=False,
-        **_EXACT,
-    )
+    how = {"index_col": False, "skipinitialspace": True, "low_memory": False, **_EXACT}
+    table = pd.read_csv(io.StringIO(text, newline=""), sep=separator, **how)
     table = table.set_axis(header, axis=1).set_axis(lines, axis=0)
     blank = table.isna().all(axis=1)
     while len(table) and blank.iloc[-1]:
@@ -168,20 +146,14 @@ def _lines(path: Path, text: str, separator: str) -> tuple[list[str], list[int]]
         if not header:
             header = [cell.strip() for cell in cells]
             _check_separator(path, start, header, separator)
-        elif any(
-            "\n" in cell and cell.count(separator) >= len(header) - 1 for cell in cells
-        ):  # a note of several lines may pass
-            what = (
-                f"line {start} has a quoted cell that goes on to line {reader.line_num}: a "
-                f"stray quote hides the lines between"
-            )
+        # A note of several lines may pass.
+        elif any("\n" in cell and cell.count(separator) >= len(header) - 1 for cell in cells):
+            cell = f"line {start} has a quoted cell that goes on to line {reader.line_num}"
+            what = f"{cell}: a stray quote hides the lines between"
             raise UserError(str(path), what, "close or remove the quote")
         elif len(cells) != len(header):
-            raise UserError(
-                str(path),
-                f"line {start} has {len(cells)} cells, the header has {len(header)}",
-                "give every line one cell per column",
-            )
+            what = f"line {start} has {len(cells)} cells, the header has {len(header)}"
+            raise UserError(str(path), what, "give every line one cell per column")
         else:
             lines.append(start)
     if not header:
@@ -192,17 +164,11 @@ def _lines(path: Path, text: str, separator: str) -> tuple[list[str], list[int]]
 def _check_separator(path: Path, line: int, header: list[str], separator: str) -> None:
     """Refuse a header that is one cell because its separator is another one."""
     names = {",": "','", ";": "';'", "\t": "a tab"}
-    other = next(
-        (mark for mark in names if mark != separator and len(header) == 1 and mark in header[0]),
-        None,
-    )
-    if other is not None:
+    others = [mark for mark in names if mark != separator and mark in header[0]]
+    if len(header) == 1 and others:
         right = "commas" if separator == "," else "tabs (or name the file .csv)"
-        raise UserError(
-            str(path),
-            f"line {line}: the separator is {names[other]}",
-            f"save the table with {right}",
-        )
+        what = f"line {line}: the separator is {names[others[0]]}"
+        raise UserError(str(path), what, f"save the table with {right}")
 
 
 def _join(
@@ -210,57 +176,38 @@ def _join(
 ) -> tuple[pd.DataFrame, dict[int, int]]:
     """Rows of two tables that share their key, in the order and with the lines of the first; {these
     lines: lines of the other}."""
+    both = f"{name} + {other_name}"
     if not keys:
-        raise UserError(
-            f"{name} + {other_name}",
-            "several tables and no key to join them on",
-            "name the key column: on=... or --on",
-        )
+        what = "several tables and no key to join them on"
+        raise UserError(both, what, "name the key column: on=... or --on")
     for which, part in ((name, table), (other_name, other)):
         absent = next((k for k in keys if k not in part.columns), None)
         if absent is not None:
-            raise UserError(
-                which, f"no key column {absent!r}", f"columns are {', '.join(part.columns)}"
-            )
+            remedy = f"columns are {', '.join(part.columns)}"
+            raise UserError(which, f"no key column {absent!r}", remedy)
         empty: Any = part[keys].isna().any(axis=1)
         if empty.any():
-            raise UserError(
-                which, f"line {part.index[empty][0]} has an empty key", f"fill in {', '.join(keys)}"
-            )
+            what = f"line {part.index[empty][0]} has an empty key"
+            raise UserError(which, what, f"fill in {', '.join(keys)}")
         repeated = part.duplicated(keys)
         if repeated.any():
-            raise UserError(
-                which,
-                f"line {part.index[repeated][0]} repeats its key",
-                "keys of a join occur once",
-            )
+            what = f"line {part.index[repeated][0]} repeats its key"
+            raise UserError(which, what, "keys of a join occur once")
     common = [c for c in other.columns if c in table.columns and c not in keys]
     if common:
-        raise UserError(
-            other_name, f"column {common[0]!r} is in {name} too", "rename or remove one of them"
-        )
+        what = f"column {common[0]!r} is in {name} too"
+        raise UserError(other_name, what, "rename or remove one of them")
+    first, second = table.reset_index(names="\0line"), other.reset_index(names="\0other")
     try:
-        joined = table.reset_index(names="\0line").merge(
-            other.reset_index(names="\0other"), on=keys, how="inner"
-        )
+        joined = first.merge(second, on=keys, how="inner")
     except ValueError:
-        raise UserError(
-            f"{name} + {other_name}",
-            f"{', '.join(keys)} is text in one and a number in the other",
-            "write the keys alike",
-        ) from None
+        what = f"{', '.join(keys)} is text in one and a number in the other"
+        raise UserError(both, what, "write the keys alike") from None
     if joined.empty:
-        raise UserError(
-            f"{name} + {other_name}",
-            f"no row shares its {', '.join(keys)}",
-            "check the key columns",
-        )
+        raise UserError(both, f"no row shares its {', '.join(keys)}", "check the key columns")
     alone = len(table) - len(joined), len(other) - len(joined)
     if any(alone):
-        warn(
-            f"{name} + {other_name}",
-            f"{alone[0]} and {alone[1]} rows have a key that the other table lacks",
-            "they are left out",
-        )
+        what = f"{alone[0]} and {alone[1]} rows have a key that the other table lacks"
+        warn(both, what, "they are left out")
     lines = dict(zip(joined["\0line"].tolist(), joined.pop("\0other").tolist(), strict=True))
     return joined.set_index("\0line").rename_axis(None), lines

@@ -7,7 +7,8 @@ import ast
 import operator
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,8 @@ from numpy.typing import NDArray
 from mixjax.errors import UserError, nearest, shown
 
 _LONGEST = 10_000
-_BACKTICKED = re.compile(
-    r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`([^`]*)`"""
-)  # texts are stepped over
+# Texts are stepped over.
+_BACKTICKED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`([^`]*)`""")
 _GRAMMAR = "use column names, numbers, 'text', == != < <= > >=, in (...), and, or, not, parentheses"
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -60,25 +60,19 @@ def select(table: pd.DataFrame, expression: str) -> NDArray[np.bool_]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python's remarks on style
             tree = ast.parse(source.strip(), mode="eval").body
-        columns = {
-            quoted.get(n, n): _plain(table[quoted.get(n, n)]) for n in _names(tree, table, quoted)
-        }
+        names = _names(tree, table, quoted)
+        columns = {name: _plain(table[quoted.get(name, name)]) for name in names}
         with np.errstate(invalid="ignore"):
-            return _truth(tree, columns, quoted, len(table))
+            return _Condition(columns, quoted, len(table)).truth(tree)
     except SyntaxError as error:
-        raise UserError(
-            "where", f"{shown(expression)} is not an expression ({error.msg})", _GRAMMAR
-        ) from None
+        what = f"{shown(expression)} is not an expression ({error.msg})"
+        raise UserError("where", what, _GRAMMAR) from None
     except OverflowError:
-        raise UserError(
-            "where", "a number is too large for its column", "write it with an exponent, e.g. 1e30"
-        ) from None
+        what = "a number is too large for its column"
+        raise UserError("where", what, "write it with an exponent, e.g. 1e30") from None
     except TypeError:
-        raise UserError(
-            "where",
-            f"{shown(expression)} compares values of different kinds",
-            "compare text with text, numbers with numbers",
-        ) from None
+        what = f"{shown(expression)} compares values of different kinds"
+        raise UserError("where", what, "compare text with text, numbers with numbers") from None
     except (RecursionError, MemoryError, ValueError):
         raise UserError("where", "the expression cannot be read", _GRAMMAR) from None
 
@@ -110,82 +104,76 @@ def _names(tree: ast.AST, table: pd.DataFrame, quoted: dict[str, str]) -> set[st
         column = quoted.get(name, name)
         if column not in table.columns:
             hint = nearest(column, table.columns)
-            raise UserError(
-                "where",
-                f"no column {column!r}",
-                f"{hint}columns are {', '.join(map(str, table.columns))}",
-            )
+            remedy = f"{hint}columns are {', '.join(map(str, table.columns))}"
+            raise UserError("where", f"no column {column!r}", remedy)
     return names
 
 
-def _truth(
-    node: ast.expr, columns: dict[str, Any], quoted: dict[str, str], rows: int
-) -> NDArray[np.bool_]:
-    """A condition's truth, (rows,)."""
-    match node:
-        case ast.BoolOp(op, values):
-            parts = [_truth(v, columns, quoted, rows) for v in values]
-            return (
-                np.logical_and.reduce(parts)
-                if isinstance(op, ast.And)
-                else np.logical_or.reduce(parts)
-            )
-        case ast.UnaryOp(ast.Not(), operand):
-            return ~_truth(operand, columns, quoted, rows)
-        case ast.Compare(left, operators, rights):
-            terms = [left, *rights]
-            steps = zip(terms[:-1], operators, terms[1:], strict=True)
-            return np.logical_and.reduce(
-                [_compare(a, op, b, columns, quoted, rows) for a, op, b in steps]
-            )
-        case ast.Constant(bool() as value):
-            return np.full(rows, value)
-        case ast.Name(name) if (
-            pd.api.types.infer_dtype(columns[quoted.get(name, name)], skipna=True) == "boolean"
-        ):
-            return columns[quoted.get(name, name)].eq(True).to_numpy(dtype=bool, na_value=False)
-    raise UserError("where", f"{_source(node, quoted)} is no condition", _GRAMMAR)
+@dataclass(frozen=True)
+class _Condition:
+    """What the names of an expression stand for: columns, and names in backticks, in so many
+    rows."""
 
+    columns: Mapping[str, Any]
+    quoted: dict[str, str]
+    rows: int
 
-def _compare(
-    left: ast.expr,
-    op: ast.cmpop,
-    right: ast.expr,
-    columns: dict[str, Any],
-    quoted: dict[str, str],
-    rows: int,
-) -> NDArray[np.bool_]:
-    """One comparison, (rows,); missing values compare false."""
-    a = _value(left, columns, quoted)
-    if isinstance(op, (ast.In, ast.NotIn)):
-        if not isinstance(right, (ast.Tuple, ast.List, ast.Set)):
-            raise UserError(
-                "where",
-                f"{_source(right, quoted)} after in is not a list",
-                "write e.g. split in ('train', 'eval')",
-            )
-        hits = [_apply(operator.eq, a, _value(item, columns, quoted), rows) for item in right.elts]
-        inside = np.logical_or.reduce(hits) if hits else np.zeros(rows, bool)
-        return inside if isinstance(op, ast.In) else ~inside & _present(a, rows)
-    if type(op) not in _COMPARISONS:
-        raise UserError("where", "is / is not compares nothing here", _GRAMMAR)
-    return _apply(_COMPARISONS[type(op)], a, _value(right, columns, quoted), rows)
+    def truth(self, node: ast.expr) -> NDArray[np.bool_]:
+        """A condition's truth, (rows,)."""
+        match node:
+            case ast.BoolOp(op, values):
+                both = np.logical_and if isinstance(op, ast.And) else np.logical_or
+                return both.reduce([self.truth(value) for value in values])
+            case ast.UnaryOp(ast.Not(), operand):
+                return ~self.truth(operand)
+            case ast.Compare(left, operators, rights):
+                steps = zip([left, *rights], operators, rights, strict=False)
+                return np.logical_and.reduce([self._compare(*step) for step in steps])
+            case ast.Constant(bool() as value):
+                return np.full(self.rows, value)
+            case ast.Name(name) if (
+                pd.api.types.infer_dtype(self.columns[name], skipna=True) == "boolean"
+            ):
+                return self.columns[name].eq(True).to_numpy(dtype=bool, na_value=False)
+        raise UserError("where", f"{_source(node, self.quoted)} is no condition", _GRAMMAR)
 
+    def _compare(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> NDArray[np.bool_]:
+        """One comparison, (rows,); missing values compare false."""
+        a = self._value(left)
+        if isinstance(op, (ast.In, ast.NotIn)):
+            if not isinstance(right, (ast.Tuple, ast.List, ast.Set)):
+                what = f"{_source(right, self.quoted)} after in is not a list"
+                raise UserError("where", what, "write e.g. split in ('train', 'eval')")
+            hits = [self._apply(operator.eq, a, self._value(item)) for item in right.elts]
+            inside = np.logical_or.reduce(hits) if hits else np.zeros(self.rows, bool)
+            return inside if isinstance(op, ast.In) else ~inside & _present(a, self.rows)
+        if type(op) not in _COMPARISONS:
+            raise UserError("where", "is / is not compares nothing here", _GRAMMAR)
+        return self._apply(_COMPARISONS[type(op)], a, self._value(right))
 
-def _apply(compare: Callable[[Any, Any], Any], a: Any, b: Any, rows: int) -> NDArray[np.bool_]:
-    """compare(a, b) where both are present; text goes with text, numbers with numbers."""
-    kinds = {_is_text(x) for x in (a, b)} - {None}
-    if len(kinds) > 1:
-        text, number = (a, b) if _is_text(a) else (b, a)
-        raise UserError(
-            "where",
-            f"{_label(text)} is text and {_label(number)} is a number",
-            "compare text with text, numbers with numbers",
-        )
-    both = _present(a, rows) & _present(b, rows)
-    truth = compare(*(x[both] if isinstance(x, pd.Series) else x for x in (a, b)))
-    both[both] = truth.to_numpy(dtype=bool) if isinstance(truth, pd.Series) else bool(truth)
-    return both
+    def _apply(self, compare: Callable[[Any, Any], Any], a: Any, b: Any) -> NDArray[np.bool_]:
+        """compare(a, b) where both are present; text goes with text, numbers with numbers."""
+        kinds = {_is_text(x) for x in (a, b)} - {None}
+        if len(kinds) > 1:
+            text, number = (a, b) if _is_text(a) else (b, a)
+            what = f"{_label(text)} is text and {_label(number)} is a number"
+            raise UserError("where", what, "compare text with text, numbers with numbers")
+        both = _present(a, self.rows) & _present(b, self.rows)
+        truth = compare(*(x[both] if isinstance(x, pd.Series) else x for x in (a, b)))
+        both[both] = truth.to_numpy(dtype=bool) if isinstance(truth, pd.Series) else bool(truth)
+        return both
+
+    def _value(self, node: ast.expr) -> Any:
+        """A column or a literal."""
+        match node:
+            case ast.Name(name):
+                return self.columns[name]
+            case ast.Constant(value) if isinstance(value, (str, int, float)):
+                return value
+            case ast.UnaryOp(ast.USub(), ast.Constant(value)) if isinstance(value, (int, float)):
+                return -value
+        what = f"{_source(node, self.quoted)} is not a column, number or text"
+        raise UserError("where", what, _GRAMMAR)
 
 
 def _plain(column: Any) -> Any:
@@ -211,9 +199,8 @@ def _label(x: Any) -> str:
         return shown(x)
     as_number: Any = pd.to_numeric(x, errors="coerce")
     text: Any = x[x.notna() & as_number.isna()]
-    return f"column {x.name!r}" + (
-        f" (line {text.index[0]}: {shown(text.iloc[0])})" if len(text) else ""
-    )
+    where = f" (line {text.index[0]}: {shown(text.iloc[0])})" if len(text) else ""
+    return f"column {x.name!r}{where}"
 
 
 def _source(node: ast.AST, quoted: dict[str, str]) -> str:
@@ -222,15 +209,3 @@ def _source(node: ast.AST, quoted: dict[str, str]) -> str:
     for name, column in quoted.items():
         text = text.replace(name, f"`{column}`")
     return shown(text)
-
-
-def _value(node: ast.expr, columns: dict[str, Any], quoted: dict[str, str]) -> Any:
-    """A column or a literal."""
-    match node:
-        case ast.Name(name):
-            return columns[quoted.get(name, name)]
-        case ast.Constant(value) if isinstance(value, (str, int, float)):
-            return value
-        case ast.UnaryOp(ast.USub(), ast.Constant(value)) if isinstance(value, (int, float)):
-            return -value
-    raise UserError("where", f"{_source(node, quoted)} is not a column, number or text", _GRAMMAR)

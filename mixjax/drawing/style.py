@@ -61,13 +61,8 @@ def grid(
     down = -(-number // across)
     size = (panel[0] * across + 0.3, panel[1] * down + 0.2)
     figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(
-        down,
-        across,
-        squeeze=False,
-        sharey=sharey,
-        subplot_kw={} if projection is None else {"projection": projection},
-    )
+    how: dict[str, Any] = {"squeeze": False, "sharey": sharey}
+    panels = figure.subplots(down, across, subplot_kw={"projection": projection}, **how)
     for axes in panels.flat[number:]:
         axes.set_visible(False)
     for axes in panels.flat:
@@ -84,14 +79,8 @@ def legend(figure: Figure, axes: Axes, title: str | None = None) -> None:
     wide = columns * (0.5 + text_width([*labels, *(title or "").split("\n")]))
     width, height = figure.get_size_inches()
     figure.set_size_inches(width + wide, height)
-    figure.legend(
-        handles,
-        labels,
-        loc="outside right center",
-        frameon=False,
-        title=title,
-        ncols=columns,
-    )
+    look: dict[str, Any] = {"loc": "outside right center", "frameon": False, "ncols": columns}
+    figure.legend(handles, labels, title=title, **look)
 
 
 def from_zero(panels: Sequence[Axes]) -> None:
@@ -151,13 +140,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
         UserError: the folder does not exist or cannot be written.
     """
     content = io.BytesIO()
-    figure.savefig(
-        content,
-        format="png",
-        dpi=120,
-        bbox_inches="tight",
-        pad_inches=0.08,
-        facecolor="white",
-        metadata={"Software": "mixjax"},
-    )
+    look: dict[str, Any] = {"dpi": 120, "bbox_inches": "tight", "pad_inches": 0.08}
+    about = {"Software": "mixjax"}
+    figure.savefig(content, format="png", facecolor="white", metadata=about, **look)
     write_whole(path, content.getvalue())

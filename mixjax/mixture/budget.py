@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixjax.drawing import decisions
+from mixjax.drawing import charts
 from mixjax.errors import UserError
 from mixjax.mixture.optimum import Optima, Optimum, Vary, best_of, boxes_at, optima
 from mixjax.mixture.question import Floats, Question
@@ -93,7 +93,7 @@ class Budget:
         assert best.N is not None
         assert best.D is not None
         near = [point for point in self.curve if 1 / 30 <= point.N / best.N <= 30]
-        return decisions.budget_curve(
+        return charts.budget_curve(
             [point.N for point in near],
             [point.objective for point in near],
             [list(point.weights.values()) for point in near],

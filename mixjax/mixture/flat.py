@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mixjax.drawing import decisions
+from mixjax.drawing import charts
 from mixjax.errors import UserError
 from mixjax.mixture.limits import share_range
 from mixjax.mixture.optimum import Vary, best_of, held_at, optima
@@ -79,7 +79,7 @@ class Region(Record):
         """For each domain the shares within eps of the optimum, and the optimal one."""
         low, best, high = np.array([(i.low, i.best, i.high) for i in self.intervals.values()]).T
         title = f"objective within {100 * self.eps:g} percent of the optimum (dot)"
-        return decisions.share_ranges(list(self.intervals), low, best, high, title)
+        return charts.share_ranges(list(self.intervals), low, best, high, title)
 
 
 def flat_region(question: Question, eps: float = 0.001) -> Region:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixjax.drawing import decisions
+from mixjax.drawing import charts
 from mixjax.errors import UserError
 from mixjax.mixture.optimum import Vary, nowhere_finite, optima
 from mixjax.mixture.question import Floats, Question
@@ -125,7 +125,7 @@ class Front:
             for name, targets in self.groups.items()
         ]
         beside = {name: losses for name, (_, losses) in self.beside.items()}
-        return decisions.front(groups, self.losses, self.knee, self.h, self.domains, beside)
+        return charts.front(groups, self.losses, self.knee, self.h, self.domains, beside)
 
 
 def pareto_front(

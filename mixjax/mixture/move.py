@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import jax
 import numpy as np
 
-from mixjax.drawing import decisions
+from mixjax.drawing import charts
 from mixjax.errors import UserError, check_names
 from mixjax.mixture.box import Box
 from mixjax.mixture.lagrangian import MET, keep_within
@@ -130,7 +130,7 @@ class Moves(Record):
             "largest number of epochs": [step.epochs for step in steps],
             "share outside the trained mixtures": [step.outside for step in steps],
         }
-        return decisions.moves(
+        return charts.moves(
             np.array([step.moved for step in steps]),
             np.array([step.gain for step in steps]),
             self.knee,

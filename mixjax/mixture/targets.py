@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixjax.drawing import charts, simplexes
+from mixjax.drawing import charts
 from mixjax.errors import UserError
 from mixjax.mixture.optimum import Optimum, Vary, nowhere_finite, optima, optimum_at
 from mixjax.mixture.question import Floats, Question
@@ -99,8 +99,8 @@ class TargetMap(Record):
 
     def figure(self) -> Figure:
         """The distance of target weights and their optimum over the simplex, with fixed points."""
-        points = simplexes.Map(self.domains, self.w, self.h, self.distance, self.fixed)
-        return simplexes.simplex_map(points)
+        points = charts.Map(self.domains, self.w, self.h, self.distance, self.fixed)
+        return charts.simplex_map(points)
 
 
 def simplex_grid(k: int, divisions: int) -> Floats:

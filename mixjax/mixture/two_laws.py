@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mixjax.drawing import decisions
+from mixjax.drawing import charts
 from mixjax.errors import UserError
 from mixjax.mixture.paths import Path, budget_path
 from mixjax.mixture.question import Floats, Question
@@ -68,7 +68,7 @@ class Beside:
             if judge != name
         }
         x = last.drawn()
-        return decisions.laws_beside(
+        return charts.laws_beside(
             list(last.mixtures[0].weights),
             {name: path.shares[-1] for name, path in self.paths.items()},
             x.x,

@@ -4,4 +4,4 @@ from mixjax.report.export import export_mixture as export_mixture
 from mixjax.report.pipeline import Outcome as Outcome
 from mixjax.report.pipeline import recovery as recovery
 from mixjax.report.pipeline import run_pipeline as run_pipeline
-from mixjax.report.report import write_report as write_report
+from mixjax.report.pipeline import write_report as write_report

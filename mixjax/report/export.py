@@ -53,24 +53,19 @@ def allocate(weights: Mapping[str, float], total: float) -> dict[str, int]:
     """
     _check(weights)
     if not (math.isfinite(total) and 0.5 < total <= _EXACT):
-        raise UserError(
-            "D", f"{total:g} cannot be split into whole tokens", "give a count, e.g. 150e9"
-        )
+        what = f"{total:g} cannot be split into whole tokens"
+        raise UserError("D", what, "give a count, e.g. 150e9")
     units = round(total)
     scale = math.fsum(weights.values())
     parts = np.array([w / scale * units for w in weights.values()])
     whole = np.floor(parts)
     left = units - int(whole.sum())
     order = np.argsort(-(parts - whole), kind="stable")
-    # Rounding of the products may leave one unit too many: it is taken where the fraction is
-    # smallest.
-    extra = np.zeros(len(parts), dtype=np.int64)
     if left >= 0:
-        extra[order[:left]] = 1
-    else:
-        takers = [i for i in order[::-1] if whole[i] > 0][:-left]
-        extra[takers] = -1
-    return {name: int(n) + int(e) for name, n, e in zip(weights, whole, extra, strict=True)}
+        whole[order[:left]] += 1
+    else:  # the products were rounded up: the smallest fractions give
+        whole[[i for i in order[::-1] if whole[i] > 0][:-left]] -= 1
+    return {name: int(n) for name, n in zip(weights, whole, strict=True)}
 
 
 def rounded(weights: Mapping[str, float], decimals: int = DECIMALS) -> dict[str, float]:
@@ -83,11 +78,8 @@ def _check(weights: Mapping[str, float]) -> None:
         if not (math.isfinite(w) and w >= 0):
             raise UserError("mixture", f"{name!r} has the share {w:g}", "give shares of at least 0")
     if not (weights and abs(math.fsum(weights.values()) - 1.0) <= 1e-6):
-        raise UserError(
-            "mixture",
-            f"its shares sum to {math.fsum(weights.values()):g}",
-            "give shares that sum to 1",
-        )
+        what = f"its shares sum to {math.fsum(weights.values()):g}"
+        raise UserError("mixture", what, "give shares that sum to 1")
 
 
 @dataclass(frozen=True)
@@ -146,11 +138,8 @@ def export_mixture(
     if unknown is not None:
         raise UserError("paths", f"no domain {unknown!r}", f"choose from {', '.join(weights)}")
     if not (math.isfinite(epochs) and epochs >= 1):
-        raise UserError(
-            "epochs",
-            f"{epochs:g} is below 1 or not a number",
-            "give the largest number of passes, at least 1",
-        )
+        what = f"{epochs:g} is below 1 or not a number"
+        raise UserError("epochs", what, "give the largest number of passes, at least 1")
     _check(weights)
     return FORMS[form](Order(weights, D, paths or {}, epochs))
 
@@ -176,10 +165,6 @@ def _dump(content: Any) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=False)
 
 
-def _yaml(order: Order) -> str:
-    return _dump(_content(order))
-
-
 def _csv(order: Order) -> str:
     tokens = {} if order.D is None else allocate(order.weights, order.D)
     out = io.StringIO()
@@ -193,30 +178,19 @@ def _csv(order: Order) -> str:
 def _megatron(order: Order) -> str:
     for domain in order.used():
         if len(order.path(domain).split()) != 1:
-            raise UserError(
-                "export",
-                f"the path {order.path(domain)!r} of {domain!r} has a space in it",
-                "name a prefix without spaces",
-            )
-    return "".join(
-        f"{share:.{DECIMALS}f} {order.path(d)}\n" for d, share in rounded(order.used()).items()
-    )
+            what = f"the path {order.path(domain)!r} of {domain!r} has a space in it"
+            raise UserError("export", what, "name a prefix without spaces")
+    shares = rounded(order.used()).items()
+    return "".join(f"{share:.{DECIMALS}f} {order.path(d)}\n" for d, share in shares)
 
 
 def _olmo_core(order: Order) -> str:
     more = {"max_repetition_ratio": float(order.epochs)} if order.epochs > 1 else {}
-    return _dump(
-        {
-            "sources": [
-                {"source_name": d, "target_ratio": share, "paths": [order.path(d)], **more}
-                for d, share in order.used().items()
-            ]
-        }
-    )
-
-
-def _levanter(order: Order) -> str:
-    return _dump({"train_weights": rounded(order.weights)})
+    sources = [
+        {"source_name": d, "target_ratio": share, "paths": [order.path(d)], **more}
+        for d, share in order.used().items()
+    ]
+    return _dump({"sources": sources})
 
 
 def _mosaic(order: Order) -> str:
@@ -229,22 +203,17 @@ def _mosaic(order: Order) -> str:
 
 def _huggingface(order: Order) -> str:
     used = order.used()
-    return (
-        json.dumps(
-            {"datasets": [order.path(d) for d in used], "probabilities": list(used.values())},
-            indent=1,
-        )
-        + "\n"
-    )
+    content = {"datasets": [order.path(d) for d in used], "probabilities": list(used.values())}
+    return json.dumps(content, indent=1) + "\n"
 
 
 FORMS: Mapping[str, Callable[[Order], str]] = {
     "json": _json,
-    "yaml": _yaml,
+    "yaml": lambda order: _dump(_content(order)),
     "csv": _csv,
     "megatron": _megatron,
     "olmo-core": _olmo_core,
-    "levanter": _levanter,
+    "levanter": lambda order: _dump({"train_weights": rounded(order.weights)}),
     "mosaic": _mosaic,
     "huggingface": _huggingface,
 }
