@@ -35,15 +35,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mixjax.mixture.box import (
-    ROUNDING,
-    Box,
-    centred,
-    contains,
-    groups_at,
-    lowest_vertex,
-    project,
-)
+from mixjax.mixture.box import ROUNDING, Box, centred, contains, groups_at, lowest_vertex, project
 
 # log of the smallest weight on the way. Small enough that h^0.05, the steepest of hurtful domains,
 # is below 1e-14.

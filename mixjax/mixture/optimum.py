@@ -330,10 +330,7 @@ class Vary(NamedTuple):
 
 
 def optima(
-    question: Question,
-    vary: Vary | None = None,
-    also: Floats | None = None,
-    alone: bool = False,
+    question: Question, vary: Vary | None = None, also: Floats | None = None, alone: bool = False
 ) -> Optima:
     """The optima of many variations of a question in one batched call, silent.
 

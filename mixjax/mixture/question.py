@@ -280,9 +280,7 @@ def check_law(fit: Fit) -> None:
         raise UserError("fit", "it has no domains", "fit runs with columns h_<domain>")
     if law.name == "chinchilla":
         raise UserError(
-            "fit",
-            "chinchilla's law does not depend on the mixture",
-            "fit another law, e.g. joint",
+            "fit", "chinchilla's law does not depend on the mixture", "fit another law, e.g. joint"
         )
     odd = next((t for t in fit.targets if law.own_domain and t not in fit.domains), None)
     if odd is not None:

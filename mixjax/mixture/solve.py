@@ -17,16 +17,7 @@ import jax
 import numpy as np
 
 from mixjax.mixture.box import Box, is_met
-from mixjax.mixture.lanes import (
-    Ends,
-    Flags,
-    Floats,
-    Ints,
-    Problems,
-    barriers_of,
-    descend,
-    faces_of,
-)
+from mixjax.mixture.lanes import Ends, Flags, Floats, Ints, Problems, barriers_of, descend, faces_of
 
 # Shares of one domain in a start near its corner, in one behind a barrier before it, and in one
 # that nearly leaves it out.
