@@ -33,8 +33,9 @@ BATCHING = {
         "fitting/objective",
         "fitting/curvature",
         "fitting/fit",
-        "mixture/losses",
         "mixture/mirror",
+        "mixture/question",
+        "mixture/robust",
     )
 }
 

@@ -92,7 +92,7 @@ def weights(log_h: jax.Array, box: Box) -> jax.Array:
     return jnp.where(log_h <= jnp.log(box.floors), box.floors, h)
 
 
-def init(log_x: jax.Array, f: Function, box: Box) -> MirrorState:
+def init(f: Function, log_x: jax.Array, box: Box) -> MirrorState:
     """A descent about to begin at the mixture nearest to x (k,); its first step changes log weights
     by about 1."""
     log_h = _inside(log_x, box)
@@ -109,7 +109,7 @@ def init(log_x: jax.Array, f: Function, box: Box) -> MirrorState:
     return MirrorState(log_h, value, grad, gap_, 1.0 / jnp.maximum(slope, 1.0 / _MAX_RATE))
 
 
-def step(state: MirrorState, f: Function, box: Box) -> MirrorState:
+def step(f: Function, state: MirrorState, box: Box) -> MirrorState:
     """One trial step: taken, or the same place with a smaller rate. One value and gradient of f."""
     log_h = _inside(state.log_h - _move(state, box), box)
     value, grad, gap_ = _evaluate(f, log_h, box)
@@ -203,7 +203,7 @@ def _move(state: MirrorState, box: Box) -> jax.Array:
 
 
 def without_negligible(
-    state: MirrorState, f: Function, box: Box
+    f: Function, state: MirrorState, box: Box
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """h, value and gap with the smallest weights at exactly 0, where that does not raise f.
 
@@ -233,7 +233,7 @@ def without_negligible(
     )
 
 
-def worth_emptying(h: jax.Array, value: jax.Array, f: Function, box: Box) -> jax.Array:
+def worth_emptying(f: Function, h: jax.Array, value: jax.Array, box: Box) -> jax.Array:
     """Which domains (k,) may give a lower minimum at exactly 0 than the value () found at h (k,).
 
     A descent sees f where all h_i > 0. A law with h_i^gamma_i, gamma_i < 0, jumps at the face h_i =
