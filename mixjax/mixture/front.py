@@ -215,11 +215,13 @@ class _Points(NamedTuple):
 
     def kept(self, which: NDArray[Any]) -> _Points:
         """Some of them."""
-        return _Points(*(side[which] for side in self))
+        sides: Any = (side[which] for side in self)
+        return _Points(*sides)
 
     def joined(self, other: _Points) -> _Points:
         """Both, in order."""
-        both = _Points(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
+        sides: Any = zip(self, other, strict=True)
+        both = _Points(*(np.concatenate(pair) for pair in sides))
         return both.kept(np.lexsort(both.losses.T[::-1]))
 
 

@@ -293,11 +293,7 @@ def optimal_mixtures(
 
     Args:
         fits: a fit; or several fits of one law, or what `refit` returns: as many questions.
-        N, D: counts of parameters and tokens; needed where the law reads them.
-        weights: {target: w}, not negative. Left out: 1 for every target. Targets that it does not
-            name have weight 0.
-        caps, floors: {domain or group: share}, from 0 to 1; 1 and 0 where not named. A fixed share
-            is both.
+        N, D, weights, caps, floors: see `Question`; a fixed share is a cap and a floor.
         groups: {name: domains}, disjoint, the same for all questions.
         pull: towards one prior, with one strength for all questions or one for each.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -99,10 +99,8 @@ class Optimum(Record):
         so."""
         beside = beside or {}
         rows = [f"{d} ({self.bound[d]})" if d in self.bound else d for d in self.weights]
-        shares = {
-            name: [100 * share for share in optimum.weights.values()]
-            for name, optimum in {"best mixture": self, **beside}.items()
-        }
+        shown = {"best mixture": self, **beside}
+        shares = {name: [100 * x for x in one.weights.values()] for name, one in shown.items()}
         return charts.bars(rows, shares, "share (percent)", "training domain", grey=beside)
 
 
@@ -138,20 +136,14 @@ def optimal_mixture(
 
     Source: Shukor et al. 2025, eq. (7, 8, 13).
     """
-    question = as_question(fit, N, D, weights, caps, floors, groups, fixed)
+    rest = (N, D, weights, caps, floors, groups, fixed)
+    question = fit if isinstance(fit, Question) else Question(fit, *rest)
+    if question is fit and any(value is not None for value in rest):
+        raise UserError("question", "has its scale, weights and limits", "change it with .but(...)")
     best = best_of(question)
     warn_scale(question.fit, best.N, best.D, best.target_weights)
     warn_shares(question.fit, best.weights)
     return best
-
-
-def as_question(fit: Fit | Question, *rest: Any) -> Question:
-    """A question as it is, or the one that these arguments make."""
-    if not isinstance(fit, Question):
-        return Question(fit, *rest)
-    if any(value is not None for value in rest):
-        raise UserError("question", "has its scale, weights and limits", "change it with .but(...)")
-    return fit
 
 
 def best_of(question: Question) -> Optimum:

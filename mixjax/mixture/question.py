@@ -18,15 +18,7 @@ from mixjax.fitting.record import Fit
 from mixjax.law.base import Law, row_loss
 from mixjax.law.evaluate import Slopes, domain_index, slopes
 from mixjax.mixture.box import Box
-from mixjax.mixture.limits import (
-    at_bounds,
-    by_name,
-    caps_from_tokens,
-    check_tokens,
-    check_within,
-    make_box,
-    number,
-)
+from mixjax.mixture.limits import NEAR, by_name, caps_from_tokens, check_tokens, make_box, number
 
 Floats = NDArray[np.float64]
 
@@ -242,12 +234,33 @@ class Question:
         return total + strength * (1.0 + np.log(np.maximum(np.asarray(h), least) / prior))
 
     def bound(self, h: Floats) -> dict[str, str]:
-        """{domain or group: "cap" or "floor"} of those that would pass it."""
-        return at_bounds(h, self.box, self.domains, self.groups)
+        """{domain or group: "cap" or "floor"} of those at a cap below 1 or a floor above 0."""
+        names, shares, floors, caps = self._with_groups(h)
+        at_cap = (shares >= caps - NEAR) & (caps < 1)
+        at_floor = (shares <= floors + NEAR) & (floors > 0)
+        sides = {name: "cap" for name, at in zip(names, at_cap, strict=True) if at}
+        return sides | {name: "floor" for name, at in zip(names, at_floor, strict=True) if at}
 
     def check_within(self, h: Floats, where: str) -> None:
-        """Refuse a mixture h (k,) that breaks a limit; the message names the place."""
-        check_within(h, self.box, self.domains, self.groups, where)
+        """Refuse a mixture h (k,) that breaks a limit, of a domain or of a group.
+
+        Raises:
+            UserError: at `where`, with the share and its limits.
+        """
+        for name, share, floor, cap in zip(*self._with_groups(h), strict=True):
+            if not floor - NEAR <= share <= cap + NEAR:
+                what = f"{name!r} has {share:.4g}, outside its limits {floor:.4g} to {cap:.4g}"
+                raise UserError(where, what, "move the limits, or begin from another mixture")
+
+    def _with_groups(self, h: Floats) -> tuple[list[str], Floats, Floats, Floats]:
+        """Names, shares, floors and caps of the domains and then of the groups."""
+        floors, caps, groups = self.box
+        floors, caps = np.asarray(floors), np.asarray(caps)
+        if groups is None:
+            return list(self.domains), h, floors, caps
+        names, sums = [*self.domains, *(self.groups or {})], np.asarray(groups.member) @ h
+        floors, caps = np.append(floors, groups.floors), np.append(caps, groups.caps)
+        return names, np.append(h, sums), floors, caps
 
     def array(self, weights: Mapping[str, float]) -> Floats:
         """Shares (k,) in the order of the domains, see `shares_of`."""
