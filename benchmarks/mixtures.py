@@ -73,7 +73,7 @@ def start_worker(fit_file: str, cpus: Any) -> None:
         os.sched_setaffinity(0, {cpus.get()})
     import jax
 
-    from mixjax.mixture.losses import Case, WeightedLoss
+    from mixjax.mixture.question import Case, WeightedLoss
 
     jax.config.update("jax_enable_x64", True)
     fit = mj.load_fit(fit_file)

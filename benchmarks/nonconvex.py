@@ -15,9 +15,9 @@ from benchmarks.common import write_result
 from mixjax.errors import UserError
 from mixjax.fitting.simulate import known_fit, random_truth
 from mixjax.mixture.lanes import Problems, descend
-from mixjax.mixture.losses import WeightedLoss, case_of
-from mixjax.mixture.optimum import best_of, boxes_at
-from mixjax.mixture.question import Question
+from mixjax.mixture.many import boxes_at
+from mixjax.mixture.optimum import best_of
+from mixjax.mixture.question import Question, WeightedLoss, case_of
 from mixjax.mixture.solve import Alone
 
 PROBLEMS, STARTS, FACES = 300, 200, 12

@@ -12,16 +12,14 @@ from hypothesis import strategies as st
 
 from mixjax.errors import UserError
 from mixjax.fitting.simulate import known_fit, random_truth
-from mixjax.mixture.budget import compute_optimal
-from mixjax.mixture.flat import flat_region
-from mixjax.mixture.judge import compare_mixtures, equivalent
-from mixjax.mixture.margin import marginal_values, price_limits
+from mixjax.mixture.judge import compare_mixtures, equivalent, marginal_values, price_limits
 from mixjax.mixture.move import Start, smallest_move, trust_path
+from mixjax.mixture.near import flat_region
 from mixjax.mixture.optimum import best_of
-from mixjax.mixture.paths import budget_path, growth_laws
-from mixjax.mixture.question import Question, kl
+from mixjax.mixture.question import Question, jensen_shannon, kl
 from mixjax.mixture.robust import members, regrets, robust_mixture, tail_mean
-from mixjax.mixture.targets import corners, jensen_shannon, simplex_grid, target_map
+from mixjax.mixture.scales import budget_path, compute_optimal, growth_laws
+from mixjax.mixture.targets import corners, simplex_grid, target_map
 
 AT = {"N": 7e9, "D": 150e9}
 DOMAINS = ("a", "b", "c", "d")

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 import mixjax as mj
 from mixjax.errors import UserError
 from mixjax.fitting.simulate import known_fit
-from mixjax.mixture import few as support
-from mixjax.mixture.few import at_most_domains
+from mixjax.mixture import near as support
 from mixjax.mixture.front import _unbeaten, pareto_front
+from mixjax.mixture.near import at_most_domains
 from mixjax.mixture.optimum import best_of
 from mixjax.mixture.question import LEAST_SHARE, Question, kl
 from tests.test_decision import AT, BASE, DOMAINS, additive, joint

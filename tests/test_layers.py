@@ -31,8 +31,9 @@ BATCHING = {
     f"{name}.py": {"vmap"}
     for name in (
         "fitting/objective",
-        "mixture/losses",
         "mixture/mirror",
+        "mixture/question",
+        "mixture/robust",
     )
 }
 

@@ -11,8 +11,7 @@ import pytest
 import mixjax as mj
 from mixjax.fitting.simulate import random_truth
 from mixjax.mixture import lanes
-from mixjax.mixture.many import parameter_sets
-from mixjax.mixture.optimum import Vary, optima
+from mixjax.mixture.many import Vary, optima, parameter_sets
 from tests.test_mixture import additive
 
 AT = {"N": 7e9, "D": 150e9}
@@ -170,11 +169,9 @@ def test_a_domain_capped_at_zero():
 def test_numbers_of_problems_and_their_contents_compile_nothing():
     fit = random_truth("joint", 4, ("a", "b"), seed=4)
     mj.optimal_mixtures(fit, **AT)
-    sizes = [f._cache_size() for f in (lanes._init, lanes._block, lanes._trimmed, lanes._mapped)]
+    sizes = [f._cache_size() for f in (lanes._lanewise, lanes._block)]
     mj.optimal_mixtures(random_truth("joint", 4, ("a", "b"), seed=5), **many_problems(fit, 300))
-    assert [
-        f._cache_size() for f in (lanes._init, lanes._block, lanes._trimmed, lanes._mapped)
-    ] == sizes
+    assert [f._cache_size() for f in (lanes._lanewise, lanes._block)] == sizes
 
 
 @pytest.mark.parametrize(

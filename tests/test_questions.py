@@ -12,18 +12,16 @@ from mixjax.errors import UserError
 from mixjax.fitting.simulate import known_fit, random_truth
 from mixjax.mixture.balance import limited_mixture, worst_target
 from mixjax.mixture.box import contains
-from mixjax.mixture.budget import compute_optimal
-from mixjax.mixture.few import at_most_domains
-from mixjax.mixture.flat import flat_region
 from mixjax.mixture.front import pareto_front
-from mixjax.mixture.judge import compare_mixtures
+from mixjax.mixture.judge import compare_mixtures, marginal_values, price_limits
 from mixjax.mixture.limits import share_range
-from mixjax.mixture.margin import marginal_values, price_limits
+from mixjax.mixture.many import Vary, held_at, optima
 from mixjax.mixture.move import Start, smallest_move, trust_path
-from mixjax.mixture.optimum import Vary, best_of, held_at, optima
-from mixjax.mixture.paths import budget_path
+from mixjax.mixture.near import at_most_domains, flat_region
+from mixjax.mixture.optimum import best_of
 from mixjax.mixture.question import Pull, Question
 from mixjax.mixture.robust import robust_mixture
+from mixjax.mixture.scales import budget_path, compute_optimal
 from mixjax.mixture.targets import corners, target_map
 
 AT = {"N": 7e9, "D": 150e9}

@@ -176,14 +176,14 @@ def test_a_step_never_raises_a_convex_function():
     def f(h):
         return jnp.sum(w / h)
 
-    state = jax.jit(lambda x: mirror.init(x, f, box))(jnp.log(jnp.asarray(starts(k)[1])))
+    state = jax.jit(lambda x: mirror.init(f, x, box))(jnp.log(jnp.asarray(starts(k)[1])))
     lowest = scipy.optimize.minimize(
         lambda h: np.sum(w / h),
         np.full(k, 1 / k),
         bounds=[(0.02, 0.5)] * k,
         constraints={"type": "eq", "fun": lambda h: h.sum() - 1},
     )
-    advance = jax.jit(lambda state: mirror.step(state, f, box))
+    advance = jax.jit(lambda state: mirror.step(f, state, box))
     for _ in range(40):
         new = advance(state)
         assert new.value <= state.value * (1 + 1e-12)

@@ -50,11 +50,11 @@ def extent(box: Box) -> tuple[np.ndarray, np.ndarray]:
     alone = ~member.any(axis=-2)
     least, most = np.maximum(low, box.groups.floors), np.minimum(high, box.groups.caps)
     empty = (least > most + ROUNDING).any(axis=-1)
-    parts = [
+    least, most = (
         x.sum(axis=-1) + np.where(alone, side, 0.0).sum(axis=-1)
         for x, side in ((least, floors), (most, caps))
-    ]
-    return np.where(empty, np.inf, parts[0]), parts[1]
+    )
+    return np.where(empty, np.inf, least), most
 
 
 def is_met(box: Box) -> NDArray[np.bool_]:
@@ -78,54 +78,34 @@ def check_box(
     """
     groups = groups or {}
     ours = box.groups or Groups(np.zeros((0, len(names)), dtype=bool), np.zeros(0), np.zeros(0))
-    floors, caps = (
-        np.concatenate([one, other])
-        for one, other in ((box.floors, ours.floors), (box.caps, ours.caps))
-    )
+    floors, caps = np.append(box.floors, ours.floors), np.append(box.caps, ours.caps)
     both = [*names, *groups]
-    for what, values in (("floor", floors), ("cap", caps)):
+    for side, values in (("floor", floors), ("cap", caps)):
         for name, value in zip(both, values, strict=True):
             if not 0.0 <= value <= 1.0:
-                raise UserError(
-                    f"{what} of {name!r}", f"{value:g} is not a share", "give a number from 0 to 1"
-                )
+                what = f"{value:g} is not a share"
+                raise UserError(f"{side} of {name!r}", what, "give a number from 0 to 1")
     for name, floor, cap in zip(both, floors, caps, strict=True):
         if cap < floor:
-            raise UserError(
-                f"cap of {name!r}",
-                f"{cap:g} is below its floor {floor:g}",
-                "raise the cap or lower the floor",
-            )
-    for (name, inside), member, floor, cap in zip(
-        groups.items(), np.asarray(ours.member), ours.floors, ours.caps, strict=True
-    ):
-        least, most, which = (
-            float(np.sum(box.floors[member])),
-            float(np.sum(box.caps[member])),
-            ", ".join(inside),
-        )
+            what = f"{cap:g} is below its floor {floor:g}"
+            raise UserError(f"cap of {name!r}", what, "raise the cap or lower the floor")
+    sides = np.asarray(ours.member), ours.floors, ours.caps
+    for (name, inside), member, floor, cap in zip(groups.items(), *sides, strict=True):
+        least, most = float(np.sum(box.floors[member])), float(np.sum(box.caps[member]))
         if least > cap + ROUNDING:
-            raise UserError(
-                f"cap of {name!r}",
-                f"{cap:g} is below {least:g}, the sum of the floors of {which}",
-                "raise the cap or lower a floor",
-            )
+            what = f"{cap:g} is below {least:g}, the sum of the floors of {', '.join(inside)}"
+            raise UserError(f"cap of {name!r}", what, "raise the cap or lower a floor")
         if most < floor - ROUNDING:
-            raise UserError(
-                f"floor of {name!r}",
-                f"{floor:g} is above {most:g}, the sum of the caps of {which}",
-                "lower the floor or raise a cap",
-            )
+            what = f"{floor:g} is above {most:g}, the sum of the caps of {', '.join(inside)}"
+            raise UserError(f"floor of {name!r}", what, "lower the floor or raise a cap")
     least, most = (float(x) for x in extent(box))
     within = f", with those of {', '.join(groups)}" if groups else ""
     if least > 1.0 + ROUNDING:
-        raise UserError(
-            "floors", f"they sum to {least:g}{within}, above 1: no mixture meets them", "lower some"
-        )
+        what = f"they sum to {least:g}{within}, above 1: no mixture meets them"
+        raise UserError("floors", what, "lower some")
     if most < 1.0 - ROUNDING:
-        raise UserError(
-            "caps", f"they sum to {most:g}{within}, below 1: no mixture meets them", "raise some"
-        )
+        what = f"they sum to {most:g}{within}, below 1: no mixture meets them"
+        raise UserError("caps", what, "raise some")
     return box
 
 
@@ -157,33 +137,14 @@ def project(log_x: jax.Array, box: Box) -> jax.Array:
         segments = _Segments(jnp.concatenate([~jnp.any(alone, axis=0)[None], alone]))
         return _fill(log_x, box, segments, jnp.concatenate([1.0 - jnp.sum(totals)[None], totals]))
 
-    def fix(carry: _GroupRounds) -> _GroupRounds:
-        log_h = fill(carry.at_floor, carry.at_cap)
+    def fix(rounds: _Rounds) -> _Rounds:
+        log_h = fill(rounds.at_floor, rounds.at_cap)
         sums = jnp.sum(jnp.where(member, jnp.exp(log_h), 0.0), axis=1)
-        free = ~(carry.at_floor | carry.at_cap)
-        below, above = free & (sums < floors), free & (sums > caps)
+        below, above = rounds.free & (sums < floors), rounds.free & (sums > caps)
         raised = _floors_first(below, above, floors - sums, sums - caps, jnp.sum)
-        return _GroupRounds(
-            log_h,
-            carry.at_floor | (below & raised),
-            carry.at_cap | (above & ~raised),
-            jnp.any(below | above),
-        )
+        return rounds.fixed(log_h, below, above, raised)
 
-    nowhere = jnp.zeros(floors.shape, dtype=bool)
-    return jax.lax.while_loop(
-        lambda carry: carry.going, fix, _GroupRounds(log_x, nowhere, nowhere, jnp.asarray(True))
-    ).log_h
-
-
-class _GroupRounds(NamedTuple):
-    """Rounds of `project` over groups: log h (k,), the groups known to be at a bound (groups,), and
-    whether any was found ()."""
-
-    log_h: jax.Array
-    at_floor: jax.Array
-    at_cap: jax.Array
-    going: jax.Array
+    return _until_none_is_found(fix, log_x, floors).log_h
 
 
 class _Segments:
@@ -195,25 +156,21 @@ class _Segments:
 
     def sum(self, x: jax.Array) -> jax.Array:
         """Sum of x (k,) over each segment; as (segments,), or ()."""
-        return (
-            jnp.sum(x) if self.member is None else jnp.sum(jnp.where(self.member, x, 0.0), axis=1)
-        )
+        if self.member is None:
+            return jnp.sum(x)
+        return jnp.sum(jnp.where(self.member, x, 0.0), axis=1)
 
     def largest(self, x: jax.Array) -> jax.Array:
         """Largest x (k,) of each segment."""
-        return (
-            jnp.max(x)
-            if self.member is None
-            else jnp.max(jnp.where(self.member, x, -jnp.inf), axis=1)
-        )
+        if self.member is None:
+            return jnp.max(x)
+        return jnp.max(jnp.where(self.member, x, -jnp.inf), axis=1)
 
     def spread(self, x: jax.Array) -> jax.Array:
         """For every domain the number x (segments,) of its segment, (k,) or ()."""
-        return (
-            x
-            if self.member is None
-            else jnp.sum(jnp.where(self.member, x[:, None], 0), axis=0).astype(x.dtype)
-        )
+        if self.member is None:
+            return x
+        return jnp.sum(jnp.where(self.member, x[:, None], 0), axis=0).astype(x.dtype)
 
 
 def _fill(log_x: jax.Array, box: Box, segments: _Segments, totals: jax.Array) -> jax.Array:
@@ -227,57 +184,61 @@ def _fill(log_x: jax.Array, box: Box, segments: _Segments, totals: jax.Array) ->
     """
     low, high = jnp.log(box.floors), jnp.log(box.caps)
 
-    def fix(carry: _Rounds) -> _Rounds:
-        free = ~(carry.at_floor | carry.at_cap)
-        rest = totals - segments.sum(
-            jnp.where(carry.at_cap, box.caps, jnp.where(carry.at_floor, box.floors, 0.0))
-        )
+    def fix(rounds: _Rounds) -> _Rounds:
+        free, at_floor = rounds.free, jnp.where(rounds.at_floor, box.floors, 0.0)
+        rest = totals - segments.sum(jnp.where(rounds.at_cap, box.caps, at_floor))
         largest = segments.largest(jnp.where(free, log_x, -jnp.inf))
         largest = jnp.where(jnp.isfinite(largest), largest, 0.0)
         mass = segments.sum(jnp.where(free, jnp.exp(log_x - segments.spread(largest)), 0.0))
         log_h = log_x + segments.spread(jnp.log(jnp.maximum(rest, 0.0) / mass) - largest)
         below, above = free & (log_h < low), free & (log_h > high)
         h = jnp.exp(log_h)
-        raised = segments.spread(
-            _floors_first(below, above, box.floors - h, h - box.caps, segments.sum)
-        )
-        return _Rounds(
-            log_h,
-            carry.at_floor | (below & raised),
-            carry.at_cap | (above & ~raised),
-            jnp.any(below | above),
-        )
+        raised = _floors_first(below, above, box.floors - h, h - box.caps, segments.sum)
+        return rounds.fixed(log_h, below, above, segments.spread(raised))
 
-    nowhere = jnp.zeros(log_x.shape, dtype=bool)
-    end = jax.lax.while_loop(
-        lambda carry: carry.going, fix, _Rounds(log_x, nowhere, nowhere, jnp.asarray(True))
-    )
+    end = _until_none_is_found(fix, log_x, log_x)
     return jnp.where(end.at_floor, low, jnp.where(end.at_cap, high, end.log_h))
 
 
 def _floors_first(
-    below: jax.Array,
-    above: jax.Array,
-    lack: Any,
-    excess: Any,
-    total: Callable[[jax.Array], jax.Array],
+    below: jax.Array, above: jax.Array, lack: Any, excess: Any, total: Callable[[Any], jax.Array]
 ) -> jax.Array:
     """Whether clipping adds at least as much mass as it takes: then what is below its floor stays
     there, else what is above its cap."""
     added, taken = total(jnp.where(below, lack, 0.0)), total(jnp.where(above, excess, 0.0))
-    return (total(jnp.where(above, 1.0, 0.0)) == 0) | (
-        (total(jnp.where(below, 1.0, 0.0)) > 0) & (added >= taken)
-    )
+    some_below = total(jnp.where(below, 1.0, 0.0)) > 0
+    return (total(jnp.where(above, 1.0, 0.0)) == 0) | (some_below & (added >= taken))
 
 
 class _Rounds(NamedTuple):
-    """Rounds of `project`: log(lambda x) (k,), the domains known to be at a bound (k,), and whether
-    any was found (): another round."""
+    """Rounds of `project`: log h (k,), or log(lambda x); the domains, or the groups, known to be at
+    a bound; and whether any was found (): another round."""
 
     log_h: jax.Array
     at_floor: jax.Array
     at_cap: jax.Array
     going: jax.Array
+
+    @property
+    def free(self) -> jax.Array:
+        """Those not known to be at a bound."""
+        return ~(self.at_floor | self.at_cap)
+
+    def fixed(
+        self, log_h: jax.Array, below: jax.Array, above: jax.Array, raised: jax.Array
+    ) -> _Rounds:
+        """After a round that found these."""
+        at_floor, at_cap = self.at_floor | (below & raised), self.at_cap | (above & ~raised)
+        return _Rounds(log_h, at_floor, at_cap, jnp.any(below | above))
+
+
+def _until_none_is_found(
+    fix: Callable[[_Rounds], _Rounds], log_x: jax.Array, like: jax.Array
+) -> _Rounds:
+    """The last of the rounds for domains or groups as many as `like` has."""
+    nowhere = jnp.zeros(like.shape, dtype=bool)
+    first = _Rounds(log_x, nowhere, nowhere, jnp.asarray(True))
+    return jax.lax.while_loop(lambda rounds: rounds.going, fix, first)
 
 
 def lowest_vertex(grad: jax.Array, box: Box) -> jax.Array:
@@ -296,9 +257,8 @@ def lowest_vertex(grad: jax.Array, box: Box) -> jax.Array:
         member, low, high = (jnp.asarray(x) for x in box.groups)
         grouped = jnp.any(member, axis=0)
         together = jnp.any(member[:, :, None] & member[:, None, :], axis=0)
-        before = jnp.sum(jnp.where(together, floors[None, :], 0.0), axis=1) + jnp.sum(
-            jnp.where(earlier & together, room[None, :], 0.0), axis=1
-        )
+        before = jnp.sum(jnp.where(together, floors[None, :], 0.0), axis=1)
+        before += jnp.sum(jnp.where(earlier & together, room[None, :], 0.0), axis=1)
         least, most = (
             jnp.clip(jnp.sum(jnp.where(member, side[:, None], 0.0), axis=0) - before, 0.0, room)
             for side in (low, high)
@@ -336,6 +296,5 @@ def centred(x: jax.Array, share: jax.Array, h: jax.Array, box: Box) -> jax.Array
         alone = jnp.asarray(box.groups.member) & (at_floor | at_cap)[:, None]
         segments = _Segments(jnp.concatenate([~jnp.any(alone, axis=0)[None], alone]))
     share = jnp.where(segments.spread(segments.sum(share)) > 0, share, h)
-    return x - segments.spread(
-        segments.sum(share * x) / jnp.maximum(segments.sum(share), jnp.finfo(x.dtype).tiny)
-    )
+    total = jnp.maximum(segments.sum(share), jnp.finfo(x.dtype).tiny)
+    return x - segments.spread(segments.sum(share * x) / total)

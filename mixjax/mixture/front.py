@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixjax.drawing import charts
 from mixjax.errors import UserError
-from mixjax.mixture.optimum import Vary, nowhere_finite, optima
+from mixjax.mixture.many import Vary, nowhere_finite, optima
 from mixjax.mixture.question import Floats, Question
 from mixjax.mixture.targets import simplex_grid
 from mixjax.text import table
@@ -70,26 +70,25 @@ class Front:
 
     def __str__(self) -> str:
         """Some points of the front, the knee among them, and the other mixtures."""
-        shown = sorted(
-            {self.knee, *np.linspace(0, len(self.h) - 1, _SHOWN).round().astype(int).tolist()}
-        )
+        even = np.linspace(0, len(self.h) - 1, _SHOWN).round().astype(int).tolist()
+        shown = sorted({self.knee, *even})
+        named = [("knee" if i == self.knee else "", self.h[i], self.losses[i]) for i in shown]
+        named += [(name, *of_mixture) for name, of_mixture in self.beside.items()]
         rows = [
-            ["knee" if i == self.knee else "", *_cells(self.losses[i], self.h[i])] for i in shown
+            [name, *(f"{x:.5f}" for x in losses), *(f"{100 * x:.2f}" for x in h)]
+            for name, h, losses in named
         ]
-        rows += [[name, *_cells(losses, h)] for name, (h, losses) in self.beside.items()]
         head = ["", *(f"{name} loss" for name in self.groups), *(f"{d} %" for d in self.domains)]
-        kind = (
-            ""
-            if self.convex
-            else (
+        end = (
+            f"{len(self.h)} points, of which {len(shown)} are shown; largest gap "
+            f"{self.gap.max():.1e}"
+        )
+        if not self.convex:
+            end += (
                 "; the laws are not known to be convex: parts of the front that bend inwards "
                 "are not seen"
             )
-        )
-        return table(head, rows) + (
-            f"\n{len(self.h)} points, of which {len(shown)} are shown; largest gap "
-            f"{self.gap.max():.1e}{kind}"
-        )
+        return f"{table(head, rows)}\n{end}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain content for JSON, keyed by name."""
@@ -105,24 +104,15 @@ class Front:
             for h, losses, gap in zip(self.h, self.losses, self.gap.tolist(), strict=True)
         ]
         beside = {name: point(h, losses) for name, (h, losses) in self.beside.items()}
-        return {
-            "groups": self.groups,
-            "points": points,
-            "knee": self.knee,
-            "beside": beside,
-            "convex": self.convex,
-            "N": self.N,
-            "D": self.D,
-        }
+        found = {"groups": self.groups, "points": points, "knee": self.knee, "beside": beside}
+        return found | {"convex": self.convex, "N": self.N, "D": self.D}
 
     def figure(self) -> Figure:
         """The front in losses with its knee and other mixtures; of two groups also the shares along
         it."""
         groups = [
-            name
-            if list(targets) == [name] or len(targets) > 3
-            else f"{name} ({', '.join(targets)})"
-            for name, targets in self.groups.items()
+            name if list(inside) == [name] or len(inside) > 3 else f"{name} ({', '.join(inside)})"
+            for name, inside in self.groups.items()
         ]
         beside = {name: losses for name, (_, losses) in self.beside.items()}
         return charts.front(groups, self.losses, self.knee, self.h, self.domains, beside)
@@ -155,16 +145,11 @@ def pareto_front(
             whose targets have no weight, or what `optimal_mixture` refuses.
     """
     groups = _groups(question, between)
-    share = np.array(
-        [[inside.get(t, 0.0) for t in question.fit.targets] for inside in groups.values()]
-    )
-    count = len(groups)
+    targets, count = question.fit.targets, len(groups)
+    share = np.array([[inside.get(t, 0.0) for t in targets] for inside in groups.values()])
     if divisions is not None and divisions < 2:
-        raise UserError(
-            "divisions",
-            f"{divisions} is below 2",
-            "give the number of steps between the ends, e.g. 40",
-        )
+        remedy = "give the number of steps between the ends, e.g. 40"
+        raise UserError("divisions", f"{divisions} is below 2", remedy)
     steps = divisions or DIVISIONS[count]
     middle = _Points.solved(question, share, np.ones((1, count)), np.ones(count))
     if not len(middle.h):
@@ -178,15 +163,14 @@ def pareto_front(
         if len(between_points):
             found = found.joined(_Points.solved(question, share, between_points, size))
     found = found.kept(_unbeaten(found.losses))
-    scaled = (found.losses - found.losses.min(axis=0)) / np.maximum(
-        np.ptp(found.losses, axis=0), 1e-300
-    )
+    span = np.maximum(np.ptp(found.losses, axis=0), 1e-300)
+    scaled = (found.losses - found.losses.min(axis=0)) / span
     others = {"uniform": dict.fromkeys(question.domains, 1.0), **(mixtures or {})}
     beside = {}
     for name, given in others.items():
         h = question.array(given)
         losses = question.losses(h)
-        beside[name] = (h, share @ np.array([float(losses[t]) for t in question.fit.targets]))
+        beside[name] = (h, share @ np.array([float(losses[t]) for t in targets]))
     return Front(
         groups=groups,
         domains=question.domains,
@@ -202,8 +186,7 @@ def pareto_front(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Points:
+class _Points(NamedTuple):
     """Optima of weighted sums of the groups' losses: all (points, ...), in the order of the first
     group's loss."""
 
@@ -226,41 +209,27 @@ class _Points:
         found = optima(question, Vary(weights=weights @ share))
         with np.errstate(invalid="ignore"):
             losses = np.where(share[None] > 0, found.losses[:, None] * share[None], 0.0).sum(axis=2)
-        points = _Points(
-            found.h,
-            losses,
-            weights,
-            found.gap / np.maximum(np.abs(found.objective), 1e-300),
-            found.convex,
-        )
+        gap = found.gap / np.maximum(np.abs(found.objective), 1e-300)
+        points = _Points(found.h, losses, weights, gap, found.convex)
         return points.kept(np.isfinite(losses).all(axis=1))
 
     def kept(self, which: NDArray[Any]) -> _Points:
         """Some of them."""
-        return _Points(
-            self.h[which],
-            self.losses[which],
-            self.weights[which],
-            self.gap[which],
-            self.convex[which],
-        )
+        sides: Any = (side[which] for side in self)
+        return _Points(*sides)
 
     def joined(self, other: _Points) -> _Points:
         """Both, in order."""
-        pairs = (
-            (getattr(self, name), getattr(other, name))
-            for name in ("h", "losses", "weights", "gap", "convex")
-        )
-        both = _Points(*(np.concatenate(pair) for pair in pairs))
+        sides: Any = zip(self, other, strict=True)
+        both = _Points(*(np.concatenate(pair) for pair in sides))
         return both.kept(np.lexsort(both.losses.T[::-1]))
 
 
 def _between(points: _Points, reach: Floats, steps: int) -> Floats:
     """Weights (new, 2) between neighbours that lie far apart on the front."""
     apart = np.linalg.norm(np.diff(points.losses, axis=0) / reach, axis=1)
-    wide = np.flatnonzero(
-        apart > _WIDE * 2 / steps
-    )  # an even front from (0, 1) to (1, 0) is at most 2 long
+    # An even front from (0, 1) to (1, 0) is at most 2 long.
+    wide = np.flatnonzero(apart > _WIDE * 2 / steps)
     return np.sqrt(points.weights[wide] * points.weights[wide + 1])
 
 
@@ -282,37 +251,21 @@ def _groups(
     """{name: {target: weight}}, weights of a group summing to 1."""
     if len(between) not in (2, 3):
         raise UserError("between", f"{len(between)} groups of targets", "name two or three")
-    given = (
-        dict.fromkeys(question.fit.targets, 1.0)
-        if question.weights is None
-        else {t: float(w) for t, w in question.weights.items()}
-    )
     groups, taken = {}, {}
     for name, inside in between.items():
+        where = f"between, {name!r}"
         for t in inside:
             if t not in question.fit.targets:
                 raise UserError(
-                    f"between, {name!r}",
-                    f"no target {t!r}",
-                    f"choose from {', '.join(question.fit.targets)}",
+                    where, f"no target {t!r}", f"choose from {', '.join(question.fit.targets)}"
                 )
             if t in taken:
-                raise UserError(
-                    f"between, {name!r}",
-                    f"{t!r} is in {taken[t]!r} too",
-                    "give each target to one group",
-                )
+                what = f"{t!r} is in {taken[t]!r} too"
+                raise UserError(where, what, "give each target to one group")
             taken[t] = name
-        weights = {t: given.get(t, 0.0) for t in inside}
-        if not (sum(weights.values()) > 0 and min(weights.values()) >= 0):
-            raise UserError(
-                f"between, {name!r}",
-                "its targets have no weight",
-                "give one of them a positive weight",
-            )
+        weights = {t: question.weighed.get(t, 0.0) for t in inside}
+        if not sum(weights.values()) > 0:
+            remedy = "give one of them a positive weight"
+            raise UserError(where, "its targets have no weight", remedy)
         groups[name] = {t: w / sum(weights.values()) for t, w in weights.items()}
     return groups
-
-
-def _cells(losses: Floats, h: Floats) -> list[str]:
-    return [*(f"{x:.5f}" for x in losses), *(f"{100 * x:.2f}" for x in h)]

@@ -100,7 +100,8 @@ def descend(problems: Problems, starts: Floats, only_first: Flags) -> Ends:
     limit[_best(descents, leader)] = MAX_STEPS
     _advance(descents, np.unique(leader), limit)
     best = _best(descents, leader)
-    h, value, gap = _finish(descents, best)
+    states = _of(best, descents.states)
+    h, value, gap = _each(without_negligible, problems, descents.width, states, problems.boxes)
     ended = _finite(descents.states.value[leader])
     with np.errstate(invalid="ignore"):
         agree = ended <= (ended[best] + AGREE * np.abs(ended[best]))[descents.problem]
@@ -116,34 +117,19 @@ def map_problems(
 ) -> Floats:
     """function(h (k,), (shared, own)) -> (...) at one mixture of every problem, h (problems, k):
     (problems, ...)."""
-    parts, width = [], _width(len(h))
-    with jax.enable_x64(True):
-        for chunk in _chunks(np.arange(len(h)), width):
-            parts.append(_mapped(function, problems.shared, problems.own(chunk), h[chunk]))
-    return np.concatenate(parts)[: len(h)]
+    return _each(_value, problems._replace(f=function), _width(len(h)), h)
 
 
 def barriers_of(problems: Problems) -> Flags:
     """Near which corners of every problem (problems, k) f falls behind a barrier, see
     `behind_barriers`."""
-    count = len(problems.boxes.caps)
-    with jax.enable_x64(True):
-        parts = [
-            _barriers(problems.f, problems.shared, problems.own(chunk), _of(chunk, problems.boxes))
-            for chunk in _chunks(np.arange(count), _width(count))
-        ]
-    return np.concatenate(parts)[:count]
+    return _each(behind_barriers, problems, _width(len(problems.boxes.caps)), problems.boxes)
 
 
 def faces_of(problems: Problems, h: Floats, value: Floats) -> Flags:
     """Which domains of every problem are worth a descent without them, see `worth_emptying`:
     (problems, k), for minima h (problems, k)."""
-    parts, width = [], _width(len(h))
-    with jax.enable_x64(True):
-        for chunk in _chunks(np.arange(len(h)), width):
-            own, boxes = problems.own(chunk), _of(chunk, problems.boxes)
-            parts.append(_faces(problems.f, problems.shared, own, h[chunk], value[chunk], boxes))
-    return np.concatenate(parts)[: len(h)]
+    return _each(worth_emptying, problems, _width(len(h)), h, value, problems.boxes)
 
 
 # --- On the host: which descents go on -----------------------------------------------------------
@@ -169,13 +155,13 @@ def _begin(problems: Problems, starts: Floats, only_first: Flags) -> _Descents:
     n = len(problem)
     log_starts = np.log(starts[problem, start] if starts.ndim == 3 else starts[start])
     # Numbers of NumPy, so that they can be written in place.
-    states = MirrorState(
-        *cast(Any, (log_starts, np.zeros(n), np.zeros((n, k)), np.zeros(n), np.zeros(n)))
-    )
+    zeros = (np.zeros(n), np.zeros((n, k)), np.zeros(n), np.zeros(n))
+    states = MirrorState(*cast(Any, (log_starts, *zeros)))
     descents = _Descents(problems, problem, states, np.zeros(n, dtype=int), _width(n))
 
-    def first(states: MirrorState, *rest: Any) -> tuple[MirrorState, Ints]:
-        return _init(problems.f, states.log_h, *rest), np.zeros(descents.width, dtype=int)
+    def first(f: Objective, states: MirrorState, shared: Any, own: Any, box: Box) -> Any:
+        begun = _lanewise(init, f, shared, own, states.log_h, box)
+        return begun, np.zeros(descents.width, dtype=int)
 
     _in_lanes(descents, np.arange(n), first, lambda lanes: np.zeros(len(lanes), dtype=bool))
     return descents
@@ -189,7 +175,7 @@ def _advance(descents: _Descents, which: Ints, limit: Ints) -> None:
         done = (gap <= GOAL * np.maximum(1.0, np.abs(value))) | ~np.isfinite(value)
         return ~done & (descents.steps[lanes] < limit[lanes])
 
-    _in_lanes(descents, which[going(which)], partial(_block, descents.problems.f), going)
+    _in_lanes(descents, which[going(which)], _block, going)
 
 
 def _in_lanes(
@@ -200,7 +186,8 @@ def _in_lanes(
 ) -> None:
     """Apply `compiled` to these descents, and again to those that are `going` after it; on every
     core."""
-    waiting, lock, width = deque(which.tolist()), threading.Lock(), descents.width
+    problems, width = descents.problems, descents.width
+    waiting, lock = deque(which.tolist()), threading.Lock()
 
     def work() -> None:
         lanes = np.zeros(0, dtype=int)
@@ -212,7 +199,10 @@ def _in_lanes(
                 lanes = np.concatenate([lanes, np.array(new, dtype=int)])
                 if not len(lanes):
                     return
-                states, steps = compiled(*_gathered(descents, np.resize(lanes, width)))
+                rows = np.resize(lanes, width)
+                problem, states = descents.problem[rows], _of(rows, descents.states)
+                own, boxes = problems.own(problem), _of(problem, problems.boxes)
+                states, steps = compiled(problems.f, states, problems.shared, own, boxes)
                 for old, advanced in zip(descents.states, states, strict=True):
                     np.asarray(old)[lanes] = np.asarray(advanced)[: len(lanes)]
                 descents.steps[lanes] += np.asarray(steps)[: len(lanes)]
@@ -244,10 +234,8 @@ def _leaders(descents: _Descents, several: Ints, leader: Ints, starts: int) -> I
 def _best(descents: _Descents, leader: Ints) -> Ints:
     """The best descent of every problem (problems,): of those equally low, the one of the smallest
     gap."""
-    value, gap = (
-        _finite(np.asarray(descents.states.value)[leader]),
-        np.asarray(descents.states.gap)[leader],
-    )
+    value = _finite(np.asarray(descents.states.value)[leader])
+    gap = np.asarray(descents.states.gap)[leader]
     lowest = np.full(len(descents.problems.boxes.caps), np.inf)
     np.minimum.at(lowest, descents.problem, value)
     lowest = lowest[descents.problem]
@@ -258,29 +246,6 @@ def _best(descents: _Descents, leader: Ints) -> Ints:
     return leader[order[first]]
 
 
-def _finish(descents: _Descents, best: Ints) -> tuple[Floats, Floats, Floats]:
-    """h, value and gap of these descents, negligible weights left out."""
-    with jax.enable_x64(True):
-        parts = [
-            _trimmed(descents.problems.f, *_gathered(descents, chunk))
-            for chunk in _chunks(best, descents.width)
-        ]
-    h, value, gap = (np.concatenate(part)[: len(best)] for part in zip(*parts, strict=True))
-    return h, value, gap
-
-
-def _gathered(descents: _Descents, which: Ints) -> tuple[MirrorState, Any, Any, Box]:
-    """Of these descents (lanes,): the states, what is shared, the problems' own arrays and
-    boxes."""
-    problem, problems = descents.problem[which], descents.problems
-    return (
-        _of(which, descents.states),
-        problems.shared,
-        problems.own(problem),
-        _of(problem, problems.boxes),
-    )
-
-
 def _of(which: Ints, tree: Any) -> Any:
     return jax.tree.map(lambda x: x[which], tree)
 
@@ -289,10 +254,16 @@ def _width(count: int) -> int:
     return NARROW if count < MANY else WIDE
 
 
-def _chunks(numbers: Ints, width: int) -> list[Ints]:
-    """These numbers in chunks of the width, the last one filled up with its own."""
-    chunks = [numbers[first : first + width] for first in range(0, len(numbers), width)]
-    return [np.resize(chunk, width) for chunk in chunks]
+def _each(inner: Callable[..., Any], problems: Problems, width: int, *trees: Any) -> Any:
+    """inner(f, ...) of every problem's f and of its part of the trees (problems, ...): in chunks of
+    the width, the last one filled up with its own."""
+    numbers, parts = np.arange(len(problems.boxes.caps)), []
+    with jax.enable_x64(True):
+        for first in range(0, len(numbers), width):
+            chunk = np.resize(numbers[first : first + width], width)
+            own = problems.own(chunk)
+            parts.append(_lanewise(inner, problems.f, problems.shared, own, *_of(chunk, trees)))
+    return jax.tree.map(lambda *x: np.concatenate(x)[: len(numbers)], *parts)
 
 
 def _finite(value: Any) -> Floats:
@@ -311,12 +282,18 @@ def _first(tree: Any) -> Any:
     return jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), tree)
 
 
-@partial(jax.jit, static_argnums=0)
-def _init(f: Objective, log_x: jax.Array, shared: Any, own: Any, box: Box) -> MirrorState:
-    def one(log_x: jax.Array, own: Any, box: Box) -> MirrorState:
-        return init(log_x, lambda h: f(h, (shared, own)), box)
+@partial(jax.jit, static_argnums=(0, 1))
+def _lanewise(inner: Callable[..., Any], f: Objective, shared: Any, own: Any, *trees: Any) -> Any:
+    """inner(f of the lane's problem, its part of the trees) of every lane."""
 
-    return _first(jax.vmap(one, in_axes=-1, out_axes=-1)(_last(log_x), _last(own), _last(box)))
+    def one(own: Any, *parts: Any) -> Any:
+        return inner(lambda h: f(h, (shared, own)), *parts)
+
+    return _first(jax.vmap(one, in_axes=-1, out_axes=-1)(*_last((own, *trees))))
+
+
+def _value(f: Callable[[jax.Array], jax.Array], h: jax.Array) -> jax.Array:
+    return f(h)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -326,58 +303,14 @@ def _block(
     """The states after `BLOCK` steps, or once done, and how many each took (lanes,)."""
     own, box = _last(own), _last(box)
 
-    def one(
-        state: MirrorState, steps: jax.Array, own: Any, box: Box
-    ) -> tuple[MirrorState, jax.Array]:
+    def one(state: MirrorState, steps: jax.Array, own: Any, box: Box) -> Any:
         still = ~is_done(state)
-        new = step(state, lambda h: f(h, (shared, own)), box)
+        new = step(lambda h: f(h, (shared, own)), state, box)
         return jax.tree.map(partial(jnp.where, still), new, state), steps + still
 
-    def advance(
-        carry: tuple[MirrorState, jax.Array], _: None
-    ) -> tuple[tuple[MirrorState, jax.Array], None]:
+    def advance(carry: tuple[MirrorState, jax.Array], _: None) -> tuple[Any, None]:
         return jax.vmap(one, in_axes=-1, out_axes=-1)(*carry, own, box), None
 
-    states, steps = jax.lax.scan(
-        advance, (_last(states), jnp.zeros(len(states.value), dtype=int)), length=BLOCK
-    )[0]
+    begun = (_last(states), jnp.zeros(len(states.value), dtype=int))
+    states, steps = jax.lax.scan(advance, begun, length=BLOCK)[0]
     return _first(states), steps
-
-
-@partial(jax.jit, static_argnums=0)
-def _trimmed(
-    f: Objective, states: MirrorState, shared: Any, own: Any, box: Box
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    def one(state: MirrorState, own: Any, box: Box) -> tuple[jax.Array, jax.Array, jax.Array]:
-        return without_negligible(state, lambda h: f(h, (shared, own)), box)
-
-    return _first(jax.vmap(one, in_axes=-1, out_axes=-1)(_last(states), _last(own), _last(box)))
-
-
-@partial(jax.jit, static_argnums=0)
-def _mapped(
-    function: Callable[[jax.Array, Any], jax.Array], shared: Any, own: Any, h: jax.Array
-) -> jax.Array:
-    return _first(
-        jax.vmap(lambda h, own: function(h, (shared, own)), in_axes=-1, out_axes=-1)(
-            _last(h), _last(own)
-        )
-    )
-
-
-@partial(jax.jit, static_argnums=0)
-def _faces(
-    f: Objective, shared: Any, own: Any, h: jax.Array, value: jax.Array, box: Box
-) -> jax.Array:
-    def one(h: jax.Array, value: jax.Array, own: Any, box: Box) -> jax.Array:
-        return worth_emptying(h, value, lambda h: f(h, (shared, own)), box)
-
-    return _first(jax.vmap(one, in_axes=-1, out_axes=-1)(_last(h), value, _last(own), _last(box)))
-
-
-@partial(jax.jit, static_argnums=0)
-def _barriers(f: Objective, shared: Any, own: Any, box: Box) -> jax.Array:
-    def one(own: Any, box: Box) -> jax.Array:
-        return behind_barriers(lambda h: f(h, (shared, own)), box)
-
-    return _first(jax.vmap(one, in_axes=-1, out_axes=-1)(_last(own), _last(box)))

@@ -27,13 +27,7 @@ def make_box(
     groups: GroupNames | None = None,
     fixed: Mapping[str, float] | None = None,
 ) -> Box:
-    """The set of mixtures within these limits, once it is known not to be empty.
-
-    Args:
-        caps, floors: {domain or group: share}, from 0 to 1; 1 and 0 where not named.
-        groups: {name: domains}; disjoint. A cap or floor of a group is one of the sum of its
-            shares.
-        fixed: {domain or group: share}: its cap and its floor.
+    """The set of mixtures within these limits, which are those of a `Question`.
 
     Raises:
         UserError: a name that is unknown, or of a group and a domain; groups that overlap or are
@@ -46,11 +40,9 @@ def make_box(
     for name, share, floor, cap in zip(names, held, low, high, strict=True):
         if np.isfinite(share) and not floor - ROUNDING <= share <= cap + ROUNDING:
             side, limit = ("above its cap", cap) if share > cap else ("below its floor", floor)
-            raise UserError(
-                f"fixed share of {name!r}",
-                f"{share:g} is {side} {limit:g}",
-                "fix it at another share, or give it no limit",
-            )
+            what = f"{share:g} is {side} {limit:g}"
+            remedy = "fix it at another share, or give it no limit"
+            raise UserError(f"fixed share of {name!r}", what, remedy)
     _check_fixed(held, len(domains))
     low, high = (np.where(np.isfinite(held), held, side) for side in (low, high))
     return check_box(split_box(low, high, groups, domains), domains, groups)
@@ -62,15 +54,11 @@ def _check_fixed(held: Floats, k: int) -> None:
     for part in (held[:k], held[k:]):
         total = float(part[np.isfinite(part)].sum())
         if total > 1.0 + ROUNDING:
-            raise UserError(
-                "fixed shares", f"they sum to {total:g}, above 1: no mixture has them", "fix less"
-            )
+            what = f"they sum to {total:g}, above 1: no mixture has them"
+            raise UserError("fixed shares", what, "fix less")
     if np.isfinite(held[:k]).all() and held[:k].sum() < 1.0 - ROUNDING:
-        raise UserError(
-            "fixed shares",
-            f"those of all domains sum to {held[:k].sum():g}, below 1: no mixture has them",
-            "leave one domain free",
-        )
+        what = f"those of all domains sum to {held[:k].sum():g}, below 1: no mixture has them"
+        raise UserError("fixed shares", what, "leave one domain free")
 
 
 def split_box(floors: Floats, caps: Floats, groups: GroupNames, domains: Sequence[str]) -> Box:
@@ -80,81 +68,29 @@ def split_box(floors: Floats, caps: Floats, groups: GroupNames, domains: Sequenc
         return Box(floors, caps)
     member = np.array([[d in inside for d in domains] for inside in groups.values()])
     shape = (*np.shape(floors)[:-1], *member.shape)
-    return Box(
-        floors[..., :k],
-        caps[..., :k],
-        Groups(np.broadcast_to(member, shape), floors[..., k:], caps[..., k:]),
-    )
+    inside = Groups(np.broadcast_to(member, shape), floors[..., k:], caps[..., k:])
+    return Box(floors[..., :k], caps[..., :k], inside)
 
 
 def check_groups(groups: GroupNames | None, domains: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """{name: domains}, once the groups are known to be disjoint sets of domains."""
     checked: dict[str, tuple[str, ...]] = {}
     for name, inside in (groups or {}).items():
+        where = f"group {name!r}"
         if isinstance(inside, str) or not inside:
-            raise UserError(
-                f"group {name!r}", f"{inside!r} are not names of domains", "give a list of them"
-            )
+            raise UserError(where, f"{inside!r} are not names of domains", "give a list of them")
         if name in domains:
-            raise UserError(f"group {name!r}", "has the name of a domain", "call it something else")
-        check_names(inside, domains, f"group {name!r}")
+            raise UserError(where, "has the name of a domain", "call it something else")
+        check_names(inside, domains, where)
         if len(set(inside)) < len(inside):
-            raise UserError(f"group {name!r}", "names a domain twice", "name each once")
+            raise UserError(where, "names a domain twice", "name each once")
         for other, taken in checked.items():
             common = next((d for d in inside if d in taken), None)
             if common is not None:
-                raise UserError(
-                    f"group {name!r}",
-                    f"shares {common!r} with group {other!r}",
-                    "give disjoint groups: a domain may be in one only",
-                )
+                what = f"shares {common!r} with group {other!r}"
+                raise UserError(where, what, "give disjoint groups: a domain may be in one only")
         checked[str(name)] = tuple(inside)
     return checked
-
-
-# --- Where an answer lies within them ------------------------------------------------------------
-
-
-def at_bounds(
-    h: Floats, box: Box, domains: Sequence[str], groups: GroupNames | None
-) -> dict[str, str]:
-    """{domain or group: "cap" or "floor"} of those at a cap below 1 or a floor above 0."""
-    names, shares, floors, caps = _with_groups(h, box, domains, groups)
-    at_cap = (shares >= caps - NEAR) & (caps < 1)
-    at_floor = (shares <= floors + NEAR) & (floors > 0)
-    sides = {name: "cap" for name, at in zip(names, at_cap, strict=True) if at}
-    return sides | {name: "floor" for name, at in zip(names, at_floor, strict=True) if at}
-
-
-def check_within(
-    h: Floats, box: Box, domains: Sequence[str], groups: GroupNames | None, where: str
-) -> None:
-    """Refuse a mixture h (k,) that breaks a limit, of a domain or of a group.
-
-    Raises:
-        UserError: at `where`, with the share and its limits.
-    """
-    for name, share, floor, cap in zip(*_with_groups(h, box, domains, groups), strict=True):
-        if not floor - NEAR <= share <= cap + NEAR:
-            raise UserError(
-                where,
-                f"{name!r} has {share:.4g}, outside its limits {floor:.4g} to {cap:.4g}",
-                "move the limits, or begin from another mixture",
-            )
-
-
-def _with_groups(
-    h: Floats, box: Box, domains: Sequence[str], groups: GroupNames | None
-) -> tuple[list[str], Floats, Floats, Floats]:
-    """Names, shares, floors and caps of the domains and then of the groups."""
-    names, h = list(domains), np.asarray(h, dtype=np.float64)
-    sides = [h, np.asarray(box.floors), np.asarray(box.caps)]
-    if box.groups is not None:
-        names += list(groups or {})
-        sums = np.asarray(box.groups.member) @ h
-        more = (sums, np.asarray(box.groups.floors), np.asarray(box.groups.caps))
-        sides = [np.concatenate(pair) for pair in zip(sides, more, strict=True)]
-    return names, sides[0], sides[1], sides[2]
 
 
 def share_range(box: Box) -> tuple[Floats, Floats]:
@@ -196,11 +132,11 @@ def token_caps(
 
     cap_i = min(tokens_i * epochs_i / D, 1)
     """
-    limit = {
-        d: np.minimum(supply * _passes(epochs, d) / np.asarray(D, dtype=np.float64), 1.0)
-        for d, supply in tokens.items()
+    passes = epochs if isinstance(epochs, Mapping) else dict.fromkeys(domains, epochs)
+    run = np.asarray(D, dtype=np.float64)
+    return {
+        d: np.minimum(tokens[d] * passes.get(d, 1.0) / run, 1.0) for d in domains if d in tokens
     }
-    return {d: limit[d] for d in domains if d in limit}
 
 
 def check_tokens(
@@ -217,18 +153,12 @@ def check_tokens(
     for domain, supply in (tokens or {}).items():
         count = number(supply, f"tokens of {domain!r}", "a count")
         if count < 0:
-            raise UserError(
-                f"tokens of {domain!r}",
-                f"{count:g} is not a count",
-                "give the tokens available, e.g. 4e9",
-            )
+            remedy = "give the tokens available, e.g. 4e9"
+            raise UserError(f"tokens of {domain!r}", f"{count:g} is not a count", remedy)
     for passes in epochs.values() if isinstance(epochs, Mapping) else (epochs,):
         if not (math.isfinite(passes) and passes > 0):
-            raise UserError(
-                "epochs",
-                f"{passes:g} is not a positive number",
-                "give the largest number of passes, e.g. 4",
-            )
+            what = f"{passes:g} is not a positive number"
+            raise UserError("epochs", what, "give the largest number of passes, e.g. 4")
 
 
 def caps_from_tokens(
@@ -244,13 +174,9 @@ def caps_from_tokens(
         cap_i = min(tokens_i * epochs_i / D, 1)
 
     Args:
-        tokens: {domain: tokens available}, counts, not negative; domains that are not named are not
-            limited.
+        tokens, epochs, caps: as in `Question`; domains without tokens are not limited.
         D: tokens of the run to come, a count.
         domains: of the fit.
-        epochs: how often the tokens of a domain may be seen: one number, or {domain: number} with 1
-            where not named.
-        caps: other caps.
 
     Raises:
         UserError: an unknown domain, a supply or a number of epochs that is not one, D missing, or
@@ -288,10 +214,6 @@ def epochs_of(
     return {d: passes(weights.get(d, 0.0), supply) for d, supply in tokens.items()}
 
 
-def _passes(epochs: float | Mapping[str, float], domain: str) -> float:
-    return epochs.get(domain, 1.0) if isinstance(epochs, Mapping) else epochs
-
-
 # --- Numbers by name -----------------------------------------------------------------------------
 
 
@@ -301,12 +223,9 @@ def by_name(
     """The given numbers in the order of the names, the default where there is none."""
     given = given or {}
     check_names(given, names, where)
-    return np.array(
-        [
-            number(given[name], f"{where}, {name!r}", "a number") if name in given else default
-            for name in names
-        ]
-    )
+    named = [name for name in names if name in given]
+    numbers = {name: number(given[name], f"{where}, {name!r}", "a number") for name in named}
+    return np.array([numbers.get(name, default) for name in names])
 
 
 def number(value: Any, where: str, what: str) -> float:

@@ -35,15 +35,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mixjax.mixture.box import (
-    ROUNDING,
-    Box,
-    centred,
-    contains,
-    groups_at,
-    lowest_vertex,
-    project,
-)
+from mixjax.mixture.box import ROUNDING, Box, centred, contains, groups_at, lowest_vertex, project
 
 # log of the smallest weight on the way. Small enough that h^0.05, the steepest of hurtful domains,
 # is below 1e-14.
@@ -100,7 +92,7 @@ def weights(log_h: jax.Array, box: Box) -> jax.Array:
     return jnp.where(log_h <= jnp.log(box.floors), box.floors, h)
 
 
-def init(log_x: jax.Array, f: Function, box: Box) -> MirrorState:
+def init(f: Function, log_x: jax.Array, box: Box) -> MirrorState:
     """A descent about to begin at the mixture nearest to x (k,); its first step changes log weights
     by about 1."""
     log_h = _inside(log_x, box)
@@ -117,7 +109,7 @@ def init(log_x: jax.Array, f: Function, box: Box) -> MirrorState:
     return MirrorState(log_h, value, grad, gap_, 1.0 / jnp.maximum(slope, 1.0 / _MAX_RATE))
 
 
-def step(state: MirrorState, f: Function, box: Box) -> MirrorState:
+def step(f: Function, state: MirrorState, box: Box) -> MirrorState:
     """One trial step: taken, or the same place with a smaller rate. One value and gradient of f."""
     log_h = _inside(state.log_h - _move(state, box), box)
     value, grad, gap_ = _evaluate(f, log_h, box)
@@ -134,19 +126,14 @@ def step(state: MirrorState, f: Function, box: Box) -> MirrorState:
     smooth = state.rate * bend <= _SMOOTH * divergence
     accepted = finite & smooth & (value <= state.value + _VALUE_NOISE * jnp.abs(state.value))
 
-    straight = (bend <= 0) | (
-        divergence <= 0
-    )  # no curvature met: the step was short, or f is concave along it
+    # No curvature met: the step was short, or f is concave along it.
+    straight = (bend <= 0) | (divergence <= 0)
     longer = (divergence > 0) & (jnp.max(jnp.abs(log_diff)) < 0.9 * _MOVE)
-    rate = jnp.where(
-        straight,
-        jnp.where(longer, _GROWTH * state.rate, state.rate),
-        _spectral(moved, centred(grad_diff, moved, h, box), divergence, bend),
-    )
-    after = jnp.minimum(jnp.clip(rate, state.rate / _GROWTH, state.rate * _GROWTH), _MAX_RATE)
-    shrunk = jnp.where(
-        finite, jnp.clip(rate, state.rate / _GROWTH, state.rate / 2), state.rate / _GROWTH
-    )
+    grown, least = _GROWTH * state.rate, state.rate / _GROWTH
+    spectral = _spectral(moved, centred(grad_diff, moved, h, box), divergence, bend)
+    rate = jnp.where(straight, jnp.where(longer, grown, state.rate), spectral)
+    after = jnp.minimum(jnp.clip(rate, least, grown), _MAX_RATE)
+    shrunk = jnp.where(finite, jnp.clip(rate, least, state.rate / 2), least)
     new = MirrorState(log_h, value, grad, gap_, after)
     return jax.tree.map(partial(jnp.where, accepted), new, state._replace(rate=shrunk))
 
@@ -165,10 +152,8 @@ def _spectral(
     Products are weighted by h, over the domains that moved, (k,) and 0 for the others.
     """
     bend = jnp.where(bend > 0, bend, 1.0)
-    long, short = (
-        divergence / bend,
-        bend / jnp.maximum(jnp.dot(moved, grad_diff * grad_diff), jnp.finfo(moved.dtype).tiny),
-    )
+    square = jnp.maximum(jnp.dot(moved, grad_diff * grad_diff), jnp.finfo(moved.dtype).tiny)
+    long, short = divergence / bend, bend / square
     return jnp.where(short < 0.5 * long, short, long)
 
 
@@ -199,19 +184,16 @@ def _move(state: MirrorState, box: Box) -> jax.Array:
     move = state.rate * centred(state.grad, jnp.where(free, h, 0.0), h, box._replace(groups=None))
     if box.groups is not None:
         member, at_floor, at_cap = jnp.asarray(box.groups.member), *groups_at(h, box.groups)
-        least, most = (
-            jnp.min(jnp.where(member, move, jnp.inf), axis=1),
-            jnp.max(jnp.where(member, move, -jnp.inf), axis=1),
-        )
-        pressure = jnp.where(at_floor, jnp.maximum(least - 1.0, 0.0), 0.0) + jnp.where(
-            at_cap, jnp.minimum(most + 1.0, 0.0), 0.0
-        )
+        least = jnp.min(jnp.where(member, move, jnp.inf), axis=1)
+        most = jnp.max(jnp.where(member, move, -jnp.inf), axis=1)
+        pressure = jnp.where(at_floor, jnp.maximum(least - 1.0, 0.0), 0.0)
+        pressure += jnp.where(at_cap, jnp.minimum(most + 1.0, 0.0), 0.0)
         move = move - jnp.sum(jnp.where(member, pressure[:, None], 0.0), axis=0)
     return jnp.clip(move, -_MOVE, _MOVE)
 
 
 def without_negligible(
-    state: MirrorState, f: Function, box: Box
+    f: Function, state: MirrorState, box: Box
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """h, value and gap with the smallest weights at exactly 0, where that does not raise f.
 
@@ -234,14 +216,12 @@ def without_negligible(
     grad = jnp.where(box.caps > 0, jnp.where(out, state.grad, grad), 0.0)
     whole = jnp.abs(jnp.sum(h_out) - 1.0) <= ROUNDING
     good = jnp.any(out) & whole & (value <= ceiling) & jnp.all(jnp.isfinite(grad))
-    return (
-        jnp.where(good, h_out, h),
-        jnp.where(good, value, state.value),
-        jnp.where(good, gap(h_out, grad, box), state.gap),
-    )
+    pairs = ((h_out, h), (value, state.value), (gap(h_out, grad, box), state.gap))
+    h, value, gap_ = (jnp.where(good, new, old) for new, old in pairs)
+    return h, value, gap_
 
 
-def worth_emptying(h: jax.Array, value: jax.Array, f: Function, box: Box) -> jax.Array:
+def worth_emptying(f: Function, h: jax.Array, value: jax.Array, box: Box) -> jax.Array:
     """Which domains (k,) may give a lower minimum at exactly 0 than the value () found at h (k,).
 
     A descent sees f where all h_i > 0. A law with h_i^gamma_i, gamma_i < 0, jumps at the face h_i =
@@ -256,11 +236,8 @@ def worth_emptying(h: jax.Array, value: jax.Array, f: Function, box: Box) -> jax
             rest = jnp.where(out, 0.0, x)
             at = rest / jnp.sum(rest)
             there, near = f(at), f((1.0 - _NEAR) * at + _NEAR * out)
-            found = (
-                found
-                | (contains(box, at) & (there < value - GOAL * jnp.abs(value)))
-                | (there < near - _DROP * jnp.abs(value))
-            )
+            found |= contains(box, at) & (there < value - GOAL * jnp.abs(value))
+            found |= there < near - _DROP * jnp.abs(value)
         return found
 
     return jax.vmap(lower)(jnp.eye(h.shape[0], dtype=bool)) & usable & (box.floors == 0)

@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mixjax.drawing import charts
 from mixjax.errors import UserError, check_names
+from mixjax.law.base import Law
+from mixjax.mixture.balance import MET, keep_within, own_best
 from mixjax.mixture.box import Box
-from mixjax.mixture.lagrangian import MET, keep_within
 from mixjax.mixture.lanes import Problems
 from mixjax.mixture.limits import epochs_of
-from mixjax.mixture.losses import LiftedLoss, case_of
-from mixjax.mixture.optimum import ROUGH, Vary, best_of, optima, warn_minimum
-from mixjax.mixture.question import Floats, Pull, Question, kl, nonzero
+from mixjax.mixture.many import Vary, optima
+from mixjax.mixture.optimum import ROUGH, best_of, warn_minimum
+from mixjax.mixture.question import Case, Floats, Pull, Question, WeightedLoss, case_of, kl, nonzero
 from mixjax.mixture.solve import solve
 from mixjax.numerics import distance_to_hull
 from mixjax.text import Record, table
@@ -70,13 +72,10 @@ class Move(Record):
             ["gain of the objective %", f"{100 * self.gain:.3f}"],
         ]
         rows += [[name, f"{x:.3g}"] for name, x in known if x is not None]
-        parts = [
-            table(["move", ""], rows),
-            table(["domain", "share %"], [[d, f"{100 * w:.3f}"] for d, w in self.weights.items()]),
-        ]
-        return "\n\n".join(
-            [*parts, table(["target", "loss"], [[t, f"{x:.5f}"] for t, x in self.losses.items()])]
-        )
+        shares = [[d, f"{100 * w:.3f}"] for d, w in self.weights.items()]
+        losses = [[t, f"{x:.5f}"] for t, x in self.losses.items()]
+        parts = {("move", ""): rows, ("domain", "share %"): shares, ("target", "loss"): losses}
+        return "\n\n".join(table(head, cells) for head, cells in parts.items())
 
 
 @dataclass(frozen=True)
@@ -96,32 +95,11 @@ class Moves(Record):
             epochs, outside = ("-" if x is None else f"{x:.3g}" for x in (s.epochs, s.outside))
             name = {0: "base", len(self.steps) - 1: "optimum"}.get(i, "")
             name = f"{name} knee".strip() if i == self.knee else name
-            shares = (f"{100 * w:.1f}" for w in s.weights.values())
-            rows.append(
-                [
-                    name,
-                    f"{s.kl:.4f}",
-                    f"{100 * s.moved:.1f}",
-                    f"{s.objective:.5f}",
-                    f"{100 * s.gain:.3f}",
-                    part,
-                    epochs,
-                    outside,
-                    *shares,
-                ]
-            )
-        head = [
-            "step",
-            "KL",
-            "moved %",
-            "objective",
-            "gain %",
-            "of all %",
-            "epochs",
-            "outside",
-            *self.steps[0].weights,
-        ]
-        return table(head, rows)
+            cells = [name, f"{s.kl:.4f}", f"{100 * s.moved:.1f}", f"{s.objective:.5f}"]
+            shares = [f"{100 * w:.1f}" for w in s.weights.values()]
+            rows.append([*cells, f"{100 * s.gain:.3f}", part, epochs, outside, *shares])
+        head = ["step", "KL", "moved %", "objective", "gain %", "of all %", "epochs", "outside"]
+        return table([*head, *self.steps[0].weights], rows)
 
     def figure(self) -> Figure:
         """Predicted gain with its knee, shares, and what the steps risk where that is known."""
@@ -202,18 +180,11 @@ def trust_path(
         h, _ = pulled.to(np.exp(log_strengths))
         return pulled.distance(h) - radii[which.astype(int)]
 
-    low, high = (np.full(len(radii), math.log(end)) for end in _STRENGTHS)
-    search = elementwise.find_root(
-        beyond,
-        (low, high),
-        args=(np.arange(len(radii), dtype=np.float64),),
-        tolerances={"xatol": _EXACT, "xrtol": 0.0},
-    )
-    steps_h, gaps = pulled.to(np.exp(search.bracket[1]))
-    between = [
-        measure(question, start, base, h, float(gap)) for h, gap in zip(steps_h, gaps, strict=True)
-    ]
-    moves = [first, *between, last]
+    sides = (np.full(len(radii), math.log(end)) for end in _STRENGTHS)
+    args, exact = (np.arange(len(radii), dtype=np.float64),), {"xatol": _EXACT, "xrtol": 0.0}
+    search = elementwise.find_root(beyond, tuple(sides), args=args, tolerances=exact)
+    ends = zip(*pulled.to(np.exp(search.bracket[1])), strict=True)
+    moves = [first, *(measure(question, start, base, h, float(gap)) for h, gap in ends), last]
     return Moves(tuple(moves), _knee(moves))
 
 
@@ -284,35 +255,26 @@ def smallest_move(question: Question, start: Start, improve: Mapping[str, float]
     """
     check_names(improve, question.fit.targets, "improve", "target")
     if not improve or not all(math.isfinite(x) and x < 1 for x in improve.values()):
-        raise UserError(
-            "improve",
-            f"{dict(improve)} are not improvements below 1",
-            "write target: part of its loss, e.g. code: 0.02",
-        )
+        what = f"{dict(improve)} are not improvements below 1"
+        raise UserError("improve", what, "write target: part of its loss, e.g. code: 0.02")
     question = question.but(pull=None)
     base = question.array(start.base)
     before = question.losses(base)
     names = [t for t in question.fit.targets if t in improve]
     limits = {t: (1.0 - improve[t]) * float(before[t]) for t in names}
-    rows = np.array([[float(t == name) for t in question.fit.targets] for name in names])
-    least = optima(question, Vary(weights=rows)).objective
-    for t, reached in zip(names, least.tolist(), strict=True):
+    for t, reached in own_best(question, names).items():
         if reached > limits[t] * (1 + MET):
             most = 100 * (1 - reached / float(before[t]))
-            raise UserError(
-                "improve",
+            what = (
                 f"{t!r} by {100 * improve[t]:.3g} percent cannot be reached: {most:.3g} is the "
-                f"most that any mixture gives",
-                "ask for less",
+                f"most that any mixture gives"
             )
+            raise UserError("improve", what, "ask for less")
     prior = nonzero(base)
     kept = keep_within(question, limits, near=prior, also=(prior,))
     if kept.violation > MET:
-        raise UserError(
-            "improve",
-            "no mixture within the limits reaches these improvements together",
-            "ask for less of some, or for fewer",
-        )
+        what = "no mixture within the limits reaches these improvements together"
+        raise UserError("improve", what, "ask for less of some, or for fewer")
     warn_minimum(question, kept.end, ROUGH)
     return measure(question, start, base, kept.end.h, kept.end.gap)
 
@@ -341,3 +303,21 @@ def _knee(moves: list[Move]) -> int:
     if gain[-1] <= 0 or moved[-1] <= 0:
         return len(moves) - 1
     return int(np.argmax(gain / gain[-1] - moved / moved[-1]))
+
+
+@dataclass(frozen=True)
+class LiftedLoss:
+    """f(kept + added) + strength * sum_i added_i, over x = (kept, added) (2 k,): smooth, where
+    |h - base| is not.
+
+    With kept_i <= base_i every mixture is such a sum, and the least sum of added is half its L1
+    distance to the base. data: (case, strength ()).
+    """
+
+    law: Law
+
+    def __call__(self, x: jax.Array, data: tuple[Case, jax.Array]) -> jax.Array:
+        """The objective () at x (2 k,)."""
+        case, strength = data
+        kept, added = jnp.split(x, 2)
+        return WeightedLoss(self.law)(kept + added, case) + strength * jnp.sum(added)

@@ -1,12 +1,12 @@
 """What is asked about mixtures (fit, scale, weights, limits -> QUESTION): one record, checked once,
-that every aid answers and that knows no solver."""
+that every aid answers; and the same in numbers, with the objective that they make of a mixture."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,18 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixjax.errors import UserError, check_names
 from mixjax.fitting.record import Fit
-from mixjax.law.base import Law
+from mixjax.law.base import Law, row_loss
 from mixjax.law.evaluate import Slopes, domain_index, slopes
 from mixjax.mixture.box import Box
-from mixjax.mixture.limits import (
-    at_bounds,
-    by_name,
-    caps_from_tokens,
-    check_tokens,
-    check_within,
-    make_box,
-    number,
-)
+from mixjax.mixture.limits import NEAR, by_name, caps_from_tokens, check_tokens, make_box, number
 
 Floats = NDArray[np.float64]
 
@@ -61,11 +53,8 @@ class Pull:
             strength = np.array(np.nan)
         good = strength.ndim <= 1 and strength.size and np.all(np.isfinite(strength))
         if not (good and np.all(strength >= 0)):
-            raise UserError(
-                "pull",
-                f"{self.strength!s} is not a strength",
-                "give a number of at least 0, e.g. 0.01",
-            )
+            what = f"{self.strength!s} is not a strength"
+            raise UserError("pull", what, "give a number of at least 0, e.g. 0.01")
         return nonzero(shares_of(self.prior, domains)), strength
 
 
@@ -153,9 +142,8 @@ class Question:
         numbers = by_name(weights, targets, "weights", 1.0 if weights is None else 0.0)
         for target, weight in zip(targets, numbers, strict=True):
             if weight < 0:
-                raise UserError(
-                    "weights", f"{target!r} has {weight:g}", "give numbers of at least 0"
-                )
+                what = f"{target!r} has {weight:g}"
+                raise UserError("weights", what, "give numbers of at least 0")
         if not numbers.any():
             raise UserError("weights", "all are 0", "give one target a positive weight")
         return numbers
@@ -177,11 +165,8 @@ class Question:
         for name, value, needed in zip(("N", "D"), (self.N, self.D), self.law.reads, strict=True):
             if value is None and needed:
                 example = "7e9" if name == "N" else "150e9"
-                raise UserError(
-                    "mixture",
-                    f"{name} is missing",
-                    f"the {self.fit.law} law reads it: give a count, e.g. -{name} {example}",
-                )
+                remedy = f"the {self.fit.law} law reads it: give a count, e.g. -{name} {example}"
+                raise UserError("mixture", f"{name} is missing", remedy)
             numbers.append(1.0 if value is None else float(value))
         return numbers[0], numbers[1]
 
@@ -192,11 +177,8 @@ class Question:
             return None
         prior, strength = self.pull.numbers(self.domains)
         if strength.ndim:
-            raise UserError(
-                "pull",
-                f"{len(strength)} strengths",
-                "give one, or solve many questions with optimal_mixtures",
-            )
+            remedy = "give one, or solve many questions with optimal_mixtures"
+            raise UserError("pull", f"{len(strength)} strengths", remedy)
         return prior, float(strength)
 
     def stacked(self, targets: Sequence[str] | None = None) -> dict[str, Floats]:
@@ -209,9 +191,9 @@ class Question:
 
     def own(self, targets: Sequence[str] | None = None) -> NDArray[np.int64]:
         """The domain (targets,) that an own-domain law of each target sees; 0 for other laws."""
-        if not self.law.own_domain:
-            return np.zeros(len(targets or self.fit.targets), dtype=np.int64)
         names = targets or self.fit.targets
+        if not self.law.own_domain:
+            return np.zeros(len(names), dtype=np.int64)
         return np.array([domain_index(self.law, self.domains, t).start for t in names])
 
     def is_convex(self, targets: Sequence[str] | None = None) -> bool:
@@ -252,20 +234,36 @@ class Question:
         return total + strength * (1.0 + np.log(np.maximum(np.asarray(h), least) / prior))
 
     def bound(self, h: Floats) -> dict[str, str]:
-        """{domain or group: "cap" or "floor"} of those that would pass it."""
-        return at_bounds(h, self.box, self.domains, self.groups)
+        """{domain or group: "cap" or "floor"} of those at a cap below 1 or a floor above 0."""
+        names, shares, floors, caps = self._with_groups(h)
+        at_cap = (shares >= caps - NEAR) & (caps < 1)
+        at_floor = (shares <= floors + NEAR) & (floors > 0)
+        sides = {name: "cap" for name, at in zip(names, at_cap, strict=True) if at}
+        return sides | {name: "floor" for name, at in zip(names, at_floor, strict=True) if at}
 
     def check_within(self, h: Floats, where: str) -> None:
-        """Refuse a mixture h (k,) that breaks a limit; the message names the place."""
-        check_within(h, self.box, self.domains, self.groups, where)
-
-    def array(self, weights: Mapping[str, float]) -> Floats:
-        """Shares (k,) in the order of the domains, scaled to sum to 1; 0 where not named.
+        """Refuse a mixture h (k,) that breaks a limit, of a domain or of a group.
 
         Raises:
-            UserError: an unknown domain, a share that is negative or not a number, or shares that
-                sum to 0.
+            UserError: at `where`, with the share and its limits.
         """
+        for name, share, floor, cap in zip(*self._with_groups(h), strict=True):
+            if not floor - NEAR <= share <= cap + NEAR:
+                what = f"{name!r} has {share:.4g}, outside its limits {floor:.4g} to {cap:.4g}"
+                raise UserError(where, what, "move the limits, or begin from another mixture")
+
+    def _with_groups(self, h: Floats) -> tuple[list[str], Floats, Floats, Floats]:
+        """Names, shares, floors and caps of the domains and then of the groups."""
+        floors, caps, groups = self.box
+        floors, caps = np.asarray(floors), np.asarray(caps)
+        if groups is None:
+            return list(self.domains), h, floors, caps
+        names, sums = [*self.domains, *(self.groups or {})], np.asarray(groups.member) @ h
+        floors, caps = np.append(floors, groups.floors), np.append(caps, groups.caps)
+        return names, np.append(h, sums), floors, caps
+
+    def array(self, weights: Mapping[str, float]) -> Floats:
+        """Shares (k,) in the order of the domains, see `shares_of`."""
         return shares_of(weights, self.domains)
 
     def named(self, h: ArrayLike) -> dict[str, float]:
@@ -279,18 +277,12 @@ def check_law(fit: Fit) -> None:
     if not fit.domains:
         raise UserError("fit", "it has no domains", "fit runs with columns h_<domain>")
     if law.name == "chinchilla":
-        raise UserError(
-            "fit",
-            "chinchilla's law does not depend on the mixture",
-            "fit another law, e.g. joint",
-        )
+        what = "chinchilla's law does not depend on the mixture"
+        raise UserError("fit", what, "fit another law, e.g. joint")
     odd = next((t for t in fit.targets if law.own_domain and t not in fit.domains), None)
     if odd is not None:
-        raise UserError(
-            "fit",
-            f"target {odd!r} is not a training domain",
-            f"the {fit.law} law needs one: fit targets among {', '.join(fit.domains)}",
-        )
+        remedy = f"the {fit.law} law needs one: fit targets among {', '.join(fit.domains)}"
+        raise UserError("fit", f"target {odd!r} is not a training domain", remedy)
 
 
 # --- Mixtures as numbers -------------------------------------------------------------------------
@@ -309,11 +301,8 @@ def shares_of(weights: Mapping[str, float], domains: Sequence[str]) -> Floats:
     except (TypeError, ValueError):
         raise UserError("mixture", "a share is not a number", "write domain: share") from None
     if not (np.isfinite(h).all() and (h >= 0).all() and h.sum() > 0):
-        raise UserError(
-            "mixture",
-            f"the shares {dict(weights)} are not those of a mixture",
-            "give shares of at least 0 that do not sum to 0",
-        )
+        what = f"the shares {dict(weights)} are not those of a mixture"
+        raise UserError("mixture", what, "give shares of at least 0 that do not sum to 0")
     return h / h.sum()
 
 
@@ -332,3 +321,81 @@ def divergence(h: jax.Array, prior: jax.Array) -> jax.Array:
 def kl(h: Floats, prior: Floats) -> Floats:
     """KL(h | prior) of numbers (..., k), nats, for prior (k,) > 0: (...,), not below 0."""
     return np.maximum(0.0, np.sum(h * np.log(np.where(h > 0, h, prior) / prior), axis=-1))
+
+
+def jensen_shannon(p: Floats, q: Floats) -> Floats:
+    """Jensen-Shannon distance (...,) of mixtures (..., k), natural logarithm: 0 to sqrt(log 2) =
+    0.8326. Source: paper, appendix D.1."""
+    from scipy.spatial.distance import jensenshannon
+
+    distance = jensenshannon(p, q, axis=-1)  # pyright: ignore[reportCallIssue]
+    return np.asarray(distance, dtype=np.float64)
+
+
+# --- The objective, of one mixture ---------------------------------------------------------------
+
+
+class Case(NamedTuple):
+    """One question in numbers.
+
+    params {name: (targets, ...)} of the law, weights (targets,), N and D (), own (targets,): the
+    domain that the law of a target sees, for own-domain laws. prior (k,) and strength () of a pull,
+    or None. N and D are 1 where the law reads none.
+    """
+
+    params: dict[str, Any]
+    weights: Any
+    N: Any
+    D: Any
+    own: Any
+    prior: Any = None
+    strength: Any = None
+
+
+def case_of(question: Question, targets: list[str] | None = None) -> Case:
+    """The numbers of a question, without its pull; of the targets that count, or of these."""
+    names = list(question.weighed) if targets is None else targets
+    weights = np.array([question.weighed.get(t, 0.0) for t in names])
+    return Case(question.stacked(names), weights, *question.scale, question.own(names))
+
+
+@dataclass(frozen=True)
+class TargetLosses:
+    """Losses (targets,) at one mixture h (k,); somewhere (targets,): at equal shares instead."""
+
+    law: Law
+
+    def __call__(self, h: jax.Array, case: Case, somewhere: Any = None) -> jax.Array:
+        """The losses."""
+
+        def loss(params: dict[str, jax.Array], own: jax.Array, idle: Any) -> jax.Array:
+            seen = h[own][None] if self.law.own_domain else h
+            if idle is not None:
+                seen = jnp.where(idle, 1.0 / h.shape[0], seen)
+            return row_loss(self.law, params, seen, jnp.asarray(case.N), jnp.asarray(case.D))
+
+        return jax.vmap(loss)(case.params, jnp.asarray(case.own), somewhere)
+
+
+@dataclass(frozen=True)
+class WeightedLoss:
+    """sum_t w_t L_t(N, D, h) + strength * KL(h | prior), paper eq. (13) and a pull if any.
+
+    Attributes:
+        idle: whether some target has weight 0. It may be infinite where the best mixture has no use
+            for its domain, and is looked at elsewhere.
+    """
+
+    law: Law
+    idle: bool = False
+
+    def __call__(self, h: jax.Array, case: Case) -> jax.Array:
+        """The objective () at h (k,)."""
+        somewhere = jnp.asarray(case.weights) == 0 if self.idle else None
+        losses = jnp.sum(case.weights * TargetLosses(self.law)(h, case, somewhere))
+        return losses + pulled(h, case)
+
+
+def pulled(h: jax.Array, case: Case) -> Any:
+    """What a case's pull adds at h (k,), 0 without one."""
+    return 0.0 if case.prior is None else case.strength * divergence(h, case.prior)

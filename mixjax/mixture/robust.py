@@ -6,17 +6,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mixjax.drawing import charts
 from mixjax.errors import UserError
 from mixjax.fitting.record import Fit
 from mixjax.law.base import Law
-from mixjax.mixture.losses import Tail, case_of
-from mixjax.mixture.optimum import ROUGH, Vary, nowhere_finite, optima, warn_minimum
-from mixjax.mixture.question import Floats, Question
+from mixjax.mixture.box import Box, project
+from mixjax.mixture.many import Vary, finite_optima, stacked_sets
+from mixjax.mixture.optimum import ROUGH, warn_minimum
+from mixjax.mixture.question import Case, Floats, Question, WeightedLoss, case_of
 from mixjax.mixture.solve import solve_one
 from mixjax.text import Record, table
 
@@ -63,25 +66,19 @@ class Robust(Record):
 
     def __str__(self) -> str:
         """Regrets in percent, and shares."""
-        tails = self.level > 0  # the mean of all of them is there already
+        found = list(self.mixtures.values())
+        columns = {"mean": [r.mean for r in found]}
+        if self.level > 0:  # else it is the mean
+            columns[f"worst {100 * (1 - self.level):g} %"] = [r.tail for r in found]
+        columns["largest"] = [r.worst for r in found]
         rows = [
-            [name, *(f"{100 * x:.4f}" for x in (r.mean, *([r.tail] if tails else []), r.worst))]
-            for name, r in self.mixtures.items()
+            [name, *(f"{100 * column[i]:.4f}" for column in columns.values())]
+            for i, name in enumerate(self.mixtures)
         ]
-        first = next(iter(self.mixtures.values()))
-        shares = [
-            [d, *(f"{100 * r.weights[d]:.2f}" for r in self.mixtures.values())]
-            for d in first.weights
-        ]
-        head = [
-            "regret %",
-            "mean",
-            *([f"worst {100 * (1 - self.level):g} %"] if tails else []),
-            "largest",
-        ]
+        shares = [[d, *(f"{100 * r.weights[d]:.2f}" for r in found)] for d in found[0].weights]
         return (
-            table(head, rows)
-            + f"\nover {len(first.each)} fits; gap {self.gap:.1e}\n\n"
+            table(["regret %", *columns], rows)
+            + f"\nover {len(found[0].each)} fits; gap {self.gap:.1e}\n\n"
             + table(["share %", *self.mixtures], shares)
         )
 
@@ -109,18 +106,13 @@ def questions_of(question: Question, fits: Sequence[Fit]) -> list[Question]:
     questions = []
     for i, fit in enumerate(fits):
         if fit.domains != question.domains:
-            raise UserError(
-                f"fit {i + 1}",
-                f"has the domains {', '.join(fit.domains)}",
-                f"give fits of {', '.join(question.domains)}, in this order",
-            )
+            what = f"has the domains {', '.join(fit.domains)}"
+            remedy = f"give fits of {', '.join(question.domains)}, in this order"
+            raise UserError(f"fit {i + 1}", what, remedy)
         missing = next((t for t in question.weighed if t not in fit.targets), None)
         if missing is not None:
-            raise UserError(
-                f"fit {i + 1}",
-                f"has no target {missing!r}",
-                "give fits of the same targets, or other --weights",
-            )
+            remedy = "give fits of the same targets, or other --weights"
+            raise UserError(f"fit {i + 1}", f"has no target {missing!r}", remedy)
         questions.append(question.but(fit=fit, weights=question.weighed))
     return questions
 
@@ -138,22 +130,17 @@ def members(fit: Fit, params: Mapping[str, Mapping[str, Floats]]) -> list[Fit]:
     """
     counts = {len(values) for of_target in params.values() for values in of_target.values()}
     if len(counts) != 1:
-        raise UserError(
-            "parameter sets",
-            f"there are {', '.join(map(str, sorted(counts, reverse=True)))} of them",
-            "give equally many for every target and parameter",
-        )
+        what = f"there are {', '.join(map(str, sorted(counts, reverse=True)))} of them"
+        raise UserError("parameter sets", what, "give equally many for every target and parameter")
 
-    def one(i: int) -> Fit:
-        return replace(
-            fit,
-            params={
-                t: {name: v[i] if np.ndim(v) > 1 else float(v[i]) for name, v in p.items()}
-                for t, p in params.items()
-            },
-        )
+    def one(values: Floats, i: int) -> Any:
+        return values[i] if np.ndim(values) > 1 else float(values[i])
 
-    return [one(i) for i in range(counts.pop())]
+    sets = [
+        {t: {name: one(v, i) for name, v in p.items()} for t, p in params.items()}
+        for i in range(counts.pop())
+    ]
+    return [replace(fit, params=of_targets) for of_targets in sets]
 
 
 def robust_mixture(
@@ -181,19 +168,13 @@ def robust_mixture(
             refuses.
     """
     if not 0 <= level < 1:
-        raise UserError(
-            "level",
-            f"{level:g} is not from 0 to below 1",
-            "give 0 for the mean, 0.9 for the worst tenth",
-        )
+        what = f"{level:g} is not from 0 to below 1"
+        raise UserError("level", what, "give 0 for the mean, 0.9 for the worst tenth")
     questions = questions_of(question, fits)
     optimum, best = _own_optima(questions)
     h, gap = _least_tail(questions, best, level, optimum)
-    given = {
-        "robust": question.named(h),
-        **(others or {}),
-        "uniform": dict.fromkeys(question.domains, 1.0),
-    }
+    uniform = dict.fromkeys(question.domains, 1.0)
+    given = {"robust": question.named(h), **(others or {}), "uniform": uniform}
     if len(questions) <= 5:
         given |= {f"optimum of fit {i + 1}": question.named(h) for i, h in enumerate(optimum)}
     return Robust(
@@ -225,39 +206,26 @@ def _regrets(questions: Sequence[Question], best: Floats, h: Floats, level: floa
     each = np.array([float(g.value(h)) for g in questions]) / best - 1.0
     each = each * np.sign(best)
     each = np.where(np.abs(each) < _ROUNDING, 0.0, each)
-    return Regrets(
-        questions[0].named(h),
-        tuple(each.tolist()),
-        float(each.mean()),
-        tail_mean(each, level),
-        float(each.max()),
-    )
+    named, tail = questions[0].named(h), tail_mean(each, level)
+    return Regrets(named, tuple(each.tolist()), float(each.mean()), tail, float(each.max()))
 
 
-def _by_law(questions: Sequence[Question]) -> list[tuple[Law, list[int]]]:
-    """The laws of the fits, each with the places of its fits; in order of the laws' names."""
+def _by_law(questions: Sequence[Question]) -> list[tuple[list[Question], list[int]]]:
+    """The questions of each law, with their places; in order of the laws' names."""
     places: dict[Law, list[int]] = {}
     for i in sorted(range(len(questions)), key=lambda i: questions[i].fit.law):
         places.setdefault(questions[i].law, []).append(i)
-    return list(places.items())
-
-
-def _params(questions: Sequence[Question]) -> dict[str, Floats]:
-    """Parameters {name: (fits, targets, ...)} of fits of one law, of the targets that count."""
-    stacks = [q.stacked(list(questions[0].weighed)) for q in questions]
-    return {name: np.stack([of_one[name] for of_one in stacks]) for name in stacks[0]}
+    return [([questions[i] for i in at], at) for at in places.values()]
 
 
 def _own_optima(questions: Sequence[Question]) -> tuple[Floats, Floats]:
     """The optimum (fits, k) of each fit, and its objective (fits,)."""
     h, best = np.zeros((len(questions), len(questions[0].domains))), np.zeros(len(questions))
-    for _, places in _by_law(questions):
-        first = questions[places[0]]
-        stacks = [questions[i].stacked(first.fit.targets) for i in places]
-        sets = {name: np.stack([of_one[name] for of_one in stacks]) for name in stacks[0]}
-        answers = optima(first, Vary(params=sets, member=np.arange(len(places))))
-        if not np.isfinite(answers.objective).all():
-            raise nowhere_finite(first, "robust")
+    for alike, places in _by_law(questions):
+        first = alike[0]
+        sets = stacked_sets(alike, first.fit.targets)
+        vary = Vary(params=sets, member=np.arange(len(places)))
+        answers = finite_optima(first, vary, "robust")
         h[places], best[places] = answers.h, answers.objective
     return h, best
 
@@ -268,12 +236,12 @@ def _least_tail(
     """The mixture (k,) of least tail regret, and a bound on what is left to gain by first order."""
     first, groups = questions[0], _by_law(questions)
     cases = tuple(
-        case_of(questions[places[0]])._replace(params=_params([questions[i] for i in places]))
-        for _, places in groups
+        case_of(alike[0])._replace(params=stacked_sets(alike, list(alike[0].weighed)))
+        for alike, _ in groups
     )
     in_order = np.array([best[i] for _, places in groups for i in places])
     cap = min(1.0, 1.0 / ((1.0 - level) * len(questions)))
-    objective = Tail(tuple(law for law, _ in groups))
+    objective = Tail(tuple(alike[0].law for alike, _ in groups))
     convex = all(q.is_convex() for q in questions)
     h, gap, end = optimum.mean(axis=0), math.inf, None
     for smoothing in _SMOOTHING if cap * len(questions) > 1 + 1e-12 else _SMOOTHING[:1]:
@@ -284,3 +252,41 @@ def _least_tail(
     assert end is not None
     warn_minimum(first, end, ROUGH)
     return h, gap
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The mean of the worst regrets (CVaR), smoothed; over fits of one or several laws.
+
+        max_q sum_s q_s r_s(h) - T KL(q | 1/S)   over   sum_s q_s = 1,   0 <= q_s <= cap,
+        r_s(h) = (f_s(h) - f_s*) / |f_s*|
+
+    With cap = 1 / ((1 - level) S) the maximum at T = 0 is the CVaR of the regrets at that level:
+    level 0 is their mean, a level above 1 - 1/S the largest. Smoothing takes off at most T log(cap
+    S). The maximiser q is the projection of exp(r / T) onto the capped simplex, and by the envelope
+    theorem the gradient is that of the sum with q held.
+
+    data: (case of each law whose params are (fits, targets, ...), best f* (fits,), cap (), T ()).
+
+    Source: Rockafellar and Uryasev 2000; Nesterov 2005 for the smoothing.
+    """
+
+    laws: tuple[Law, ...]
+
+    def __call__(
+        self, h: jax.Array, data: tuple[tuple[Case, ...], jax.Array, jax.Array, jax.Array]
+    ) -> jax.Array:
+        """The objective () at h (k,)."""
+        cases, best, cap, smoothing = data
+
+        def of_fits(law: Law, case: Case) -> jax.Array:
+            values = jax.vmap(lambda params: WeightedLoss(law)(h, case._replace(params=params)))
+            return values(case.params)
+
+        pairs = zip(self.laws, cases, strict=True)
+        regret = (jnp.concatenate([of_fits(*pair) for pair in pairs]) - best) / jnp.abs(best)
+        held = jax.lax.stop_gradient(jnp.where(jnp.isfinite(regret), regret, 0.0))
+        box = Box(jnp.zeros_like(held), jnp.full_like(held, cap))
+        log_q = jnp.maximum(project((held - jnp.max(held)) / smoothing, box), -700.0)
+        q = jnp.exp(log_q)
+        return jnp.dot(q, regret) - smoothing * jnp.dot(q, log_q + jnp.log(1.0 * held.shape[0]))

@@ -17,16 +17,7 @@ import jax
 import numpy as np
 
 from mixjax.mixture.box import Box, is_met
-from mixjax.mixture.lanes import (
-    Ends,
-    Flags,
-    Floats,
-    Ints,
-    Problems,
-    barriers_of,
-    descend,
-    faces_of,
-)
+from mixjax.mixture.lanes import Ends, Flags, Floats, Ints, Problems, barriers_of, descend, faces_of
 
 # Shares of one domain in a start near its corner, in one behind a barrier before it, and in one
 # that nearly leaves it out.
@@ -39,7 +30,7 @@ LOWER = 1e-12
 
 
 class Minima(NamedTuple):
-    """The best of all starts of every problem.
+    """The best of all starts of every problem; of one problem without the first axis.
 
     h (problems, k); value, gap (problems,), value infinite where f was at all starts. agreeing,
     starts (problems,): how many of how many starts ended within 1e-9 of the best, relatively.
@@ -49,39 +40,18 @@ class Minima(NamedTuple):
     """
 
     h: Floats
-    value: Floats
-    gap: Floats
-    agreeing: Ints
-    starts: Ints
+    value: Any
+    gap: Any
+    agreeing: Any
+    starts: Any
     stalled: Flags
     emptied: Flags
-    before: Floats
+    before: Any
 
-    def row(self, i: int) -> Minimum:
+    def row(self, i: int) -> Minima:
         """Of one problem."""
-        return Minimum(
-            self.h[i],
-            float(self.value[i]),
-            max(float(self.gap[i]), 0.0),
-            int(self.agreeing[i]),
-            int(self.starts[i]),
-            self.stalled[i],
-            self.emptied[i],
-            float(self.before[i]),
-        )
-
-
-class Minimum(NamedTuple):
-    """One problem's row of `Minima`: h, stalled, emptied (k,), the others numbers."""
-
-    h: Floats
-    value: float
-    gap: float
-    agreeing: int
-    starts: int
-    stalled: Flags
-    emptied: Flags
-    before: float
+        one = Minima(*(side[i] for side in self))
+        return one._replace(gap=max(one.gap, 0.0))
 
 
 def starts_of(k: int) -> Floats:
@@ -94,7 +64,7 @@ def starts_of(k: int) -> Floats:
 def solve(
     problems: Problems, convex: Flags, also: Floats | None = None, alone: bool = False
 ) -> Minima:
-    """The least value of f over every problem's box.
+    """The least value of f over every problem's box, infinite where no mixture meets that.
 
     Args:
         convex: (problems,), where f is known to be convex: one start will do, and no face hides
@@ -106,9 +76,13 @@ def solve(
     if also is not None:
         more = np.maximum(also, LEAST)
         starts = more if alone else np.concatenate([more, starts])
-    problems = problems._replace(boxes=_emptied_groups(problems.boxes))
-    best = _settle(problems, starts, convex)
-    return _on_faces(problems, starts, convex, _near_corners(problems, convex, best))
+    best, met = _nothing(*np.shape(problems.boxes.caps)), np.flatnonzero(is_met(problems.boxes))
+    if len(met):
+        some = _some(problems, met, _emptied_groups(_rows(problems.boxes, met)))
+        convex = convex[met]
+        found = _near_corners(some, convex, _settle(some, starts, convex))
+        _put(best, met, _on_faces(some, starts, convex, found), slice(None))
+    return best
 
 
 def solve_one(
@@ -117,7 +91,7 @@ def solve_one(
     box: Box,
     convex: bool = False,
     also: Floats | None = None,
-) -> Minimum:
+) -> Minima:
     """The least value of f(h (k,), data) over the mixtures in a box; arguments as in `solve`.
 
     Args:
@@ -132,12 +106,12 @@ def solve_one(
 
 @dataclass(frozen=True)
 class Alone:
-    """f(h, data) of one problem, whose data are all shared."""
+    """f(h (k,), data) -> () of one problem, whose data are all shared."""
 
     f: Callable[[jax.Array, Any], jax.Array]
 
     def __call__(self, h: jax.Array, data: tuple[Any, Any]) -> jax.Array:
-        """f () at h (k,)."""
+        """Of what is shared alone."""
         return self.f(h, data[0])
 
 
@@ -257,6 +231,12 @@ def _ended(ends: Ends) -> Minima:
     """Minima that hold no domain at 0."""
     nowhere = np.zeros(ends.h.shape, dtype=bool)
     return Minima(*ends, nowhere, nowhere.copy(), ends.value.copy())
+
+
+def _nothing(n: int, k: int) -> Minima:
+    """Of problems that no mixture meets: equal shares, an infinite value."""
+    infinite, none = np.full(n, np.inf), np.zeros(n, dtype=np.int64)
+    return _ended(Ends(np.full((n, k), 1.0 / k), infinite, infinite.copy(), none, none.copy()))
 
 
 def _put(best: Minima, where: Ints, other: Minima, rows: Any) -> None:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from mixjax.drawing import charts
 from mixjax.errors import UserError
-from mixjax.mixture.optimum import Optimum, Vary, nowhere_finite, optima, optimum_at
-from mixjax.mixture.question import Floats, Question
+from mixjax.mixture.many import Vary, finite_optima, one_target, optima
+from mixjax.mixture.optimum import Optimum, optimum_at
+from mixjax.mixture.question import Floats, Question, jensen_shannon
 from mixjax.text import Record, plain
 
 if TYPE_CHECKING:
@@ -26,16 +27,6 @@ _STEPS, _STRIDE, _DIFFERENCE = 60, 1.0, 1e-6
 # shares are one.
 _FIXED, _SAME = 1e-4, 1e-3
 _INSIDE = 1e-4  # smallest share in the inside of a face
-
-
-def jensen_shannon(p: Floats, q: Floats) -> Floats:
-    """Jensen-Shannon distance (...,) of mixtures (..., k), natural logarithm: 0 to sqrt(log 2) =
-    0.8326. Source: paper, appendix D.1."""
-
-    from scipy.spatial.distance import jensenshannon
-
-    distance = jensenshannon(p, q, axis=-1)  # pyright: ignore[reportCallIssue]
-    return np.asarray(distance, dtype=np.float64)
 
 
 class Corners(dict[str, Optimum]):
@@ -52,32 +43,20 @@ class Corners(dict[str, Optimum]):
 
 
 def corners(question: Question, targets: Sequence[str] | None = None) -> Corners:
-    """The optimum for one target at a time; the targets that are training
-    domains by default. Paper Fig. 7.
+    """The optimum for one target at a time; the targets that are training domains by default. Paper
+    Fig. 7.
 
     Raises:
         UserError: an unknown target, or what `optimal_mixture` refuses.
     """
-    names = (
-        [t for t in question.fit.targets if t in question.domains] or question.fit.targets
-        if targets is None
-        else targets
-    )
-    unknown = next((t for t in names if t not in question.fit.targets), None)
+    known = question.fit.targets
+    names = [t for t in known if t in question.domains] or known if targets is None else targets
+    unknown = next((t for t in names if t not in known), None)
     if unknown is not None:
-        raise UserError(
-            "corners", f"no target {unknown!r}", f"choose from {', '.join(question.fit.targets)}"
-        )
-    weights = np.array([[float(t == name) for t in question.fit.targets] for name in names])
-    answers = optima(question, Vary(weights=weights))
-    if not np.isfinite(answers.objective).all():
-        raise nowhere_finite(question, "corners")
-    return Corners(
-        {
-            name: optimum_at(question.but(weights={name: 1.0}), answers, i)
-            for i, name in enumerate(names)
-        }
-    )
+        raise UserError("corners", f"no target {unknown!r}", f"choose from {', '.join(known)}")
+    answers = finite_optima(question, one_target(question, names), "corners")
+    alone = [question.but(weights={name: 1.0}) for name in names]
+    return Corners({name: optimum_at(alone[i], answers, i) for i, name in enumerate(names)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,17 +78,16 @@ class TargetMap(Record):
 
     def figure(self) -> Figure:
         """The distance of target weights and their optimum over the simplex, with fixed points."""
-        points = charts.Map(self.domains, self.w, self.h, self.distance, self.fixed)
-        return charts.simplex_map(points)
+        return charts.simplex_map(
+            charts.Map(self.domains, self.w, self.h, self.distance, self.fixed)
+        )
 
 
 def simplex_grid(k: int, divisions: int) -> Floats:
     """All mixtures (points, k) whose shares are multiples of 1 / divisions."""
     bars = itertools.combinations(range(divisions + k - 1), k - 1)
-    return (
-        np.array([np.diff([-1, *bar, divisions + k - 1]) - 1 for bar in bars], dtype=np.float64)
-        / divisions
-    )
+    counts = [np.diff([-1, *bar, divisions + k - 1]) - 1 for bar in bars]
+    return np.array(counts, dtype=np.float64) / divisions
 
 
 def target_map(
@@ -134,16 +112,13 @@ def target_map(
     names = tuple(both[:3] if domains is None else domains)
     odd = next((d for d in names if d not in both), None)
     if odd is not None:
-        raise UserError(
-            "map", f"{odd!r} is not both a domain and a target", f"choose from {', '.join(both)}"
-        )
+        what = f"{odd!r} is not both a domain and a target"
+        raise UserError("map", what, f"choose from {', '.join(both)}")
     if not 2 <= len(set(names)) == len(names) <= 4:
-        raise UserError(
-            "map", f"{len(names)} domains", "name 2 to 4 different domains that are targets too"
-        )
-    inside = question.but(
-        caps={**(question.caps or {}), **{d: 0.0 for d in question.domains if d not in names}}
-    )
+        remedy = "name 2 to 4 different domains that are targets too"
+        raise UserError("map", f"{len(names)} domains", remedy)
+    none = {d: 0.0 for d in question.domains if d not in names}
+    inside = question.but(caps={**(question.caps or {}), **none})
     w = simplex_grid(len(names), divisions or {2: 40, 3: 20, 4: 10}[len(names)])
     h = best_shares(inside, names, w)
     distance = jensen_shannon(w, h)
@@ -178,10 +153,9 @@ def fixed_points(question: Question, names: tuple[str, ...], w: Floats, distance
             inside = np.flatnonzero(np.all(w[:, on] > 0, axis=1) & np.all(w[:, off] == 0, axis=1))
             for start in inside[np.argsort(distance[inside])][: 1 if size == 1 else 3]:
                 point = w[start] if size == 1 else _newton(question, names, place, on, w[start])
-                if point is not None and not any(
-                    np.max(np.abs(point - other)) < _SAME for other in found
-                ):
-                    found.append(point)
+                if point is None or any(np.max(np.abs(point - x)) < _SAME for x in found):
+                    continue
+                found.append(point)
     if not found:
         return np.zeros((0, k))
     points = np.array(found)
@@ -221,14 +195,9 @@ def _newton(
             return None
         if size < 1e-12:
             break
-        slope = np.stack(
-            [
-                (unequal(x + _DIFFERENCE * one) - unequal(x - _DIFFERENCE * one))
-                / (2 * _DIFFERENCE)
-                for one in np.eye(len(x))
-            ],
-            axis=1,
-        )
+        sides = [(x + _DIFFERENCE * one, x - _DIFFERENCE * one) for one in np.eye(len(x))]
+        slope = np.stack([unequal(up) - unequal(down) for up, down in sides], axis=1)
+        slope /= 2 * _DIFFERENCE
         move = np.asarray(-np.linalg.lstsq(slope, y, rcond=None)[0], dtype=np.float64)
         move *= min(1.0, _STRIDE / max(float(np.max(np.abs(move))), 1e-300))
         for _ in range(20):

@@ -31,8 +31,8 @@ from mixjax.data.splits import clusters
 from mixjax.errors import UserError, warn
 from mixjax.fitting.fit import Watch
 from mixjax.fitting.record import Fit
-from mixjax.mixture.many import parameter_sets
-from mixjax.mixture.optimum import Optimum, Vary, best_of, boxes_at, optima
+from mixjax.mixture.many import Vary, boxes_at, optima, parameter_sets
+from mixjax.mixture.optimum import Optimum, best_of
 from mixjax.mixture.question import Question
 from mixjax.text import Record, plain, table
 from mixjax.trust.ensemble import Drift, Ensemble, beyond, bootstrap, measure_drift
