@@ -22,9 +22,8 @@ import jax.numpy as jnp
 import mixjax as mj
 from benchmarks.common import markdown, write_result
 from benchmarks.tasks import experiment, simulated
-from mixjax.engine.descent import Descent
 from mixjax.engine.gauss_newton import GAUSS_NEWTON
-from mixjax.engine.lane import init, tick
+from mixjax.engine.lane import Descent, init, tick
 from mixjax.engine.quasi_newton import QUASI_NEWTON
 from mixjax.fitting.loss import Settings
 from mixjax.fitting.problem import Problem, make_problem

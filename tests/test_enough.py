@@ -16,7 +16,7 @@ from mixjax.fitting.problem import losses_at, make_problem, to_paper
 from mixjax.fitting.search import draw_starts
 from mixjax.fitting.simulate import random_truth, simulate_runs
 from mixjax.law import find_law
-from mixjax.law.evaluate import predict
+from mixjax.law.base import predict
 from mixjax.trust.enough import Enough, enough_runs
 
 FEW: dict[str, Any] = {"starts": 6}

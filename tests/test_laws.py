@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from mixjax.errors import UserError
 from mixjax.law import Coefficients, Law, Parameter, Units, find_law, laws
-from mixjax.law.base import flat, named, parameter_names, row_loss, start_ranges
-from mixjax.law.evaluate import predict
+from mixjax.law.base import flat, named, parameter_names, predict, row_loss, start_ranges
 from mixjax.law.terms import bracket, declare, mixture_term, scalar
 from tests import reference
 

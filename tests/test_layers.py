@@ -25,7 +25,7 @@ DOORS = {
     "engine/batch.py",
     "fitting/search.py",
     "mixture/lanes.py",
-    "law/evaluate.py",
+    "law/base.py",
 }
 BATCHING = {
     f"{name}.py": {"vmap"}

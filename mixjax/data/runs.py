@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mixjax.data.columns import KEYS, Column, Layout
-from mixjax.data.table import Source, read_table
+from mixjax.data.table import KEYS, Column, Layout, Source, read_table
 from mixjax.data.where import select
 from mixjax.errors import UserError, nearest, warn
 

@@ -25,8 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mixjax.engine.descent import Descent
-from mixjax.engine.lane import LaneState, Stop, init, pause, tick
+from mixjax.engine.lane import Descent, LaneState, Stop, init, pause, tick
 from mixjax.engine.quasi_newton import QUASI_NEWTON
 from mixjax.numerics import cores
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mixjax.engine.descent import Decision, Descent, Evaluation, Trial
+from mixjax.engine.lane import Decision, Descent, Evaluation, Trial
 from mixjax.numerics import dot
 
 FIRST_DAMPING = 1e-2

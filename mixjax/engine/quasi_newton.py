@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mixjax.engine.descent import Decision, Descent, Evaluation, Trial, choose
+from mixjax.engine.lane import Decision, Descent, Evaluation, Trial, choose
 from mixjax.numerics import dot
 
 FIRST_LENGTH = 0.1  # of the first step of a local minimisation, in z

@@ -24,8 +24,7 @@ from mixjax.fitting.problem import Problem, at_limit, from_paper, make_problem, 
 from mixjax.fitting.record import Fit, Search, Status
 from mixjax.fitting.search import Searched, draw_starts, search
 from mixjax.law import Law, find_law, is_built_in
-from mixjax.law.base import parameter_names
-from mixjax.law.evaluate import predict
+from mixjax.law.base import parameter_names, predict
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -27,8 +27,15 @@ from mixjax.errors import UserError, warn
 from mixjax.fitting.loss import Huber
 from mixjax.fitting.objective import HuberObjective, Observations, Reweighting
 from mixjax.law import Law, Units
-from mixjax.law.base import Coordinates, flat, named, parameter_names, searched
-from mixjax.law.evaluate import domain_index, predict_members
+from mixjax.law.base import (
+    Coordinates,
+    domain_index,
+    flat,
+    named,
+    parameter_names,
+    predict_members,
+    searched,
+)
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]

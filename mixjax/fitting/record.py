@@ -184,7 +184,7 @@ class Fit:
         Raises:
             UserError: N, D or h missing or of another shape, or a domain unknown.
         """
-        from mixjax.law.evaluate import predict
+        from mixjax.law.base import predict
 
         law = self.scaling_law
         columns = list(zip("ND", (N, D), law.reads, strict=True))

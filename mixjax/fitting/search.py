@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from mixjax.engine import batch
 from mixjax.engine.batch import Found
-from mixjax.engine.descent import Descent
 from mixjax.engine.gauss_newton import GAUSS_NEWTON
-from mixjax.engine.lane import Stop
+from mixjax.engine.lane import Descent, Stop
 from mixjax.engine.quasi_newton import DENSE_LIMIT, QUASI_NEWTON
 from mixjax.fitting.loss import Settings
 from mixjax.fitting.objective import HuberObjective, Observations

@@ -15,8 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixjax.errors import UserError, check_names
 from mixjax.fitting.record import Fit
-from mixjax.law.base import Law, row_loss
-from mixjax.law.evaluate import Slopes, domain_index, slopes
+from mixjax.law.base import Law, Slopes, domain_index, row_loss, slopes
 from mixjax.mixture.box import Box
 from mixjax.mixture.limits import NEAR, by_name, caps_from_tokens, check_tokens, make_box, number
 

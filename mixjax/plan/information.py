@@ -37,7 +37,7 @@ from mixjax.errors import MixjaxWarning
 from mixjax.fitting.objective import Observations
 from mixjax.fitting.problem import Problem, from_paper, make_problem
 from mixjax.fitting.record import Fit
-from mixjax.law.evaluate import domain_index
+from mixjax.law.base import domain_index
 from mixjax.mixture.box import Box
 from mixjax.mixture.question import Question
 from mixjax.numerics import correlation_within

@@ -26,7 +26,7 @@ from mixjax.fitting.objective import Reweighted
 from mixjax.fitting.problem import Problem, from_paper, make_problem, reweighted, to_paper
 from mixjax.fitting.record import Fit
 from mixjax.fitting.search import Starts, draw_starts, minimise
-from mixjax.law.evaluate import predict_members
+from mixjax.law.base import predict_members
 
 Floats = NDArray[np.float64]
 
