@@ -81,7 +81,7 @@ def _from_dict(content: dict[str, Any], law: Law | None, place: str) -> Fit:
         },
         objective={t: float(own["objective"]) for t, own in fits.items()},
         search={t: _search(own["search"]) for t, own in fits.items()},
-        huber=Huber(content["delta"], content["residual"]),
+        huber=Huber(content["delta"], content["residual"], content.get("prior", "none")),
         units=(float(content["units"]["N"]), float(content["units"]["D"])),
         ranges=_ranges(content["ranges"]),
         made=content["made"],

@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 SMALLEST_LOSS = 1e-12
 RESIDUALS = ("loss", "log")
 PRECISIONS = ("float64", "float32")
+PRIORS = ("weak", "none")
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,16 @@ class Huber:
     Attributes:
         delta: in the unit of the residual.
         residual: of the "loss", measured - predicted, or "log", of their logarithms.
+        prior: "weak", what is expected of a law's parameters before any run takes part (see
+            `Parameter.prior`), or "none", the paper's plain fit.
 
     Raises:
-        UserError: a delta that is not positive, or another residual.
+        UserError: a delta that is not positive, another residual or prior.
     """
 
     delta: float = 1e-3
     residual: str = "loss"
+    prior: str = "weak"
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.delta) and self.delta > 0):
@@ -42,6 +46,8 @@ class Huber:
             raise UserError("delta", what, "give a positive number, e.g. 1e-3")
         if self.residual not in RESIDUALS:
             raise UserError("residual", f"no residual {self.residual!r}", "choose loss or log")
+        if self.prior not in PRIORS:
+            raise UserError("prior", f"no prior {self.prior!r}", "choose weak or none")
 
     def residuals(self, predicted: Floats, measured: Floats) -> Floats:
         """Measured - predicted, of losses or of their logarithms (rows,)."""
@@ -103,6 +109,7 @@ class HuberOptions(TypedDict, total=False):
 
     delta: float
     residual: str
+    prior: str
 
 
 class FitOptions(SearchOptions, HuberOptions, total=False):

@@ -23,7 +23,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from mixjax.fitting.loss import SMALLEST_LOSS
-from mixjax.law.base import Coefficients, Coordinates, Law, Params, dependence, named, searched
+from mixjax.law.base import (
+    Coefficients,
+    Coordinates,
+    Law,
+    Params,
+    dependence,
+    named,
+    prior_of,
+    searched,
+)
+from mixjax.numerics import dot
+
+_FEW = 16  # parameters of a law given as `predict` that is differentiated by each of them
 
 # Inside the trace a jax.Array, outside what NumPy has.
 Leaf = jax.Array | np.ndarray
@@ -48,7 +60,10 @@ class Observations(NamedTuple):
 class HuberObjective:
     """z (q,), observations -> sum over cells of weight * Huber(residual), and its gradient (q,).
 
-    zeros says whether any share is exactly 0 (`searched`). Hashable, so it may be a static argument
+    zeros says whether any share is exactly 0 (`searched`). With prior_rows = n > 0 the sum f is
+    multiplied by exp(P(z) / n), P being minus the logarithm of the density of the prior: this is
+    least where n log f + P is, at the likeliest z for residuals whose scale is not known, and f
+    stays the whole of it where the runs are free of noise. Hashable, so it may be a static argument
     of jit. The law is differentiated automatically; only the row work is by hand: the derivative of
     Huber(r) is r clipped to +-delta, which the value needs anyway.
     """
@@ -57,6 +72,7 @@ class HuberObjective:
     k: int
     residual: str = "loss"
     zeros: bool = False
+    prior_rows: int = 0
 
     def __call__(self, z: jax.Array, data: Observations) -> tuple[jax.Array, jax.Array]:
         """Value () and gradient (q,) at z (q,)."""
@@ -64,16 +80,21 @@ class HuberObjective:
         r = data.losses - predicted
         clipped = jnp.clip(r, -data.delta, data.delta)
         pull = data.weights * clipped
-        return jnp.sum(pull * (r - 0.5 * clipped)), cotangent(-pull)[0]
+        f, grad = jnp.sum(pull * (r - 0.5 * clipped)), cotangent(-pull)[0]
+        if not self.prior_rows:
+            return f, grad
+        factor, slope, _ = self._prior(z)
+        return factor * f, factor * (grad + f * slope)
 
     def value(self, z: jax.Array, data: Observations) -> jax.Array:
         """The value () alone, which may be differentiated forwards and backwards."""
-        return jnp.sum(data.weights * _huber(data.losses - self.cells(z, data), data.delta))
+        f = jnp.sum(data.weights * _huber(data.losses - self.cells(z, data), data.delta))
+        return self._prior(z)[0] * f if self.prior_rows else f
 
     @property
     def has_curvature(self) -> bool:
-        """Whether `curved` is cheap: the law is given by its coefficients."""
-        return self.law.coefficients is not None
+        """Whether `curved` is cheap: the law is given by its coefficients, or has few parameters."""
+        return self.law.coefficients is not None or self.law.count(self.k) <= _FEW
 
     def curved(self, z: jax.Array, data: Observations) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Value (), gradient (q,) and Gauss-Newton curvature (q, q) at z (q,), a row weighted
@@ -89,14 +110,27 @@ class HuberObjective:
         clipped = jnp.clip(r, -delta, delta)
         pull = weights * clipped
         bend = weights * (delta / jnp.maximum(jnp.abs(r), delta))
-        return jnp.sum(pull * (r - 0.5 * clipped)), *sum_up(-pull, bend)
+        f, (grad, curvature) = jnp.sum(pull * (r - 0.5 * clipped)), sum_up(-pull, bend)
+        if not self.prior_rows:
+            return f, grad, curvature
+        # Left out are products of the two gradients: they cancel at a minimum but for f / n^2.
+        factor, slope, bent = self._prior(z)
+        return factor * f, factor * (grad + f * slope), factor * (curvature + f * bent)
+
+    def _prior(self, z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """exp(P / n) (), and the gradient (q,) and curvature (q, q) of P / n."""
+        coordinates = searched(self.law, self.zeros)
+        mean, precision = (jnp.asarray(x, z.dtype) for x in prior_of(coordinates, self.k))
+        curvature = precision / self.prior_rows
+        slope = curvature @ (z - mean)
+        return jnp.exp(0.5 * dot(z - mean, slope)), slope, curvature
 
     def _sensitive(
         self, z: jax.Array, data: Observations
     ) -> tuple[jax.Array, Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]]:
         """What residuals are taken of (mixtures, cells), and a function of weights of the cells,
         (pull, bend) -> sum of pull dp/dz (q,), sum of bend dp/dz dp/dz' (q, q)."""
-        if not self.has_curvature:
+        if self.law.coefficients is None:
             by_z = jax.jacfwd(lambda z: self.cells(z, data).reshape(-1))(z)
             return self.cells(z, data), lambda pull, bend: (
                 by_z.T @ pull.reshape(-1),

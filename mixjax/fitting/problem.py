@@ -218,7 +218,8 @@ def make_problem(
             # Rows without it have weight 0, but 0 times an infinite loss is not 0.
             shares = np.where(shares > 0, shares, 1.0)
         data.append(_observations(design, shares, losses, share, huber, unit))
-    objective = HuberObjective(law, k, huber.residual, bool((runs.h == 0).any()))
+    rows = int(fitted.sum(axis=1).max()) if huber.prior == "weak" else 0
+    objective = HuberObjective(law, k, huber.residual, bool((runs.h == 0).any()), rows)
     stacked = Observations(*(np.stack(leaves) for leaves in zip(*data, strict=True)))
     return Problem(
         runs, law, names, huber, of_rows, fitted, design, objective, stacked, tuple(units)
@@ -391,15 +392,14 @@ def losses_at(problem: Problem, group: int, z: Floats, runs: Runs) -> Floats:
     (exponents that run off).
     """
     coordinates, law, unit = problem.coordinates, problem.law, problem.units[group]
-    if law.predict is None:
-        law = replace(
-            law,
-            parameters=coordinates.parameters,
-            coefficients=coordinates.coefficients,
-            units=(law.units[0] * unit.N, law.units[1] * unit.D),
-            coordinates=None,
-            rescale=None,
-        )
+    law = replace(
+        law,
+        parameters=coordinates.parameters,
+        coefficients=coordinates.coefficients,
+        units=(law.units[0] * unit.N, law.units[1] * unit.D),
+        coordinates=None,
+        rescale=None,
+    )
     params = {problem.targets[group]: named(coordinates, z, problem.k)}
     (own,) = predict_members(law, problem.domains, params, runs.N, runs.D, runs.h).values()
     losses = own * unit.loss

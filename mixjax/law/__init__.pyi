@@ -2,6 +2,7 @@ from mixjax.law.base import Coefficients as Coefficients
 from mixjax.law.base import Law as Law
 from mixjax.law.base import Parameter as Parameter
 from mixjax.law.base import Units as Units
+from mixjax.law.registry import average as average
 from mixjax.law.registry import find_law as find_law
 from mixjax.law.registry import is_built_in as is_built_in
 from mixjax.law.registry import lagged as lagged

@@ -42,6 +42,19 @@ class Units(NamedTuple):
     loss: float = 1.0
 
 
+class Prior(NamedTuple):
+    """What is expected of a parameter before any run, where N, D and the loss are about 1: its
+    coordinate in the search (the logarithm of a positive one) is normal.
+
+    value: the likeliest; sd: of the coordinate; apart: standard deviation between domains, about
+    their mean, where that is smaller.
+    """
+
+    value: float
+    sd: float
+    apart: float = np.inf
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One named parameter of a law, or one coordinate of its search.
@@ -59,6 +72,7 @@ class Parameter:
             shares of exactly 0: h^gamma jumps there at gamma = 0, where a search would stop.
         of: the law's own parameter that a coordinate of the search stands for, where the name
             differs.
+        prior: what is expected of it; None: nothing.
     """
 
     name: str
@@ -69,6 +83,7 @@ class Parameter:
     meaning: str = ""
     positive_at_zero: bool = False
     of: str = ""
+    prior: Prior | None = None
 
     def size(self, k: int) -> int:
         """How many numbers it holds with k domains."""
@@ -126,6 +141,7 @@ class Law:
         lag: D enters as D - lag, tokens (see `lagged`).
         convex: (params (...) or (..., k)) -> whether the loss is convex in h (...), by the signs of
             these parameters; None: not known.
+        averaged: (law, weight) of each law that this one is the mean of, see `average`.
     """
 
     name: str
@@ -140,6 +156,7 @@ class Law:
     coordinates: Coordinates | None = None
     lag: float = 0.0
     convex: Callable[[Params], Any] | None = None
+    averaged: tuple[tuple[Law, float], ...] = ()
 
     def __post_init__(self) -> None:
         if (self.coefficients is None) == (self.predict is None):
@@ -168,6 +185,9 @@ class Law:
         A law may be written for some numbers of domains only: the first that it can be traced with
         tells.
         """
+        if self.averaged:
+            of_n, of_d = zip(*(law.reads for law, _ in self.averaged), strict=True)
+            return Reads(any(of_n), any(of_d))
         if self.coefficients is None:
             return Reads(True, True)
         for k in range(1, _MOST_DOMAINS):
@@ -231,6 +251,23 @@ def start_ranges(law: Law | Coordinates, k: int) -> tuple[np.ndarray, np.ndarray
         for end in (0, 1)
     )
     return low, high
+
+
+@lru_cache(maxsize=256)
+def prior_of(law: Law | Coordinates, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (q,) and precision (q, q) of the normal prior of z; 0 where nothing is expected."""
+    means, blocks = [], []
+    for p in law.parameters:
+        size, prior = p.size(k), p.prior or Prior(1.0, np.inf)
+        means.append(np.full(size, np.log(prior.value) if p.domain == "positive" else prior.value))
+        about_mean = np.eye(size) - 1.0 / max(size, 1)
+        blocks.append(np.eye(size) / prior.sd**2 + about_mean / prior.apart**2)
+    precision = np.zeros((sum(map(len, blocks)),) * 2)
+    end = 0
+    for block in blocks:
+        begin, end = end, end + len(block)
+        precision[begin:end, begin:end] = block
+    return np.concatenate(means), precision
 
 
 def parameter_names(law: Law | Coordinates, domains: Sequence[str]) -> list[str]:

@@ -15,23 +15,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from mixjax.errors import UserError, nearest
-from mixjax.law.base import Coefficients, Law, Parameter, Params, Units
-from mixjax.law.terms import bracket, declare, exponential, mixture_term, scalar
+from mixjax.law.base import Coefficients, Law, Parameter, Params, Prior, Units, row_loss
+from mixjax.law.terms import bracket, declare, exponential, middle, mixture_term, scalar
 from mixjax.numerics import power
 
 # Start ranges are in units in which N, D and the loss are about 1 (their medians), so that one
 # range fits tables in nats, bits or perplexity and models of 1e6 or 1e11 parameters.
 SIZE, EXPONENT = (0.02, 1.0), (0.1, 1.0)
+EXPONENTS = 0.3  # standard deviation of the prior of the logarithm of an exponent of N or D
+OF_CORNERS = middle(EXPONENT, EXPONENTS)._replace(apart=EXPONENTS)
 OF_N, OF_D = "loss * parameters^alpha", "loss * tokens^beta"
 
 E = scalar("E", (0.1, 1.0), "loss", "irreducible loss")
 N_TERM = {
     "A": scalar("A", SIZE, OF_N, "size of the N term"),
-    "alpha": scalar("alpha", EXPONENT, "1", "exponent of N"),
+    "alpha": scalar("alpha", EXPONENT, "1", "exponent of N", EXPONENTS),
 }
 D_TERM = {
     "B": scalar("B", SIZE, OF_D, "size of the D term"),
-    "beta": scalar("beta", EXPONENT, "1", "exponent of D"),
+    "beta": scalar("beta", EXPONENT, "1", "exponent of D", EXPONENTS),
 }
 MIXTURE = mixture_term((0.3, 30.0), "1 / loss")
 
@@ -45,6 +47,38 @@ def ge24(params: Params, h: jax.Array) -> Coefficients:
 def _rescale_ge24(params: Params, units: Units) -> dict[str, Any]:
     C, B = params["C"] * units.loss, params["B"] * units.D ** params["beta"]
     return {**params, "C": C, "B": B}
+
+
+def coupled(params: Params, h: jax.Array, N: jax.Array, D: jax.Array) -> jax.Array:
+    """Chinchilla's law whose terms in N and D are added under a power."""
+    of_n = jnp.log(params["A"]) - params["alpha"] * jnp.log(N)
+    of_d = jnp.log(params["B"]) - params["beta"] * jnp.log(D)
+    return params["E"] + jnp.exp(params["kappa"] * jnp.logaddexp(of_n, of_d))
+
+
+def _rescale_coupled(params: Params, units: Units) -> dict[str, Any]:
+    of_loss = units.loss ** (1.0 / params["kappa"])
+    A, B = params["A"] * units.N ** params["alpha"], params["B"] * units.D ** params["beta"]
+    return {**params, "E": params["E"] * units.loss, "A": A * of_loss, "B": B * of_loss}
+
+
+def log_quadratic(params: Params, h: jax.Array, N: jax.Array, D: jax.Array) -> jax.Array:
+    """A quadratic of log N and log D for log L."""
+    n, d = jnp.log(N), jnp.log(D)
+    bend = params["nn"] * n**2 + params["nd"] * n * d + params["dd"] * d**2
+    return jnp.exp(params["level"] + params["n"] * n + params["d"] * d + bend)
+
+
+def _rescale_log_quadratic(params: Params, units: Units) -> dict[str, Any]:
+    p, u, v = params, np.log(units.N), np.log(units.D)
+    bend = p["nn"] * u**2 + p["nd"] * u * v + p["dd"] * v**2
+    level = p["level"] + np.log(units.loss) - p["n"] * u - p["d"] * v + bend
+    n, d = p["n"] - 2 * p["nn"] * u - p["nd"] * v, p["d"] - 2 * p["dd"] * v - p["nd"] * u
+    return {**params, "level": level, "n": n, "d": d}
+
+
+def _real(name: str, start: tuple[float, float], meaning: str, sd: float) -> Parameter:
+    return Parameter(name, (), "real", start, "1", meaning, prior=Prior(sum(start) / 2, sd))
 
 
 _PAPER = "Shukor et al. 2025, "
@@ -64,9 +98,9 @@ _BUILT_IN = (
         f"{_PAPER}eq. (9)",
         E=(E, bracket("C", SIZE, "loss", indexed=False)),
         B=scalar("A", SIZE, "loss * tokens^alpha", "size of the D term"),
-        beta=scalar("alpha", EXPONENT, "1", "exponent of D"),
+        beta=scalar("alpha", EXPONENT, "1", "exponent of D", EXPONENTS),
         A=scalar("B", SIZE, "loss * parameters^beta", "size of the N term"),
-        alpha=scalar("beta", EXPONENT, "1", "exponent of N"),
+        alpha=scalar("beta", EXPONENT, "1", "exponent of N", EXPONENTS),
     ),
     # Only E depends on the mixture, so the best mixture is the same at every scale.
     declare(
@@ -98,9 +132,9 @@ _BUILT_IN = (
         (1e9, 1e10),
         E=(E, MIXTURE),
         A=bracket("A", SIZE, "loss"),
-        alpha=bracket("alpha", EXPONENT, "1"),
+        alpha=bracket("alpha", EXPONENT, "1", prior=OF_CORNERS),
         B=bracket("B", SIZE, "loss"),
-        beta=bracket("beta", EXPONENT, "1"),
+        beta=bracket("beta", EXPONENT, "1", prior=OF_CORNERS),
     ),
     # Two power laws without a floor, for extrapolation. A floor E and the exponent alpha can be
     # told from each other only over a wide range of N: where it is narrow a fit takes some floor,
@@ -110,9 +144,44 @@ _BUILT_IN = (
         "L = 1 / sum_i(C_i h_i^gamma_i) / N^alpha + (sum_i C_B_i h_i)^gamma_B / D^beta",
         "benchmarks/extrapolation.py",
         A=mixture_term((0.1, 10.0), "parameters^-alpha / loss"),
-        alpha=scalar("alpha", (0.03, 0.6), "1", "exponent of N"),
+        alpha=scalar("alpha", (0.03, 0.6), "1", "exponent of N", EXPONENTS),
         B=bracket("B", SIZE, OF_D),
         beta=D_TERM["beta"],
+    ),
+    # For tables without mixtures: isoFLOP tables bend more than a sum of two powers can.
+    Law(
+        "coupled",
+        (
+            *(p for t in (E, *N_TERM.values(), *D_TERM.values()) for p in t.parameters),
+            Parameter(
+                "kappa",
+                start=(0.4, 2.0),
+                unit="1",
+                meaning="power of both terms together",
+                prior=Prior(1.0, 0.5),
+            ),
+        ),
+        predict=coupled,
+        equation="L = E + (A / N^alpha + B / D^beta)^kappa",
+        source="after Kaplan et al. 2020, eq. (1.5), with a floor",
+        rescale=_rescale_coupled,
+        units=(1.0, 1.0),
+    ),
+    Law(
+        "log_quadratic",
+        (
+            _real("level", (-0.3, 0.3), "log of the loss where N and D are 1", 3.0),
+            _real("n", (-0.2, 0.0), "slope of log N", 0.3),
+            _real("d", (-0.2, 0.0), "slope of log D", 0.3),
+            _real("nn", (-0.05, 0.05), "bend in log N", 0.1),
+            _real("nd", (-0.05, 0.05), "bend in both", 0.1),
+            _real("dd", (-0.05, 0.05), "bend in log D", 0.1),
+        ),
+        predict=log_quadratic,
+        equation="log L = level + n log N + d log D + nn log^2 N + nd log N log D + dd log^2 D",
+        source="regression",
+        rescale=_rescale_log_quadratic,
+        units=(1.0, 1.0),
     ),
     # The rest are laws at fixed N or fixed (N, D).
     declare(
@@ -188,13 +257,15 @@ def laws() -> Mapping[str, Law]:
 
 
 def is_built_in(name: str) -> bool:
-    """Whether a law of that name, or the law before its @, is in the registry."""
-    return name.partition("@")[0] in _REGISTRY
+    """Whether a law of that name, or the law before its @, is in the registry; of an average,
+    whether all its laws are."""
+    laws = [part.rpartition("*")[2] for part in name.split(" + ")]
+    return all(law.partition("@")[0] in _REGISTRY for law in laws)
 
 
 def find_law(law: str | Law) -> Law:
     """The law of that name; "joint@2e9" is the joint law with a lag of 2e9 tokens, "joint@free-E"
-    with an E of any sign. A `Law` is returned as it is.
+    with an E of any sign, "0.6*joint + 0.4*powers@1e9" an `average`. A `Law` is returned as it is.
 
     Raises:
         UserError: no such name (the nearest ones are offered), or what follows an @ is no lag and
@@ -202,6 +273,8 @@ def find_law(law: str | Law) -> Law:
     """
     if isinstance(law, Law):
         return law
+    if "*" in str(law):
+        return _find_average(str(law))
     name, *options = str(law).split("@")
     if name not in _REGISTRY:
         remedy = f"{nearest(str(law), _REGISTRY)}choose from {', '.join(_REGISTRY)}"
@@ -217,6 +290,51 @@ def find_law(law: str | Law) -> Law:
             remedy = f"write for example {name}@2e9 for a lag in tokens, or {known}"
             raise UserError("law", f"{law!r}: {what}", remedy) from None
     return changed
+
+
+def _find_average(name: str) -> Law:
+    parts = [part.partition("*") for part in name.split(" + ")]
+    try:
+        return average({find_law(law): float(weight) for weight, _, law in parts})
+    except ValueError as error:
+        remedy = "write for example '0.6*joint + 0.4*additive', of weights that add up to 1"
+        raise UserError("law", f"{name!r}: {error}", remedy) from None
+
+
+def average(weights: Mapping[Law, float]) -> Law:
+    """The mean of the losses that several laws predict, {law: weight}, as one law; its parameters
+    are called LAW.NAME. It is not fitted as a whole: its laws are, each by itself.
+
+    Raises:
+        ValueError: weights that are not positive or do not add up to 1, or a law of a target's own
+            domain.
+    """
+    if any(not w > 0 for w in weights.values()) or abs(sum(weights.values()) - 1) > 1e-6:
+        raise ValueError("weights that do not add up to 1")
+    if any(law.own_domain for law in weights):
+        raise ValueError("laws of a target's own domain are not averaged")
+    names = " + ".join(f"{w:g}*{law.name}" for law, w in weights.items())
+
+    def own(law: Law, params: Params) -> dict[str, Any]:
+        return {p.name: params[f"{law.name}.{p.name}"] for p in law.parameters}
+
+    def predict(params: Params, h: jax.Array, N: jax.Array, D: jax.Array) -> jax.Array:
+        return sum(w * row_loss(law, own(law, params), h, N, D) for law, w in weights.items())
+
+    def convex(params: Params) -> Any:
+        each = [law.is_convex(own(law, params)) for law in weights]
+        return np.logical_and.reduce(np.broadcast_arrays(*each))
+
+    return Law(
+        names,
+        tuple(replace(p, name=f"{x.name}.{p.name}") for x in weights for p in x.parameters),
+        predict=predict,
+        equation=" + ".join(f"{w:g} ({law.equation})" for law, w in weights.items()),
+        source="mixjax.trust.extrapolate",
+        units=(1.0, 1.0),
+        convex=convex,
+        averaged=tuple(weights.items()),
+    )
 
 
 def lagged(law: Law, lag: float) -> Law:

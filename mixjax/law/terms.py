@@ -16,8 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mixjax.law.base import Coefficients, Coordinates, Law, Parameter, Params, Units
+from mixjax.law.base import Coefficients, Coordinates, Law, Parameter, Params, Prior, Units
 from mixjax.numerics import log_power_mean, positive_power, power
+
+# Priors, their strength chosen by a recorded experiment (benchmarks/NOTES.md, "Priors"). Standard
+# deviations of logarithms: of sizes, of a domain's part at equal shares, between corners of a
+# bracket; of 1/gamma of a bracket; of the rates of Ye et al.
+SIZES, PARTS, CORNERS, INVERSE, RATES = 3.0, 1.5, 2.0, 6.0, 5.0
+SHARES = Prior(0.5, 0.5)  # exponents of shares
 
 # 1/gamma nearest to 0 that is reported: a bracket with |gamma| = 1e5 is exponential to 1e-6.
 _SMALLEST_S = 1e-5
@@ -66,10 +72,15 @@ class Term:
         return self.search or TermCoordinates(self.parameters, self.value, same, same)
 
 
-def scalar(name: str, start: Range, unit: str, meaning: str) -> Term:
-    """One positive number for every mixture."""
+def middle(start: Range, sd: float = SIZES) -> Prior:
+    """The prior of a positive parameter about the middle of the range that searches begin in."""
+    return Prior(float(np.sqrt(start[0] * start[1])), sd)
+
+
+def scalar(name: str, start: Range, unit: str, meaning: str, sd: float = SIZES) -> Term:
+    """One positive number for every mixture; sd: of the prior of its logarithm."""
     return Term(
-        (Parameter(name, (), "positive", start, unit, meaning),),
+        (Parameter(name, (), "positive", start, unit, meaning, prior=middle(start, sd)),),
         lambda params, h: params[name],
         lambda params, factor: {name: params[name] * factor},
         constant=True,
@@ -85,9 +96,11 @@ def mixture_term(start: Range, unit: str) -> Term:
     """
     weight, part = "weight of a domain in the mixture term", "a domain's part at equal shares"
     C = Parameter("C", ("k",), "positive", start, unit, weight)
-    c = Parameter("c", ("k",), "positive", (0.1, 10.0), unit, part, of="C")
+    c = Parameter("c", ("k",), "positive", (0.1, 10.0), unit, part, of="C", prior=Prior(1.0, PARTS))
     exponent = "exponent of a domain's share"
-    gamma = Parameter("gamma", ("k",), "real", (0.05, 1.5), "1", exponent, positive_at_zero=True)
+    gamma = Parameter(
+        "gamma", ("k",), "real", (0.05, 1.5), "1", exponent, positive_at_zero=True, prior=SHARES
+    )
 
     def value(params: Params, h: jax.Array) -> jax.Array:
         return 1.0 / jnp.sum(params["C"] * power(h, params["gamma"]))
@@ -116,7 +129,9 @@ def mixture_term(start: Range, unit: str) -> Term:
     )
 
 
-def bracket(name: str, start: Range, unit: str, indexed: bool = True) -> Term:
+def bracket(
+    name: str, start: Range, unit: str, indexed: bool = True, prior: Prior | None = None
+) -> Term:
     """(sum_i C_i h_i)^gamma, the paper's form of A(h), B(h), alpha(h) and beta(h) (eq. 5, 11).
 
     Convex but for 0 < gamma < 1. It is the power mean (sum_i h_i X_i^s)^(1/s) of its values X_i =
@@ -131,17 +146,20 @@ def bracket(name: str, start: Range, unit: str, indexed: bool = True) -> Term:
         start: range that X_i is drawn from.
         unit: of X.
         indexed: whether the parameters are called C_X and gamma_X, or C and gamma.
+        prior: of X at the corners.
     """
     C, gamma = (f"C_{name}", f"gamma_{name}") if indexed else ("C", "gamma")
     log_X, s = f"log_{name}", f"s_{name}"
     low, high = np.log(start).tolist()
+    value, sd, apart = prior or middle(start)._replace(apart=CORNERS)
+    corners = Prior(float(np.log(value)), sd, apart)
     own = (
         Parameter(C, ("k",), "positive", start, f"({unit})^(1/{gamma})", f"weight in {name}(h)"),
         Parameter(gamma, (), "real", (-1.5, 1.5), "1", f"exponent of {name}(h)"),
     )
     coordinates = (
-        Parameter(log_X, ("k",), "log", (low, high), f"log {unit}", f"{name}(h) at corners", of=C),
-        Parameter(s, (), "inverse", (-2.0, 2.0), "1", f"1 / {gamma}", of=gamma),
+        Parameter(log_X, ("k",), "log", (low, high), f"log {unit}", of=C, prior=corners),
+        Parameter(s, (), "inverse", (-2.0, 2.0), "1", of=gamma, prior=Prior(0.0, INVERSE)),
     )
 
     def value(params: Params, h: jax.Array) -> jax.Array:
@@ -181,8 +199,9 @@ def exponential(
         convex: whether the formula is convex in h.
     """
     shape = ("k",) if per_domain else ()
-    C = Parameter("C", shape, "positive", (0.02, 1.0), "loss", "size of the mixture term")
-    gamma = Parameter("gamma", ("k",), "real", (-3.0, 1.0), "1", "rate of a domain's share")
+    size, size_of, rate = (0.02, 1.0), "size of the mixture term", "rate of a domain's share"
+    C = Parameter("C", shape, "positive", size, "loss", size_of, prior=middle(size))
+    gamma = Parameter("gamma", ("k",), "real", (-3.0, 1.0), "1", rate, prior=Prior(0.0, RATES))
     return Term(
         (C, gamma),
         lambda params, h: formula(params["C"], params["gamma"], h),
