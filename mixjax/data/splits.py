@@ -22,8 +22,9 @@ Ints = NDArray[np.intp]
 By = Literal["N", "D", "mixture", "run"]
 BY = ("N", "D", "mixture", "run")
 FOLDS, SHARE = 5, 0.2
-# Of a backtest: sizes without which the largest cannot be left out, fitted rows per parameter.
-_FEWEST_SIZES, _ROWS_PER_PARAMETER = 3, 2
+# Of a backtest: sizes that are too many to leave out one by one, shares of rows held out, mixtures.
+_MANY_SIZES, _FEWEST_HELD, _MOST_HELD, _FEWEST_MIXTURES = 8, 0.05, 0.6, 10
+EXTREME = "extreme mixtures"
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,58 +98,51 @@ def _largest(runs: Runs, by: str, share: float) -> Fold:
     return Fold(f"{by} >= {values[first]:.4g}", counts >= values[first])
 
 
-@dataclass(frozen=True, eq=False)
-class Backtest:
-    """One split in scale: `fold.held_out` rows are not fitted, those of `scored` among them are
-    predicted and scored."""
+def make_backtests(runs: Runs, parameters: int) -> tuple[Fold, ...]:
+    """Splits that leave the largest scales out, and the most extreme mixtures; as far as a table
+    allows, several of each kind:
 
-    fold: Fold
-    scored: NDArray[np.bool_]
+        N            without the largest size, or two of them; of more than 8 sizes those within a
+                     factor of 2 or 4 of the largest
+        D, compute   without rows within a factor of 2 or 4 of the largest D, or N D
+        mixture      without the fifth of the mixtures that are farthest from the mean one
 
-    @property
-    def name(self) -> str:
-        """What is held out."""
-        return self.fold.name
-
-
-def make_backtests(runs: Runs, parameters: int) -> tuple[Backtest, ...]:
-    """Splits that leave the largest scales out, as far beyond the rest as a table allows:
-
-        N          without the largest size               -> the largest size
-        two N      without the two largest sizes          -> the largest size
-        D          without the upper octave of D          -> the upper octave
-        N and D    without both                           -> the largest size in the upper octave
-
-    Of these, those that leave at least two sizes and two rows for each of so many parameters.
-
-    Raises:
-        UserError: there is none.
+    Of these, those that leave out a tenth of the rows but no more than 6 in 10, and leave at least
+    two sizes, two D and as many rows as parameters.
     """
-    rows = len(runs)
-    nowhere = np.zeros(rows, dtype=bool)
-    sizes = np.zeros(0) if runs.N is None else np.unique(runs.N)
-    late = nowhere if runs.D is None else runs.D.max() / 2 < runs.D
-    top = two = nowhere
-    if runs.N is not None and len(sizes) >= _FEWEST_SIZES:
-        top = sizes[-1] == runs.N
-        two = sizes[-2] <= runs.N if len(sizes) > _FEWEST_SIZES else nowhere
-    splits = (
-        ("N", top, top),
-        ("two N", two, top),
-        ("D", late, late),
-        ("N and D", top | late, top & late),
-    )
-    fewest = max(_ROWS_PER_PARAMETER * parameters, 1)
-    tests = tuple(
-        Backtest(Fold(name, held_out), scored)
-        for name, held_out, scored in splits
-        if (scored & held_out).any() and (~held_out).sum() >= fewest
-    )
-    if not tests:
-        rest = f"fit {parameters} parameters to the rest"
-        what = f"has too few scales to leave the largest out and {rest}"
-        raise UserError(runs.name, what, "give more sizes, or name smaller laws")
-    return tests
+    N, D = runs.N, runs.D
+    splits: dict[str, NDArray[np.bool_]] = {}
+    if N is not None:
+        sizes = np.unique(N)[::-1]
+        if len(sizes) > _MANY_SIZES:
+            splits |= {f"N > 1/{f} of largest": sizes[0] / f < N for f in (2, 4)}
+        else:
+            splits |= {f"N >= {x:.4g}": x <= N for x in sizes[: min(2, len(sizes) - 2)]}
+    if D is not None:
+        splits |= {f"D > 1/{f} of largest": D.max() / f < D for f in (2, 4)}
+    if N is not None and D is not None:
+        C = N * D
+        splits |= {f"compute > 1/{f} of largest": C.max() / f < C for f in (2, 4)}
+    tests = []
+    for name, held_out in splits.items():
+        rest = ~held_out
+        counts = [len(np.unique(x[rest])) for x in (N, D) if x is not None and np.ptp(x) > 0]
+        enough = rest.sum() >= max(parameters, 1) and min(counts, default=0) >= 2
+        distinct = not any(np.array_equal(held_out, test.held_out) for test in tests)
+        if enough and distinct and _FEWEST_HELD <= held_out.mean() <= _MOST_HELD:
+            tests.append(Fold(name, held_out))
+    return (*tests, *_extreme_mixtures(runs))
+
+
+def _extreme_mixtures(runs: Runs) -> tuple[Fold, ...]:
+    """The fifth of the mixtures that are farthest from the mean, in roots of shares (Hellinger)."""
+    mixtures, of_row = np.unique(np.sqrt(runs.h), axis=0, return_inverse=True)
+    if not runs.domains or len(mixtures) < _FEWEST_MIXTURES:
+        return ()
+    distance = np.linalg.norm(mixtures - mixtures.mean(axis=0), axis=1)
+    far = np.zeros(len(mixtures), dtype=bool)
+    far[np.argsort(-distance, kind="stable")[: len(mixtures) // 5]] = True
+    return (Fold(EXTREME, far[of_row.reshape(-1)]),)
 
 
 def clusters(runs: Runs, by: str) -> Ints:

@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -167,6 +167,21 @@ class Fit:
                 what = f"the parameters of target {target!r} are {departure}"
                 raise UserError(self.place, what, "fit again")
         return law
+
+    @property
+    def parts(self) -> tuple[tuple[float, Fit], ...]:
+        """(weight, fit) of each law of an average; of any other law itself, with weight 1."""
+        averaged = self.scaling_law.averaged
+        if not averaged:
+            return ((1.0, self),)
+        return tuple((weight, self._part(law)) for law, weight in averaged)
+
+    def _part(self, law: Law) -> Fit:
+        params = {
+            t: {p.name: own[f"{law.name}.{p.name}"] for p in law.parameters}
+            for t, own in self.params.items()
+        }
+        return replace(self, law=law.name, params=params, units=law.units, own_law=None)
 
     def predict(
         self,
@@ -356,3 +371,37 @@ def fit_to_dict(fit: Fit, scores: Mapping[str, Score]) -> dict[str, Any]:
         "search": {t: content["fits"][t]["search"] for t in fit.targets},
         "seconds": fit.made.get("seconds"),
     }
+
+
+def average_fits(weights: Sequence[tuple[Fit, float]], runs: Runs) -> Fit:
+    """The mean of the losses that fits of the same runs predict, (fit, weight), as one fit.
+
+    Its searches say what the worst of them say; its objective is that of the mean.
+    """
+    from mixjax.law import average
+
+    fits = [fit for fit, _ in weights]
+    first, law = fits[0], average({fit.scaling_law: weight for fit, weight in weights})
+    params = {
+        t: {f"{fit.law}.{name}": x for fit in fits for name, x in fit.params[t].items()}
+        for t in first.targets
+    }
+    mean = replace(first, law=law.name, params=params, units=law.units, own_law=None)
+    return replace(
+        mean,
+        objective={t: s.huber for t, s in mean.score(runs).items()},
+        search={t: _worst([fit.search[t] for fit in fits]) for t in first.targets},
+    )
+
+
+def _worst(searches: Sequence[Search]) -> Search:
+    """What is said of several searches together."""
+    worst = max(searches, key=lambda search: list(Status).index(search.status))
+    return replace(
+        worst,
+        evaluations=sum(search.evaluations for search in searches),
+        gradient=max(search.gradient for search in searches),
+        agreeing=min(search.agreeing for search in searches),
+        dropped=sum(search.dropped for search in searches),
+        at_limit=(),
+    )

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixjax.data.runs import Runs
-from mixjax.data.splits import Fold, clusters
+from mixjax.data.splits import EXTREME, Fold, clusters
 from mixjax.fitting.loss import Huber
 from mixjax.fitting.record import Fit
 from mixjax.law import Law
@@ -41,6 +41,9 @@ from mixjax.text import Record, plain, table
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
+# Of the average of `extrapolate` (benchmarks/NOTES.md, "Averages of laws").
+_TEMPERATURE, _MOST_LAWS, _LEAST_WEIGHT, _MOST_ON_MIXTURES = 0.1, 4, 0.05, 2.0
+_EXACT, _FAR = 1e-6, 1e6  # percent taken for exact; loss of a candidate that failed among failed
 Errors = Mapping[str, Mapping[str, float]]  # {split: {target: mean relative error, percent}}
 
 
@@ -55,6 +58,7 @@ class Candidate:
         criterion: {target: information criterion of the fitted rows}; lower is better, only
             differences mean anything. Empty where none was asked for.
         behind: standard errors between its error and the lowest; 0 of the best.
+        weight: in an average of candidates.
     """
 
     law: Law
@@ -63,6 +67,7 @@ class Candidate:
     errors: Errors = field(default_factory=dict)
     criterion: Mapping[str, float] = field(default_factory=dict)
     behind: float = 0.0
+    weight: float = 0.0
 
     @property
     def error(self) -> float | None:
@@ -72,6 +77,14 @@ class Candidate:
         if not np.isfinite(values).all():
             return math.inf
         return float(np.mean(values)) if values else None
+
+    def geometric_mean(self, splits: Sequence[str]) -> float:
+        """Mean over splits of the logarithm of the mean over targets; 0 without splits, infinite
+        where a prediction is no number."""
+        means = [float(np.mean(list(self.errors[name].values()))) for name in splits]
+        if not np.isfinite(means).all():
+            return math.inf
+        return float(np.mean(np.log(np.maximum(means, _EXACT)))) if means else 0.0
 
     @property
     def total(self) -> float:
@@ -137,31 +150,58 @@ class Choice(Record):
 
 @dataclass(frozen=True, eq=False)
 class Extrapolation(Record):
-    """What `extrapolate` chose, and why."""
+    """What `extrapolate` made of its candidates, and why."""
 
-    fit: Fit  # of the chosen law with its lag to the whole table
+    fit: Fit  # the mean of the chosen laws, or the one chosen, fitted to the whole table
     candidates: tuple[Candidate, ...]  # the best first
 
     @property
     def law(self) -> str:
-        """The law chosen, with its lag."""
-        return self.candidates[0].law.name
+        """Of the fit."""
+        return self.fit.law
 
     def __str__(self) -> str:
         """Mean relative errors at held-out scales, the best candidate first."""
-        rows = [[c.law.name, *c.split_means(), f"{c.error:.3f}"] for c in self.candidates]
+        rows = [
+            [c.law.name, *c.split_means(), f"{c.error:.3f}" if c.errors else "-", f"{c.weight:.3f}"]
+            for c in self.candidates
+        ]
+        head = ["law", *self.candidates[0].errors, "mean", "weight"]
         return (
-            f"chosen: {self.law}\nmean relative error at held-out scales, percent, mean over "
-            f"{len(self.fit.targets)} targets\n"
-            f"{table(['law', *self.candidates[0].errors, 'mean'], rows)}"
+            f"chosen: {self.law}\nmean relative error of rows left out, percent, mean over "
+            f"{len(self.fit.targets)} targets\n{table(head, rows)}"
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain content for JSON."""
         candidates = [
-            {"law": c.law.name, "error": c.error, "errors": c.errors} for c in self.candidates
+            {"law": c.law.name, "error": c.error, "errors": c.errors, "weight": c.weight}
+            for c in self.candidates
         ]
         return plain({"law": self.law, "candidates": candidates})
+
+
+def averaged(candidates: Sequence[Candidate]) -> list[tuple[Candidate, int]]:
+    """The candidates with their weights in an average, and their places; the best first.
+
+    The rule is that of `choose.extrapolate`; untested candidates weigh the same.
+    """
+    scale, mixture = (
+        np.array(
+            [c.geometric_mean([n for n in c.errors if (n == EXTREME) == m]) for c in candidates]
+        )
+        for m in (False, True)
+    )
+    failed = ~np.isfinite(scale) | (mixture > np.log(_MOST_ON_MIXTURES) + mixture.min())
+    failed &= ~failed.all()
+    loss = np.where(failed, np.inf, np.where(np.isfinite(scale), scale, _FAR))
+    weights = np.exp(-(loss - loss.min()) / _TEMPERATURE)
+    weights[np.argsort(-weights, kind="stable")[_MOST_LAWS:]] = 0.0
+    weights = np.where(weights < _LEAST_WEIGHT * weights.max(), 0.0, weights)
+    weights = np.round(weights / weights.sum(), 3)
+    weights[np.argmax(weights)] += 1.0 - weights.sum()
+    order = np.lexsort((loss, -weights))
+    return [(replace(candidates[i], weight=round(float(weights[i]), 3)), int(i)) for i in order]
 
 
 def judge(

@@ -5,8 +5,8 @@
                    them on are kept apart
     choose_law     one law (and loss) for mixtures and         the largest N, the largest D (where
                    scales like those of the table              there are 3), mixtures in 5 folds
-    extrapolate    one law and lag for scales far beyond       the largest N and D, one and two
-                   the table                                   steps at a time
+    extrapolate    the mean of laws and lags for scales        the largest N, D and compute, in
+                   far beyond the table                        several steps; extreme mixtures
 
 The rule of `choose_law`. Every candidate, a law with a delta and a kind of residual, is fitted to
 parts of the table and predicts the rest. Its error is the mean over these splits of the mean over
@@ -17,10 +17,12 @@ that of the difference to the best, paired over mixtures; those of the splits ar
 they were wholly correlated. Where nothing can be left out the criterion decides alone.
 
 The rule of `extrapolate`. Candidates are laws times lags (tokens of warm-up that do not count,
-`law.lagged`). Each is fitted to parts of the table and predicts scales beyond them, see
-`splits.make_backtests`. The candidate with the lowest mean over these splits and over targets of
-the mean relative error is fitted to the whole table. One choice for all targets: errors beyond a
-table are of one sign within a target, so that a target alone is few data to choose by.
+`law.lagged`). Each is fitted to parts of the table and predicts scales beyond them, and extreme
+mixtures, see `splits.make_backtests`. Those whose error on extreme mixtures is over twice the
+least are out. The error of the others is the geometric mean over splits in scale of the mean
+relative error; they are averaged with weights exp(-log(error / least) / 0.1), of which the largest
+few are kept: errors beyond a table are of one sign within a law, of several between laws, and
+backtests do not tell near-tied laws apart. One choice for all targets, for the same reason.
 """
 
 from __future__ import annotations
@@ -35,16 +37,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixjax.data.runs import Runs, as_runs
-from mixjax.data.splits import By, Fold, make_backtests, make_folds
-from mixjax.errors import UserError
+from mixjax.data.splits import EXTREME, By, Fold, clusters, make_backtests, make_folds
+from mixjax.errors import UserError, warn
 from mixjax.fitting.fit import Watch, fit
 from mixjax.fitting.loss import FitOptions, Huber, SearchOptions, Settings, read_options
-from mixjax.fitting.problem import make_problem
-from mixjax.fitting.record import Fit
+from mixjax.fitting.problem import Problem, make_problem
+from mixjax.fitting.record import Fit, average_fits
 from mixjax.fitting.score import score
 from mixjax.law import Law, lagged
 from mixjax.text import Record, plain, table
-from mixjax.trust.candidates import Candidate, Choice, Errors, Extrapolation, judge, ranked
+from mixjax.trust.candidates import (
+    Candidate,
+    Choice,
+    Errors,
+    Extrapolation,
+    averaged,
+    judge,
+    ranked,
+)
 from mixjax.trust.held_out import as_laws, fit_splits
 
 if TYPE_CHECKING:
@@ -58,12 +68,11 @@ BY: tuple[By, ...] = ("N", "D", "mixture")
 SETTINGS = Settings(starts=24, hops=0)
 _FEWEST = 3  # sizes or D, of which the largest can be left out
 
-LAWS = ("additive", "joint", "full", "powers")
 # Lags tried, as shares of the smallest D of the table: half of it is right where the table begins
 # at the end of a linear warm-up.
 LAGS = (0.0, 0.25, 0.5, 0.75)
 # Starts of a backtest's fit, of which there are many.
-_STARTS = 32
+_STARTS = 8
 
 
 # --- Laws that are given --------------------------------------------------------------------------
@@ -274,67 +283,120 @@ def _folds(runs: Runs, by: Sequence[By] | None, seed: int) -> dict[str, tuple[Fo
     return {name: make_folds(runs, name, None, seed) for name in dict.fromkeys(by)}
 
 
-# --- A law for larger scales ----------------------------------------------------------------------
+# --- Laws for larger scales -----------------------------------------------------------------------
 
 
 def extrapolate(
     runs: Runs | pd.DataFrame | str,
     *,
-    laws: Sequence[str | Law] = LAWS,
+    laws: Sequence[str | Law] | None = None,
     lags: Sequence[float] | None = None,
     targets: Sequence[str] | None = None,
     watch: Watch | None = None,
     **options: Unpack[FitOptions],
 ) -> Extrapolation:
-    """Fit the law and the lag that predict held-out scales of the table best.
+    """Fit the mean of the laws and lags that predict held-out scales of the table best.
 
     Args:
         runs: `Runs`, or what `read_runs` reads: the rows to fit. Nothing else is looked at.
-        laws: names or `Law`s to choose from.
-        lags: tokens of warm-up to choose from; by default 0, 1/4, 1/2 and 3/4 of the smallest D.
+        laws: names or `Law`s to choose from; by default those that the table has columns and
+            scales for, see `laws_for`.
+        lags: tokens of warm-up to choose from; by default 0, 1/4, 1/2 and 3/4 of the smallest D
+            where runs have several D.
         targets: names; all by default. The choice is one for all of them.
         watch: called with the share done and nothing else.
-        options: of the fits, see `fit`; those of parts of the table take 32 starts at most.
+        options: of the fits, see `fit`; those of parts of the table take 8 starts at most.
 
     Raises:
-        UserError: the table has too few scales to leave any out, or cannot be fitted; no law; a lag
-            that is not below the smallest D.
+        UserError: the table cannot be fitted; no law; a lag that is not below the smallest D.
         KeyboardInterrupt: half a choice is none.
+
+    Warns:
+        MixjaxWarning: the table has too few scales to leave any out: its laws are averaged with
+            equal weights, untested.
     """
     whole = as_runs(runs)
-    records = as_laws(laws)
+    records = as_laws(laws_for(whole) if laws is None else laws)
     huber, settings = read_options(options)
     quick = replace(settings, starts=min(settings.starts, _STARTS), hops=0)
+    folds = make_backtests(whole, max(law.count(law.k(whole.domains)) for law in records))
     tried = list(product(records, _lags(whole, lags)))
-    tests = make_backtests(whole, max(law.count(len(whole.domains)) for law in records))
-    weights = np.stack([test.fold.weights for test in tests])
-    candidates: list[Candidate] = []
+    if all(fold.name == EXTREME for fold in folds):
+        what = "has too few sizes or D to leave the largest out: what laws predict beyond it is "
+        remedy = "train runs of another size, or do not trust predictions far beyond the table"
+        warn(whole.name, f"{what}not tested, and near-tied laws cannot be told apart", remedy)
+        tried = [(law, lag) for law, lag in tried if not lag] or tried
+    candidates = []
     for number, (law, lag) in enumerate(tried):
-        report = _part(watch, number, len(tried) + 1)
+        report = _part(watch, number, 2 * len(tried))
         report(0.0, {})
-        # The lag is taken off the table, not given to the law, so that the program of a law is
-        # compiled once for all lags.
-        shifted = whole if whole.D is None else replace(whole, D=whole.D - lag)
-        problem = make_problem(shifted, law, targets, huber)
-        fits = fit_splits(problem, weights, quick, polish=True, watch=report)
-        errors: dict[str, dict[str, float]] = {test.name: {} for test in tests}
-        for t in problem.targets:
-            for test, losses in zip(tests, fits.losses(t, shifted), strict=True):
-                scored = score(losses[test.scored], whole.loss(t)[test.scored])
-                errors[test.name] |= {} if scored is None else {t: scored.mre}
+        problem = make_problem(_shifted(whole, lag), law, targets, huber)
+        errors = _backtested(problem, whole, folds, quick, report)
         count = law.count(law.k(whole.domains))
         candidates.append(Candidate(lagged(law, lag), huber, count, errors))
-    candidates.sort(key=lambda c: np.inf if c.error is None else c.error)
-    if candidates[0].error == np.inf:
-        what = "no law predicts a finite loss for every row of the largest scales"
-        raise UserError(whole.name, what, "name laws with fewer parameters")
-    last = _part(watch, len(tried), len(tried) + 1)
-    fitted = fit(whole, candidates[0].law, targets=targets, watch=last, **options)
-    if fitted.interrupted:
-        raise KeyboardInterrupt
+    candidates = averaged(candidates)
+    chosen = [(c, tried[i]) for c, i in candidates if c.weight]
+    fits = []
+    for number, (candidate, (law, lag)) in enumerate(chosen):
+        report = _part(watch, len(chosen) + number, 2 * len(chosen))
+        fits.append((_fit_lagged(whole, law, lag, targets, report, options), candidate.weight))
     if watch:
         watch(1.0, {})
-    return Extrapolation(fitted, tuple(candidates))
+    fitted = fits[0][0] if len(fits) == 1 else average_fits(fits, whole)
+    return Extrapolation(fitted, tuple(c for c, _ in candidates))
+
+
+def laws_for(runs: Runs) -> tuple[str, ...]:
+    """Names of the laws that the columns and scales of a table allow."""
+    varies = [x is not None and np.ptp(x) > 0 for x in (runs.N, runs.D)]
+    if not runs.domains:
+        return ("chinchilla", "coupled", "log_quadratic")
+    if not any(varies):
+        return ("additive_fixed_nd", "ye_m4")
+    if not varies[0]:
+        return ("additive_fixed_n",)
+    return ("additive", "joint", "powers")
+
+
+def _shifted(runs: Runs, lag: float) -> Runs:
+    """The same runs with a lag taken off D: so the program of a law is compiled once for all."""
+    return runs if runs.D is None or not lag else replace(runs, D=runs.D - lag)
+
+
+def _backtested(
+    problem: Problem, runs: Runs, folds: Sequence[Fold], settings: Settings, watch: Watch
+) -> dict[str, dict[str, float]]:
+    """{fold: {target: mean relative error of the rows left out, percent}}."""
+    if not folds:
+        return {}
+    weights = np.stack([fold.weights for fold in folds])
+    fits = fit_splits(problem, weights, settings, polish=False, watch=watch)
+    errors: dict[str, dict[str, float]] = {fold.name: {} for fold in folds}
+    for t in problem.targets:
+        for fold, losses in zip(folds, fits.losses(t, problem.runs), strict=True):
+            scored = score(losses[fold.held_out], runs.loss(t)[fold.held_out])
+            errors[fold.name] |= {} if scored is None else {t: scored.mre}
+    return errors
+
+
+def _fit_lagged(
+    runs: Runs,
+    law: Law,
+    lag: float,
+    targets: Sequence[str] | None,
+    watch: Watch,
+    options: FitOptions,
+) -> Fit:
+    """A law with a lag, fitted to all runs."""
+    fitted = fit(_shifted(runs, lag), law, targets=targets, watch=watch, **options)
+    if fitted.interrupted:
+        raise KeyboardInterrupt
+    ranges = {
+        name: (low + lag, high + lag) if name == "D" else (low, high)
+        for name, (low, high) in fitted.ranges.items()
+    }
+    made = {**fitted.made, "fingerprint": runs.fingerprint()}
+    return replace(fitted, law=lagged(law, lag).name, ranges=ranges, made=made)
 
 
 def _part(watch: Watch | None, number: int, parts: int) -> Watch:
@@ -347,6 +409,8 @@ def _lags(runs: Runs, lags: Sequence[float] | None) -> tuple[float, ...]:
     if runs.D is None:
         return (0.0,)
     smallest = float(runs.D.min())
+    if lags is None and len(np.unique(clusters(runs, "run"))) > len(runs) / 2:
+        return (0.0,)
     if lags is None:
         return tuple(float(f"{share * smallest:.3g}") for share in LAGS)
     for lag in lags:
