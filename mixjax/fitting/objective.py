@@ -93,7 +93,7 @@ class HuberObjective:
 
     @property
     def has_curvature(self) -> bool:
-        """Whether `curved` is cheap: the law is given by its coefficients, or has few parameters."""
+        """Whether `curved` is cheap: the law has coefficients, or few parameters."""
         return self.law.coefficients is not None or self.law.count(self.k) <= _FEW
 
     def curved(self, z: jax.Array, data: Observations) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -1,26 +1,19 @@
 """A fit and many row weights -> ENSEMBLE: one parameter set per resample, warm-started, all of them
-one batch; and DRIFT: by how much more than a bootstrap knows a law is wrong beyond its sizes.
-
-For the drift the largest sizes of the table are left out, the law is fitted to the rest, and its
-errors there are measured against the distance in log N and log D.
-"""
+one batch."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixjax.data.runs import Runs
-from mixjax.data.splits import clusters, resample
+from mixjax.data.splits import resample
 from mixjax.engine.batch import Found
-from mixjax.errors import MixjaxWarning, UserError, warn
-from mixjax.fitting.fit import Watch
-from mixjax.fitting.fit import fit as fit_law
+from mixjax.errors import UserError, warn
 from mixjax.fitting.loss import Settings
 from mixjax.fitting.objective import Reweighted
 from mixjax.fitting.problem import Problem, from_paper, make_problem, reweighted, to_paper
@@ -110,6 +103,12 @@ def refit(
     """
     table = runs.reordered(fit.domains)
     weights = check_weights(row_weights, len(table))
+    if fit.scaling_law.averaged:
+        parts = [
+            refit(part, runs, weights, seed=seed, minima=minima, tolerance=tolerance, watch=watch)
+            for _, part in fit.parts
+        ]
+        return _together(fit, parts)
     problem = make_problem(table, fit.scaling_law, fit.targets, fit.huber)
 
     def report(found: Found, begin: float, end: float) -> None:
@@ -133,6 +132,16 @@ def refit(
         raise KeyboardInterrupt
     z, f = found.z[..., :-1].reshape(*shape, q), found.f.reshape(shape)
     return _ensemble(problem, fit, z, f, tolerance, seed)
+
+
+def _together(fit: Fit, parts: Sequence[Ensemble]) -> Ensemble:
+    """The ensemble of an average of laws, of those of its laws."""
+    params = {
+        t: {f"{x.fit.law}.{name}": v for x in parts for name, v in x.params[t].items()}
+        for t in fit.targets
+    }
+    excess = {t: np.max([x.excess[t] for x in parts], axis=0) for t in fit.targets}
+    return Ensemble(fit, params, excess)
 
 
 def check_weights(row_weights: ArrayLike, rows: int) -> Floats:
@@ -251,23 +260,6 @@ def _stacked(
     return {name: np.stack([np.asarray(s[name]) for s in chosen]) for name in fit.params[target]}
 
 
-# --- Beyond the table -----------------------------------------------------------------------------
-
-# A law is fitted to the smaller sizes only where these have so many rows for each of its
-# parameters.
-_ROWS_PER_PARAMETER = 2
-
-
-def beyond(fit: Fit, N: ArrayLike | None, D: ArrayLike | None) -> Floats:
-    """log(N / largest fitted N) + the same in D, each 0 at least, () or (rows,)."""
-    total: Any = np.zeros(())
-    for name, counts in (("N", N), ("D", D)):
-        if name in fit.ranges and counts is not None:
-            share = np.asarray(counts, dtype=np.float64) / fit.ranges[name][1]
-            total = total + np.maximum(0.0, np.log(share))
-    return np.asarray(total)
-
-
 def bootstrap(
     fit: Fit,
     runs: Runs,
@@ -280,106 +272,3 @@ def bootstrap(
     their resample."""
     weights = resample(runs, resamples, by, seed)
     return refit(fit, runs, weights, seed=seed, tolerance=TOLERANCE, watch=watch)
-
-
-class Drift(NamedTuple):
-    """How a law drifts beyond its table."""
-
-    sd: dict[str, float]  # {target: sd of the relative error per unit of log distance}
-    held_out: str  # what was left out to measure it, "" where nothing was
-
-
-def measure_drift(
-    members: Ensemble, runs: Runs, reach: float, by: str, seed: int, watch: Callable[[float], None]
-) -> Drift | None:
-    """Drift of a law, measured at the largest sizes of its table by a fit of the others; None where
-    there are too few sizes.
-
-    Args:
-        members: refits of the whole table; as many are made of its smaller sizes.
-        runs: the rows that the fit was made of.
-        reach: how far the points of interest lie beyond the table, see `beyond`; the rows that are
-            left out lie about as far beyond the others.
-        by: "run" or "mixture": what is resampled whole.
-    """
-    kept = cut(members.fit, runs, reach)
-    if kept is None:
-        return None
-    rows = runs.select(kept)
-    smaller = fit_smaller(members.fit, rows, seed, lambda share, _: watch(share / 3))
-
-    def redrawing(share: float) -> None:
-        watch((1 + 2 * share) / 3)
-
-    redrawn = bootstrap(smaller, rows, len(members), by, seed, redrawing)
-    held_out = [f"{name} > {high:.4g}" for name, (_, high) in smaller.ranges.items()]
-    return Drift(measured_drift(redrawn, runs.select(~kept), by), " and ".join(held_out))
-
-
-def cut(fit: Fit, runs: Runs, reach: float) -> NDArray[np.bool_] | None:
-    """The rows to keep so that the others lie beyond them about as far as `reach`; None where that
-    cannot be.
-
-    All rows of the smaller sizes are kept, of at least two sizes; where the law reads no N, the
-    smaller D.
-    """
-    law = fit.scaling_law
-    columns = zip("ND", (runs.N, runs.D), law.reads, strict=True)
-    read = {name: x for name, x, needed in columns if needed and x is not None}
-    if not read:
-        return None
-    sizes = next(iter(read.values()))
-    fewest = _ROWS_PER_PARAMETER * law.count(law.k(fit.domains))
-    cuts = [sizes <= size for size in np.unique(sizes)[1:-1]]
-    cuts = [kept for kept in cuts if kept.sum() >= fewest]
-
-    def miss(kept: NDArray[np.bool_]) -> float:
-        ranges = {name: (0.0, float(counts[kept].max())) for name, counts in read.items()}
-        distance = beyond(replace(fit, ranges=ranges), read.get("N"), read.get("D"))
-        return abs(float(np.max(distance)) - reach)
-
-    return min(cuts, key=miss, default=None)
-
-
-def fit_smaller(fit: Fit, runs: Runs, seed: int, watch: Watch | None = None) -> Fit:
-    """The law of a fit, fitted to some of its rows."""
-    starts = int(fit.made.get("starts", Settings().starts))
-    options = {"starts": starts, "seed": seed, **asdict(fit.huber)}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MixjaxWarning)
-        smaller = fit_law(runs, fit.scaling_law, targets=fit.targets, watch=watch, **options)
-    if smaller.interrupted:
-        raise KeyboardInterrupt
-    return smaller
-
-
-def measured_drift(members: Ensemble, held_out: Runs, by: str) -> dict[str, float]:
-    """{target: standard deviation of drift}, from the errors of a fit of the smaller sizes at the
-    larger ones.
-
-    The slope c of relative errors on distance, less the variance that the bootstrap gives it and
-    the noise of the held-out clusters: c^2 - var - var. Half of a target's variance is its own (0
-    where negative), half the mean over targets.
-    """
-    fit = members.fit
-    distance = np.broadcast_to(beyond(fit, held_out.N, held_out.D), len(held_out))
-    point, drawn = (x.predict(held_out.N, held_out.D, held_out.h) for x in (fit, members))
-    cluster = clusters(held_out, by)
-    own = {}
-    for t in fit.targets:
-        measured = held_out.loss(t)
-        use = np.isfinite(measured) & (distance > 0)
-        if not use.any():
-            continue
-        d, m, c = distance[use], measured[use], cluster[use]
-        squares = float(d @ d)
-        error = point[t][use] / m - 1
-        slope = float(d @ error) / squares
-        slopes = (drawn[t][:, use] / m - 1) @ d / squares
-        noise = np.bincount(c, d * (error - slope * d)) / squares
-        # By the median of the sizes: a few members whose parameters ran off do not change it.
-        spread = 1.4826 * float(np.median(np.abs(slopes - slope)))
-        own[t] = slope**2 - spread**2 - float(noise @ noise)
-    common = max(0.0, float(np.mean(list(own.values())))) if own else 0.0
-    each = {t: max(own.get(t, common), 0.0) for t in fit.targets}
-    return {t: float(np.sqrt(0.5 * variance + 0.5 * common)) for t, variance in each.items()}

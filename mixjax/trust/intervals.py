@@ -1,20 +1,22 @@
 """Ensemble + what larger scales taught -> INTERVALS: of predictions, of differences, of the best
 mixture.
 
-A prediction at x is off for four reasons, and an interval adds them up as draws:
+A prediction at x is off for five reasons, and an interval adds them up as draws:
 
-    loss(x) = p(x) + [p_r(x) - p(x)] + p(x) * drift * distance(x) * xi + p(x) * noise
+    loss(x) = p(x) + [p_r(x) - p(x)] + [p_l(x) - p(x)] + p(x) * drift(x) * xi + p(x) * noise
 
 - [p_r - p]: the clustered bootstrap; a member r may be any minimum that its resample does not tell
   from the lowest.
-- drift: laws are wrong beyond the sizes they were fitted to, by much more than a bootstrap knows,
-  and by one sign for all mixtures. Its size is measured on the largest sizes of the table, left
-  out: see `ensemble.measured_drift`.
+- [p_l - p]: of an average of laws, one of them, drawn by its weight.
+- drift: laws are wrong beyond the runs they were fitted to, by much more than a bootstrap knows.
+  Its size is measured, see `drift.measure_drift`: rates along N, D, compute and mixtures, times
+  how far x lies beyond the table along each. xi is Student's t with few degrees of freedom where
+  little could be left out; in scale it is one number for all rows and targets of a draw, since laws
+  are wrong there by one sign; beyond the trained mixtures each row has its own.
 - noise: a new row has its own; residuals of the fitted rows, enlarged for the parameters that were
   fitted to them.
 
-An interval is p(x) +- the quantile of |loss(x) - p(x)| over draws. xi is normal and one number for
-all rows and targets of a draw.
+An interval is p(x) +- the quantile of |loss(x) - p(x)| over draws.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixjax.data.runs import Runs
-from mixjax.data.splits import clusters
+from mixjax.data.splits import EXTREME, clusters
 from mixjax.errors import UserError, warn
 from mixjax.fitting.fit import Watch
 from mixjax.fitting.record import Fit
@@ -35,7 +37,8 @@ from mixjax.mixture.many import Vary, boxes_at, optima, parameter_sets
 from mixjax.mixture.optimum import Optimum, best_of
 from mixjax.mixture.question import Question
 from mixjax.text import Record, plain, table
-from mixjax.trust.ensemble import Drift, Ensemble, beyond, bootstrap, measure_drift
+from mixjax.trust.drift import Drift, Table, measure_drift, reach_of
+from mixjax.trust.ensemble import Ensemble, bootstrap
 
 Floats = NDArray[np.float64]
 
@@ -77,9 +80,8 @@ class Uncertainty:
     Attributes:
         ensemble: bootstrap members.
         noise: {target: relative residuals of the fitted rows, enlarged}.
-        drift: {target: standard deviation of the relative error per unit of log distance beyond the
-            table}.
-        held_out: what was left out to measure the drift; "" where nothing was.
+        drift: how the law is wrong beyond the table.
+        table: how far that reaches.
         clusters: how many there were to resample.
         lowest: smallest trained share of each domain (k,).
         seed: of the draws.
@@ -87,11 +89,16 @@ class Uncertainty:
 
     ensemble: Ensemble
     noise: Mapping[str, Floats]
-    drift: Mapping[str, float]
-    held_out: str
+    drift: Drift
+    table: Table
     clusters: int
     lowest: Floats
     seed: int
+
+    @property
+    def held_out(self) -> str:
+        """What was left out to measure the drift; "" where nothing was."""
+        return ", ".join(self.drift.folds)
 
     @property
     def fit(self) -> Fit:
@@ -104,7 +111,7 @@ class Uncertainty:
             self,
             ensemble=self.ensemble.only(targets),
             noise={t: self.noise[t] for t in targets},
-            drift={t: self.drift[t] for t in targets},
+            drift=replace(self.drift, rates={t: self.drift.rates[t] for t in targets}),
         )
 
     def spread(self, deviations: Floats) -> Floats:
@@ -126,9 +133,31 @@ class Uncertainty:
             new_rows: of a loss that will be measured, with its own noise; False for the loss that
                 the law would have without.
         """
-        members = self.ensemble.predict(N, D, h)
-        values = {t: (np.atleast_1d(p), members[t]) for t, p in self.fit.predict(N, D, h).items()}
-        return self._of_values(values, beyond(self.fit, N, D), level, new_rows)
+        rows = self._rows(N, D, h)
+        predicted = {t: np.atleast_1d(p) for t, p in self.fit.predict(N, D, rows).items()}
+        values = self._drawn(predicted, N, D, rows)
+        return self._of_values(values, self.table.distance(N, D, rows), level, new_rows)
+
+    def _rows(self, N: ArrayLike | None, D: ArrayLike | None, h: ArrayLike) -> Floats:
+        count = max(np.size(x) for x in (0.0 if N is None else N, 0.0 if D is None else D))
+        weights = np.atleast_2d(np.asarray(h, dtype=np.float64))
+        return np.broadcast_to(weights, (max(count, len(weights)), weights.shape[1]))
+
+    def _drawn(
+        self, predicted: Mapping[str, Floats], N: ArrayLike | None, D: ArrayLike | None, h: Floats
+    ) -> dict[str, tuple[Floats, Floats, Floats]]:
+        """{target: (by the fit (rows,), by the members (members, rows), by the laws of an average
+        (draws, rows))}."""
+        members, parts = self.ensemble.predict(N, D, h), self.fit.parts
+        weights = [weight for weight, _ in parts]
+        laws = [part.predict(N, D, h) for _, part in parts] if len(parts) > 1 else [predicted]
+        which = np.random.default_rng((self.seed, len(parts))).choice(
+            len(parts), size=_DRAWS * len(self.ensemble), p=np.array(weights) / sum(weights)
+        )
+        return {
+            t: (p, members[t], np.stack([np.atleast_1d(law[t]) for law in laws])[which])
+            for t, p in predicted.items()
+        }
 
     def difference(
         self, h: ArrayLike, other: ArrayLike, N: float | None, D: float | None, level: float = LEVEL
@@ -140,28 +169,37 @@ class Uncertainty:
         part in it.
         """
         rows = np.stack([np.asarray(h, dtype=np.float64), np.asarray(other, dtype=np.float64)])
-        members = self.ensemble.predict(N, D, rows)
         values = {
-            t: (p[:1] - p[1:], members[t][:, :1] - members[t][:, 1:])
-            for t, p in self.fit.predict(N, D, rows).items()
+            t: tuple(x[..., :1] - x[..., 1:] for x in of_target)
+            for t, of_target in self._drawn(self.fit.predict(N, D, rows), N, D, rows).items()
         }
-        return self._of_values(values, beyond(self.fit, N, D).max(), level, False)
+        distance = self.table.distance(N, D, rows).max(axis=0, keepdims=True)
+        whole = {t: p.max(keepdims=True) for t, p in self.fit.predict(N, D, rows).items()}
+        return self._of_values(values, distance, level, False, whole)
 
     def _of_values(
         self,
-        values: Mapping[str, tuple[Floats, Floats]],
+        values: Mapping[str, Any],
         distance: Floats,
         level: float,
         noise: bool,
+        whole: Mapping[str, Floats] | None = None,
     ) -> dict[str, LossInterval]:
-        """Of values {target: (by the fit (rows,), by the members (members, rows))}, at a distance
-        () or (rows,) beyond the table."""
+        """Of values {target: see `_drawn`} at a distance (rows, 4) beyond the table.
+
+        whole: {target: what errors beyond the trained mixtures are in proportion to (rows,)}; the
+        values by default.
+        """
         check_level(level)
         out = {}
-        for g, (t, (value, drawn)) in enumerate(values.items()):
+        for g, (t, (value, drawn, laws)) in enumerate(values.items()):
             rng = np.random.default_rng((self.seed, g))
-            off = np.tile(self.spread(drawn - value), (_DRAWS, 1))
-            off += value * self.drift[t] * distance * rng.standard_normal((len(off), 1))
+            sd = distance * self.drift.rates[t]
+            off = np.tile(self.spread(drawn - value), (_DRAWS, 1)) + (laws - value)
+            t_of = self.drift.freedom
+            scale = np.sqrt(np.sum(sd[:, :-1] ** 2, axis=1))
+            off += value * scale * rng.standard_t(t_of, (len(off), 1))
+            off += (whole or {t: value})[t] * sd[:, -1] * rng.standard_t(t_of, off.shape)
             if noise:
                 off += value * rng.choice(self.noise[t], size=off.shape)
             # Where a member predicts no finite loss it takes no part.
@@ -221,25 +259,18 @@ def uncertainty(
         if watch:
             watch(share, {})
 
-    reach = float(np.max(beyond(fit, N, D)))
-    own = 0.4 if reach > 0 else 1.0  # share of the time
-    drawn = bootstrap(fit, rows, resamples, by, seed, lambda x: report(own * x))
-    drift = Drift({}, "")
-    if reach > 0:
-        found = measure_drift(drawn, rows, reach, by, seed, lambda x: report(own + (1 - own) * x))
-        if found is None:
-            what = "has too few sizes to leave the largest out"
-            warn(rows.name, what, "intervals beyond the table assume that the law holds there")
-        drift = found or drift
-    return Uncertainty(
-        drawn,
-        {t: off[np.isfinite(off)] for t, off in noise_of(fit, rows).items()},
-        {t: drift.sd.get(t, 0.0) for t in fit.targets},
-        drift.held_out,
-        int(clusters(rows, by).max()) + 1,
-        rows.h.min(axis=0),
-        seed,
-    )
+    table = reach_of(fit, rows)
+    drawn = bootstrap(fit, rows, resamples, by, seed, lambda x: report(0.7 * x))
+    noise = {t: off[np.isfinite(off)] for t, off in noise_of(fit, rows).items()}
+    sizes = {t: float(np.sqrt(np.mean(off**2))) for t, off in noise.items()}
+    drift = measure_drift(fit, rows, sizes, seed, lambda x: report(0.7 + 0.3 * x))
+    far = [np.log(np.max(x)) for x in (N, D) if x is not None]
+    beyond = any(x > top + 1e-9 for x, top in zip(far, table.largest, strict=False))
+    if beyond and all(name == EXTREME for name in drift.folds):
+        what = "has too few sizes to leave the largest out"
+        warn(rows.name, what, "intervals beyond the table assume that the law holds there")
+    count = int(clusters(rows, by).max()) + 1
+    return Uncertainty(drawn, noise, drift, table, count, rows.h.min(axis=0), seed)
 
 
 def noise_of(fit: Fit, runs: Runs) -> dict[str, Floats]:
@@ -300,8 +331,9 @@ def best_mixture(trust: Uncertainty, question: Question, level: float = LEVEL) -
     Each member has a best mixture of its own, among those in which no domain has less than both the
     fit's best mixture and a hundredth of what the runs ever gave it: without runs there, an
     exponent just below 0 lets a member promise anything at a share of 1e-100. Shares may range
-    widely where the objective is flat: the regret says what that costs. Drift moves the objective
-    of all mixtures together, and not the shares.
+    widely where the objective is flat: the regret says what that costs. Drift in scale moves the
+    objective of all mixtures together, and not the shares; the regret of a best mixture beyond the
+    trained ones is enlarged by what the law is wrong by there.
 
     Args:
         question: about the fit that the ensemble was made from.
@@ -327,7 +359,10 @@ def best_mixture(trust: Uncertainty, question: Question, level: float = LEVEL) -
     # A regret is of second order in what moves the optimum, so is its correction for the number of
     # clusters.
     regrets = np.maximum(there - minima.objective - minima.pull, 0.0)
-    regrets *= trust.clusters / (trust.clusters - 1)
+    regrets = np.tile(regrets * trust.clusters / (trust.clusters - 1), _DRAWS)
+    mixture = _drifts(trust, best)[1]
+    student = np.random.default_rng(trust.seed).standard_t(trust.drift.freedom, len(regrets))
+    regrets += np.abs(mixture * student)
     # The p (n + 1)-th of n members: the true regret is one more draw from among them, so that few
     # members do not promise too little.
     ends = np.quantile(minima.h, [(1 - level) / 2, (1 + level) / 2], axis=0, method="weibull")
@@ -344,8 +379,21 @@ def best_mixture(trust: Uncertainty, question: Question, level: float = LEVEL) -
 
 def _off(trust: Uncertainty, best: Optimum, minima: Floats) -> Floats:
     """Draws of the lowest objective less the fit's, as in `Uncertainty.intervals`."""
+    scale, mixture = _drifts(trust, best)
+    rng = np.random.default_rng(trust.seed)
     off = np.tile(trust.spread(minima - best.objective), _DRAWS)
-    weighed = {t: w for t, w in best.target_weights.items() if w > 0}
-    drift = sum(w * trust.drift[t] * best.losses[t] for t, w in weighed.items())
-    xi = np.random.default_rng(trust.seed).standard_normal(len(off))
-    return off + float(beyond(trust.fit, best.N, best.D)) * drift * xi
+    off += scale * rng.standard_t(trust.drift.freedom, len(off))
+    return off + mixture * rng.standard_t(trust.drift.freedom, len(off))
+
+
+def _drifts(trust: Uncertainty, best: Optimum) -> tuple[float, float]:
+    """Standard deviations of the drift of the objective at its best mixture, in scale and beyond
+    the trained mixtures."""
+    (distance,) = trust.table.distance(best.N, best.D, list(best.weights.values()))
+    sd = [
+        w * best.losses[t] * trust.drift.rates[t] * distance
+        for t, w in best.target_weights.items()
+        if w > 0
+    ]
+    total = np.sum(sd, axis=0)
+    return float(np.sqrt(np.sum(total[:-1] ** 2))), float(total[-1])
