@@ -19,6 +19,18 @@ def chinchilla(p, h, N, D):
     return p["E"] + p["A"] / N ** p["alpha"] + p["B"] / D ** p["beta"]
 
 
+def coupled(p, h, N, D):
+    """Chinchilla's terms added under a power."""
+    return p["E"] + (p["A"] / N ** p["alpha"] + p["B"] / D ** p["beta"]) ** p["kappa"]
+
+
+def log_quadratic(p, h, N, D):
+    """A quadratic in log N and log D."""
+    n, d = np.log(N), np.log(D)
+    bend = p["nn"] * n * n + p["nd"] * n * d + p["dd"] * d * d
+    return np.exp(p["level"] + p["n"] * n + p["d"] * d + bend)
+
+
 def simple(p, h, N, D):
     """Equation (9): A and alpha go with D, B and beta with N, as printed."""
     return (
@@ -107,6 +119,8 @@ LAWS = {
     law.__name__: law
     for law in (
         chinchilla,
+        coupled,
+        log_quadratic,
         simple,
         additive,
         joint,
@@ -125,6 +139,8 @@ LAWS = {
 # Number of parameters with k domains, for k = 3, 4, 7, 8, written out from the paper's counts.
 COUNTS = {
     "chinchilla": (5, 5, 5, 5),
+    "coupled": (6, 6, 6, 6),
+    "log_quadratic": (6, 6, 6, 6),
     "simple": (9, 10, 13, 14),
     "additive": (11, 13, 19, 21),
     "joint": (17, 21, 33, 37),
