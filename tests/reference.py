@@ -158,6 +158,8 @@ COUNTS = {
 # Which of N and D each law reads.
 READS = {
     "chinchilla": (True, True),
+    "coupled": (True, True),
+    "log_quadratic": (True, True),
     "simple": (True, True),
     "additive": (True, True),
     "joint": (True, True),
@@ -183,6 +185,43 @@ def loss(law, params, h, N, D):
 def losses(law, params, h, N, D):
     """Losses (rows,) of h (rows, k), N (rows,), D (rows,), one row after the other."""
     return np.array([loss(law, params, h[j], N[j], D[j]) for j in range(len(h))])
+
+
+# The weak prior of each coordinate of the search: the likeliest value, the standard deviation, and
+# that between domains. Positive parameters by their logarithms, brackets by those of their values
+# at corners and by s = 1 / gamma; N, D and the loss are about 1.
+_SIZE = (np.log(0.02) / 2, 3.0, np.inf)
+_EXPONENT = (np.log(0.1) / 2, 0.3, np.inf)
+_FLOOR = (np.log(0.1) / 2, 3.0, np.inf)
+_MIXTURE = {"E": _FLOOR, "c": (0.0, 1.5, np.inf), "gamma": (0.5, 0.5, np.inf)}
+_CORNERS, _INVERSE = (np.log(0.02) / 2, 3.0, 2.0), (0.0, 6.0, np.inf)
+_EXPONENTS = (np.log(0.1) / 2, 0.3, 0.3)
+_SCALES = {"A": _SIZE, "alpha": _EXPONENT, "B": _SIZE, "beta": _EXPONENT}
+PRIORS = {
+    "chinchilla": {"E": _FLOOR} | _SCALES,
+    "coupled": {"E": _FLOOR} | _SCALES | {"kappa": (0.0, 0.5, np.inf)},
+    "additive": _MIXTURE | _SCALES,
+    "full": _MIXTURE
+    | {f"log_{x}": _CORNERS for x in ("A", "B")}
+    | {f"log_{x}": _EXPONENTS for x in ("alpha", "beta")}
+    | {f"s_{x}": _INVERSE for x in ("A", "B", "alpha", "beta")},
+    "ye_m4": {"E": _FLOOR, "C": _SIZE, "gamma": (0.0, 5.0, np.inf)},
+    "log_quadratic": {
+        "level": (0.0, 3.0, np.inf),
+        **dict.fromkeys(("n", "d"), (-0.1, 0.3, np.inf)),
+        **dict.fromkeys(("nn", "nd", "dd"), (0.0, 0.1, np.inf)),
+    },
+}
+
+
+def minus_log_prior(law, values):
+    """P, minus the logarithm of the prior's density but for a constant, of {coordinate: value ()
+    or (k,)}."""
+    total = 0.0
+    for name, (mean, sd, apart) in PRIORS[law].items():
+        x = np.atleast_1d(values[name]) - mean
+        total = total + np.sum(x**2) / sd**2 / 2 + np.sum((x - np.mean(x)) ** 2) / apart**2 / 2
+    return total
 
 
 def gradient(f, x):

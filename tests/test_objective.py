@@ -14,7 +14,7 @@ import pytest
 from mixjax.fitting.objective import HuberObjective, Observations, coefficients_of_mixtures
 from mixjax.fitting.problem import make_design
 from mixjax.law import Coefficients, Law, Parameter, find_law, laws
-from mixjax.law.base import flat, named, row_loss, searched, start_ranges
+from mixjax.law.base import flat, named, prior_of, row_loss, searched, start_ranges
 from tests import reference
 
 LAWS = tuple(laws().values())
@@ -145,7 +145,13 @@ def rowwise(law: Law, table: Table, residual: str = "loss"):
     coordinates = searched(law)
     seen = np.isfinite(table.losses)
     h, N, D, losses, weights = (jnp.asarray(column[seen]) for column in table)
-    as_searched = Law(law.name, coordinates.parameters, coordinates.coefficients, units=law.units)
+    as_searched = Law(
+        law.name,
+        coordinates.parameters,
+        coordinates.coefficients,
+        law.predict,
+        units=law.units,
+    )
 
     def objective(z):
         predicted = jax.vmap(partial(row_loss, as_searched, named(coordinates, z, size(law))))(
@@ -307,3 +313,119 @@ def test_equal_objectives_are_one_program():
     assert HuberObjective(law, 7) == HuberObjective(find_law("joint"), 7)
     assert hash(HuberObjective(law, 7)) == hash(HuberObjective(find_law("joint"), 7))
     assert HuberObjective(law, 7) != HuberObjective(law, 7, "log")
+
+
+# ---------------------------------------------------------------- priors
+
+N_ROWS = 11  # of the prior: any number
+
+
+def values_of(law: Law, z: np.ndarray) -> dict[str, np.ndarray]:
+    """z by coordinate, logarithms left as they are."""
+    parts, begin = {}, 0
+    for p in searched(law).parameters:
+        parts[p.name] = z[begin : begin + p.size(K)]
+        begin += p.size(K)
+    return parts
+
+
+def with_prior(law: Law, residual: str = "loss") -> HuberObjective:
+    return HuberObjective(law, K, residual, prior_rows=N_ROWS)
+
+
+@pytest.mark.parametrize("name", reference.PRIORS)
+def test_prior_is_that_of_the_twin(name):
+    law = find_law(name)
+    mean, precision = prior_of(searched(law), K)
+    assert [p.name for p in searched(law).parameters if p.prior] == list(values_of(law, mean))
+    assert set(values_of(law, mean)) == set(reference.PRIORS[name])
+    for seed in range(3):
+        z = mean + 3 * np.random.default_rng(seed).normal(size=len(mean))
+        ours = (z - mean) @ precision @ (z - mean) / 2
+        np.testing.assert_allclose(ours, reference.minus_log_prior(name, values_of(law, z)), 1e-12)
+    assert reference.minus_log_prior(name, values_of(law, mean)) == pytest.approx(0, abs=1e-28)
+
+
+@pytest.mark.parametrize(
+    "law", [law for law in LAWS if law.name != "ge24"], ids=lambda law: law.name
+)  # of BiMix, one target's own domain alone, the exponent of D has one
+def test_every_coordinate_of_a_built_in_law_has_a_prior_about_its_starts(law):
+    """Its precision has full rank, and each start is within a few standard deviations."""
+    mean, precision = prior_of(searched(law), size(law))
+    assert np.linalg.eigvalsh(precision).min() > 0
+    for z in start_ranges(searched(law), size(law)):
+        assert (np.abs(z - mean) * np.sqrt(1 / np.diag(np.linalg.inv(precision)))).max() < 6
+
+
+def test_nothing_is_expected_of_a_parameter_without_a_prior():
+    law = Law("bare", (Parameter("E"), Parameter("a", ("k",), "real")), own_coefficients)
+    mean, precision = prior_of(searched(law), K)
+    assert np.isfinite(mean).all()
+    np.testing.assert_array_equal(precision, np.zeros((1 + K, 1 + K)))
+
+
+@pytest.mark.parametrize("residual", ["loss", "log"])
+@pytest.mark.parametrize("name", reference.PRIORS)
+def test_the_objective_with_a_prior_is_the_plain_one_times_the_twins(name, residual):
+    """f exp(P / n): its logarithm times n is n log f + P."""
+    law = find_law(name)
+    table, z = make_table(law, "grid"), draw(law, seed=7)
+    data, objective = observe(law, table, residual=residual), with_prior(law, residual)
+
+    def twins(z):
+        P = reference.minus_log_prior(name, values_of(law, z))
+        return N_ROWS * np.log(twin(law, table, z, residual=residual)) + P
+
+    value, gradient = objective(jnp.asarray(z), data)
+    np.testing.assert_allclose(N_ROWS * np.log(value), twins(z), **VALUE)
+    np.testing.assert_allclose(objective.value(jnp.asarray(z), data), value, **VALUE)
+    slope = reference.central_differences(twins, z, 1e-4)
+    assert_same_gradient(gradient, np.asarray(value) * slope / N_ROWS, 1e-6)
+    again = jax.grad(lambda z: objective.value(z, data))(jnp.asarray(z))
+    assert_same_gradient(gradient, again)
+
+
+@pytest.mark.parametrize("name", reference.PRIORS)
+def test_curvature_with_a_prior_is_that_of_n_log_f_plus_p_but_for_the_bend_of_log_f(name):
+    """Of value, gradient and curvature: C / value = (GN of f) / f + precision / n."""
+    law = find_law(name)
+    data, z = observe(law, make_table(law, "grid")), jnp.asarray(draw(law, seed=7))
+    plain, objective = HuberObjective(law, K), with_prior(law)
+    value, gradient, curvature = objective.curved(z, data)
+    f, _, gauss_newton = plain.curved(z, data)
+    expected_value, expected_gradient = objective(z, data)
+    np.testing.assert_allclose(value, expected_value, **VALUE)
+    assert_same_gradient(gradient, expected_gradient)
+    precision = prior_of(searched(law), K)[1]
+    expected = np.asarray(gauss_newton / f) + precision / N_ROWS
+    assert_same_gradient(curvature / value, expected, 1e-11)
+
+
+@pytest.mark.parametrize("name", reference.PRIORS)
+def test_curvature_is_the_hessian_at_an_exact_minimum_of_residuals_and_prior(name):
+    """Where the prior is flat and no row is off, the Hessian of f exp(P / n) is exp(P / n) times
+    that of f; what the prior adds is proportional to f = 0."""
+    law = find_law(name)
+    table, z = make_table(law, "grid"), draw(law, seed=7)
+    table = table._replace(losses=twin_losses(law, table.h, table.N, table.D, z))
+    data, objective = observe(law, table), with_prior(law)
+    _, _, curvature = objective.curved(jnp.asarray(z), data)
+    hessian = jax.hessian(lambda z: objective.value(z, data))(jnp.asarray(z))
+    assert_same_gradient(np.asarray(curvature), np.asarray(hessian), 1e-9)
+
+
+def test_a_minimum_without_noise_is_left_where_it_is():
+    """The prior multiplies the objective: 0 stays 0, with a gradient of 0."""
+    for name in reference.PRIORS:
+        law = find_law(name)
+        table, z = make_table(law, "grid"), draw(law, seed=7)
+        table = table._replace(losses=twin_losses(law, table.h, table.N, table.D, z))
+        value, gradient = with_prior(law)(jnp.asarray(z), observe(law, table))
+        assert value < 1e-26
+        assert np.abs(gradient).max() < 1e-12
+
+
+def test_a_prior_makes_another_program():
+    law = find_law("joint")
+    assert HuberObjective(law, 7) == HuberObjective(law, 7, prior_rows=0)
+    assert HuberObjective(law, 7) != HuberObjective(law, 7, prior_rows=20)
