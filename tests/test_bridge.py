@@ -20,12 +20,13 @@ LAW, TARGET = "additive", TARGETS[0]
 
 @cache
 def ours() -> mj.Fit:
-    return mj.fit(experiment(LAW, 0.003), LAW, targets=[TARGET], starts=32, hops=1)
+    table = experiment(LAW, 0.003)
+    return mj.fit(table, LAW, targets=[TARGET], starts=32, hops=1, prior="none")
 
 
 @cache
 def theirs() -> Objective:
-    return mj.objective(experiment(LAW, 0.003), LAW, TARGET)
+    return mj.objective(experiment(LAW, 0.003), LAW, TARGET, prior="none")
 
 
 def lowest(ends) -> float:
@@ -40,6 +41,23 @@ def test_a_fit_has_this_objective_and_no_slope():
     assert np.abs(grad).max() <= 2 * fit.search[TARGET].gradient * value + 1e-12
     assert objective.names[0] == "E"
     assert objective.starts(3).shape == (3, len(objective.names))
+
+
+def test_the_prior_takes_part_by_default():
+    """At the fit's parameters the objective with the prior is least, not that without."""
+    table = experiment(LAW, 0.003)
+    fit = mj.fit(table, LAW, targets=[TARGET], starts=32, hops=1)
+    objective = mj.objective(table, LAW, TARGET)
+    z = objective.at(fit.params[TARGET])
+    value, grad = objective.value_and_grad(z)
+    assert np.abs(grad).max() <= 2 * fit.search[TARGET].gradient * value + 1e-12
+    assert theirs().value(z) == pytest.approx(fit.objective[TARGET], rel=1e-9)
+    assert theirs().value(z) < value
+    for seed in range(5):
+        step = 1e-3 * np.random.default_rng(seed).normal(size=len(z))
+        assert objective.value(z + step) > value
+    assert np.abs(theirs().value_and_grad(z)[1]).max() > 10 * np.abs(grad).max()
+    assert fit.objective[TARGET] > ours().objective[TARGET]
 
 
 @pytest.mark.parametrize("law", ["joint", "ye_m1", "ge24"])

@@ -211,11 +211,20 @@ def test_standard_errors_are_paired_over_mixtures():
 
 def test_content(found):
     content = found.to_dict()
-    assert set(content) == {"law", "delta", "residual", "reason", "options", "effective_rows"}
+    assert set(content) == {
+        "law",
+        "delta",
+        "residual",
+        "prior",
+        "reason",
+        "options",
+        "effective_rows",
+    }
     assert {
         "law",
         "delta",
         "residual",
+        "prior",
         "parameters",
         "errors",
         "criterion",

@@ -17,7 +17,8 @@ from mixjax.fitting.simulate import random_truth, simulate_runs
 from mixjax.law import Coefficients, Law, Parameter, find_law
 from mixjax.law.base import dependence, searched
 
-GRID = [n for n in mj.laws() if find_law(n).coefficients is not None]
+PLAIN = Huber(1e-2, prior="none")
+GRID = list(mj.laws())
 
 
 def table(law, ragged=False, seed=0):
@@ -50,7 +51,7 @@ def by_rows(objective, z, data):
 @pytest.mark.parametrize("law", GRID)
 def test_curvature_is_that_of_the_rows(law, residual):
     problem = make_problem(
-        table(law, ragged=residual == "log"), find_law(law), ["d0"], Huber(1e-2, residual)
+        table(law, ragged=residual == "log"), find_law(law), ["d0"], Huber(1e-2, residual, "none")
     )
     data = jax.tree.map(jnp.asarray, problem.data.of(0))
     for z in map(jnp.asarray, draw_starts(problem, Settings(3)).z[0]):
@@ -85,7 +86,7 @@ def test_parameters_that_coefficients_share_are_added_up():
     )
     law = Law("shared", names, shared)
     assert dependence(searched(law), 3)["A"] == (("t", "A"), True)
-    problem = make_problem(table("joint"), law, ["d0"], Huber(1e-2))
+    problem = make_problem(table("joint"), law, ["d0"], PLAIN)
     data = jax.tree.map(jnp.asarray, problem.data.of(0))
     z = jnp.asarray(draw_starts(problem, Settings(1)).z[0, 0])
     _, grad, curvature = problem.objective.curved(z, data)
@@ -95,12 +96,14 @@ def test_parameters_that_coefficients_share_are_added_up():
     assert not curvature[-1].any()
 
 
-def test_a_resample_has_the_curvature_of_its_weights():
+@pytest.mark.parametrize("prior", ["none", "weak"])
+def test_a_resample_has_the_curvature_of_its_weights(prior):
+    huber = Huber(1e-2, prior=prior)
     runs = table("additive")
-    problem = make_problem(runs, find_law("additive"), ["d0"], Huber(1e-2))
+    problem = make_problem(runs, find_law("additive"), ["d0"], huber)
     weights = np.random.default_rng(0).exponential(size=(2, len(runs)))
     data = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), reweighted(problem, weights))
-    alone = make_problem(runs, find_law("additive"), ["d0"], Huber(1e-2), weights[1])
+    alone = make_problem(runs, find_law("additive"), ["d0"], huber, weights[1])
     z = jnp.asarray(draw_starts(problem, Settings(1)).z[0, 0])
     value, grad, curvature = Reweighted(problem.objective).curved(jnp.append(z, 1.0), data)
     expected = problem.objective.curved(z, jax.tree.map(jnp.asarray, alone.data.of(0)))
@@ -110,6 +113,13 @@ def test_a_resample_has_the_curvature_of_its_weights():
     assert not curvature[-1].any()
 
 
-def test_a_law_given_by_its_losses_has_none():
-    law = Law("whole", (Parameter("E"),), predict=lambda params, h, N, D: params["E"] + 0.0 * N)
-    assert not make_problem(table("joint"), law, ["d0"], Huber(1e-2)).objective.has_curvature
+@pytest.mark.parametrize(("sizes", "has"), [((), True), (("k",) * 5, True), (("k",) * 6, False)])
+def test_a_law_given_by_its_losses_has_one_where_its_parameters_are_few(sizes, has):
+    """Every one of them is a pass of its own: 1 + 15 with three domains, but not 1 + 18."""
+    parameters = [Parameter(f"p{i}", size) for i, size in enumerate([(), *((s,) for s in sizes)])]
+
+    def predict(params, h, N, D):
+        return params["p0"] + 0.0 * N
+
+    law = Law("whole", tuple(parameters), predict=predict)
+    assert make_problem(table("joint"), law, ["d0"], PLAIN).objective.has_curvature is has

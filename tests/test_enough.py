@@ -40,7 +40,7 @@ def runs() -> Runs:
 
 @pytest.fixture(scope="module")
 def found(runs: Runs) -> Enough:
-    return enough_runs(runs, ["additive", "joint"], [3, 8, 24], 4, **FEW)
+    return enough_runs(runs, ["additive", "joint"], [3, 8, 24], 4, **FEW, prior="none")
 
 
 def test_true_laws_predict_from_enough_mixtures_and_not_from_few(found):
@@ -48,6 +48,14 @@ def test_true_laws_predict_from_enough_mixtures_and_not_from_few(found):
     assert additive[0] > 10 * additive[-1]
     assert joint[0] > 10 * joint[-1]
     assert max(additive[-1], joint[-1]) < 0.15
+
+
+def test_a_prior_helps_where_mixtures_are_few_and_costs_nothing_where_they_are_many(runs, found):
+    held = enough_runs(runs, ["additive", "joint"], [3, 8, 24], 4, **FEW)
+    for law in ("additive", "joint"):
+        with_prior, without = (of.quartiles(law)[:, 1] for of in (held, found))
+        assert with_prior[0] < 0.8 * without[0]
+        assert with_prior[-1] < 1.1 * without[-1]
 
 
 def test_errors_are_those_of_fits_to_the_choice_alone(runs):
@@ -71,7 +79,7 @@ def test_scored_losses_change_no_fit(runs, found):
     losses[scored, 0] *= 1.5
     # So that the middle of all losses, the unit of the search, stays where it is.
     losses[scored & (runs.losses[:, 0] < np.median(runs.losses[:, 0])), 0] /= 1.5**2
-    moved = enough_runs(replace(runs, losses=losses), ["additive"], [3, 8, 24], 4, **FEW)
+    moved = enough_runs(replace(runs, losses=losses), ["additive"], [3, 8, 24], 4, **FEW, prior="none")
     before, after = found.errors["additive"], moved.errors["additive"]
     assert (after["d0"][:, 0] > 20).all()
     np.testing.assert_array_equal(after["d1"][:, 0], before["d1"][:, 0])

@@ -34,6 +34,7 @@ from tests import reference
 LAWS = tuple(laws())
 QUICK = {"starts": 8, "hops": 3}
 TARGETS = ("d0", "d1")
+WITHOUT_MIXTURES = ("chinchilla", "coupled", "log_quadratic")
 K = 2  # enough for every law; own-domain laws see one domain of them
 
 # Noise-free: residuals end at rounding, 1e-16 of losses around 3, and the objective is their
@@ -53,15 +54,15 @@ SAME_MINIMUM = 1e-5
 
 @cache
 def truth_of(law: str) -> Fit:
-    return random_truth(law, 0 if law == "chinchilla" else K, TARGETS, seed=1)
+    return random_truth(law, 0 if law in WITHOUT_MIXTURES else K, TARGETS, seed=1)
 
 
 @cache
 def experiment(law: str, noise: float = 0.0) -> pd.DataFrame:
     """A table that identifies the law: 9 mixtures at 3 x 4 scales, or at as few as the law
     reads."""
-    if law == "chinchilla":
-        return small(noise)
+    if law in WITHOUT_MIXTURES:
+        return small(noise, law)
     mixtures = design_mixtures([f"d{i}" for i in range(K)], 9, minimum=0.03).to_numpy()
     reads = reference.READS[law]
     N = [2e8, 6e8, 2e9] if reads[0] else [5e8]
@@ -71,12 +72,12 @@ def experiment(law: str, noise: float = 0.0) -> pd.DataFrame:
 
 
 @cache
-def small(noise: float = 0.003) -> pd.DataFrame:
+def small(noise: float = 0.003, law: str = "chinchilla") -> pd.DataFrame:
     """Chinchilla's kind of table, 24 rows and no mixtures."""
     N, D = (
         x.ravel() for x in np.meshgrid([1e8, 3e8, 1e9, 3e9], [1e9, 3e9, 1e10, 3e10, 6e10, 1e11])
     )
-    return simulate_runs(truth_of("chinchilla"), N=N, D=D, noise=noise, seed=3)
+    return simulate_runs(truth_of(law), N=N, D=D, noise=noise, seed=3)
 
 
 @cache
@@ -293,18 +294,19 @@ GONE = [1, 7, 20, 21]
 
 
 @cache
-def without_gone() -> Fit:
-    return quick(small(0.003).drop(GONE))
+def without_gone(prior: str = "weak") -> Fit:
+    return quick(small(0.003).drop(GONE), prior=prior)
 
 
 def test_missing_losses_are_left_out_for_their_target_alone():
     table = small(0.003).copy()
     table.loc[GONE, "loss_d1"] = np.nan
-    got = quick(table)
+    got, plain = quick(table), quick(table, prior="none")
     assert {t: s.rows for t, s in got.search.items()} == {"d0": 24, "d1": 20}
     assert got.params["d0"] == baseline().params["d0"]
+    # The prior counts for as many rows as the target with the most has.
     np.testing.assert_allclose(
-        got.objective["d1"], without_gone().objective["d1"], rtol=SAME_MINIMUM
+        plain.objective["d1"], without_gone("none").objective["d1"], rtol=SAME_MINIMUM
     )
 
 
@@ -322,9 +324,12 @@ def test_weight_zero_is_no_row():
 def test_whole_weights_are_repeated_rows_and_only_their_ratio_counts():
     table, often = small(0.003).drop(GONE), np.ones(20, int)
     often[[0, 3, 11, 16]] = 2  # 24 rows in all, a shape that is compiled already
-    got = quick(table, weights=often)
-    assert_same_minimum(got, quick(table.loc[np.repeat(table.index, often)]))
-    assert_same_minimum(quick(table, weights=often * 0.01), got)
+    repeated = table.loc[np.repeat(table.index, often)]
+    for prior in ("weak", "none"):
+        got = quick(table, weights=often, prior=prior)
+        assert_same_minimum(quick(table, weights=often * 0.01, prior=prior), got)
+    # A repeated row is one more row for the prior.
+    assert_same_minimum(got, quick(repeated, prior="none"))
 
 
 def test_weights_may_be_as_large_as_numbers_are():

@@ -33,7 +33,7 @@ def test_curvature_is_that_of_the_objective_where_residuals_are_small():
     exact = replace(
         runs, losses=np.stack(list(truth.predict(runs.N, runs.D, runs.h).values()), axis=1)
     )
-    problem = make_problem(exact, find_law("additive"), None, Huber(10.0))
+    problem = make_problem(exact, find_law("additive"), None, Huber(10.0, prior="none"))
     z = from_paper(problem, 0, truth.params["d0"])
     matrix, value = curvature(problem, 0, z)
     assert value < 1e-20
@@ -56,6 +56,10 @@ def test_one_size_cannot_tell_e_from_a():
     named = set().union(*(f.moves for f in found.flat))
     assert named & {"A", "alpha"}
     assert found.flat[0].step > 100
+    # What a prior knows of them the rows do not.
+    assert fit.huber.prior == "weak"
+    plain = replace(fit, huber=replace(fit.huber, prior="none"))
+    assert identify(plain, runs).targets["d0"] == found
 
 
 def test_many_sizes_pin_down_more():

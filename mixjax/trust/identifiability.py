@@ -4,7 +4,7 @@ far from the trained."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -95,7 +95,9 @@ def identify(fit: Fit, runs: Runs, points: Runs | None = None) -> Identified:
         UserError: a table that does not belong to the fit.
     """
     rows = runs.reordered(fit.domains)
-    problem = make_problem(rows, fit.scaling_law, fit.targets, fit.huber)
+    # Without the prior, which pins down every direction: asked is what the rows do.
+    plain = replace(fit.huber, prior="none")
+    problem = make_problem(rows, fit.scaling_law, fit.targets, plain)
     targets = {t: _pinned(problem, g, fit) for g, t in enumerate(problem.targets)}
     asked = points if fit.domains else None
     outside = () if asked is None else _outside(asked.reordered(fit.domains), rows)
