@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 
 import mixjax as mj
 from mixjax.data.runs import Runs
+from mixjax.data.splits import EXTREME, make_backtests
 from mixjax.errors import MixjaxWarning, UserError
 from mixjax.fitting.simulate import random_truth, simulate_runs
-from mixjax.trust.ensemble import Ensemble, beyond, cut, measured_drift
+from mixjax.trust.drift import AXES, Drift, reach_of
+from mixjax.trust.ensemble import Ensemble
 from mixjax.trust.intervals import LossInterval, Uncertainty, best_mixture, noise_of, uncertainty
 
 TARGETS = ("d0", "d1")
@@ -68,44 +71,109 @@ def trust(fit: mj.Fit, runs: Runs) -> Uncertainty:
 
 
 def made(
-    fit: mj.Fit, spread: float = 0.0, noise: float = 0.0, drift: float = 0.0, clusters: int = 10**9
+    fit: mj.Fit,
+    runs: Runs,
+    spread: float = 0.0,
+    noise: float = 0.0,
+    drift: Sequence[float] = (0.0, 0.0, 0.0, 0.0),
+    clusters: int = 10**9,
+    folds: int = 10**6,
 ) -> Uncertainty:
+    """Of known parts; drift: rates along `AXES`; folds: that it was measured on, many of which make
+    it normal."""
     rng = np.random.default_rng(0)
     return Uncertainty(
         members(fit, 4000, spread),
         dict.fromkeys(fit.targets, noise * rng.standard_normal(5000)),
-        dict.fromkeys(fit.targets, drift),
-        "",
+        Drift(dict.fromkeys(fit.targets, np.array(drift)), ("N",) * folds),
+        reach_of(fit, runs),
         clusters,
         np.zeros(3),
         0,
     )
 
 
-def test_each_part_alone_gives_its_normal_quantile(fit):
-    h, at = np.full((1, 3), 1 / 3), (SIZES[-1] * np.e, 1e9)  # one unit of log N beyond the table
+def inside(runs: Runs) -> np.ndarray:
+    """A mixture (1, 3) among the trained ones."""
+    return runs.h.mean(axis=0, keepdims=True)
+
+
+def test_each_part_alone_gives_its_normal_quantile(fit, runs):
+    h, at = inside(runs), (SIZES[-1] * np.e, 1e9)  # one unit of log N beyond the table
     p = fit.predict(*at, h[0])["d0"]
     for options, expected in (
         ({"spread": 0.02}, 0.02),
         ({"noise": 0.01}, 0.01 * p),
-        ({"drift": 0.03}, 0.03 * p),
+        ({"drift": (0.03, 1.0, 1.0, 1.0)}, 0.03 * p),
     ):
-        interval = made(fit, **options).intervals(*at, h)["d0"]
+        interval = made(fit, runs, **options).intervals(*at, h)["d0"]
         np.testing.assert_allclose(interval.width / 2, 1.6449 * expected, rtol=0.04)
         np.testing.assert_allclose((interval.low + interval.high) / 2, interval.predicted)
-    together = made(fit, 0.02, 0.01, 0.03).intervals(*at, h)["d0"].width / 2
+    together = made(fit, runs, 0.02, 0.01, (0.03, 0, 0, 0)).intervals(*at, h)["d0"].width / 2
     np.testing.assert_allclose(
         together, 1.6449 * np.sqrt(0.02**2 + (0.01 * p) ** 2 + (0.03 * p) ** 2), rtol=0.04
     )
 
 
-def test_few_clusters_widen_and_levels_nest(fit):
+@pytest.mark.parametrize("axis", AXES)
+def test_drift_is_the_rate_times_the_distance_along_its_axis(fit, runs, axis):
+    N, D = fit.ranges["N"][1], fit.ranges["D"][1]  # the largest, which are of one run here
+    at = {
+        "N": (N * np.e**2, 1e9, inside(runs), 2.0),
+        "D": (2e8, D * np.e**2, inside(runs), 2.0),
+        "compute": (N, D, inside(runs), 0.0),
+        "mixture": (1e9, 1e10, np.array([[1.0, 0.0, 0.0]]), None),
+    }[axis]
+    *where, distance = at
+    table = reach_of(fit, runs)
+    if axis == "mixture":
+        (distance,) = table.distance(*where)[:, 3]
+        assert distance > 0.05
+    if axis == "compute":  # of a table that holds its largest N and D apart
+        table = replace(table, largest=table.largest - np.array([0, 0, 1.5]))
+        distance = 1.5
+    rates = np.where(np.array(AXES) == axis, 0.02, 0.0)
+    trust = replace(made(fit, runs, drift=tuple(rates)), table=table)
+    interval = trust.intervals(*where)["d0"]
+    p = fit.predict(*where)["d0"]
+    np.testing.assert_allclose(interval.width / 2, 1.6449 * 0.02 * distance * p, rtol=0.04)
+    other = replace(made(fit, runs, drift=tuple(0.02 - rates)), table=table).intervals(*where)["d0"]
+    assert other.width < 0.2 * interval.width or axis in ("N", "D")  # which are compute too
+
+
+@pytest.mark.parametrize(("folds", "quantile"), [(0, 2.920), (1, 2.353), (4, 1.943)])
+def test_drift_that_little_tells_of_is_students(fit, runs, folds, quantile):
+    """Its 95 percent point with 2, 3 and 6 degrees of freedom."""
+    at = (SIZES[-1] * np.e, 1e9, inside(runs))
+    interval = made(fit, runs, drift=(0.03, 0, 0, 0), folds=folds).intervals(*at)["d0"]
+    p = fit.predict(*at)["d0"]
+    np.testing.assert_allclose(interval.width / 2, quantile * 0.03 * p, rtol=0.06)
+
+
+def test_drift_in_scale_is_one_for_all_rows_and_beyond_mixtures_one_for_each(fit, runs):
+    """In a difference of two mixtures the first is the same factor, the second their own."""
+    a, b = np.array([0.6, 0.3, 0.1]), np.array([0.2, 0.3, 0.5])
+    at = (SIZES[-1] * np.e, 1e9)
+    losses = fit.predict(*at, np.stack([a, b]))["d0"]
+    scale = made(fit, runs, drift=(0.03, 0, 0, 0)).difference(a, b, *at)["d0"]
+    np.testing.assert_allclose(
+        scale.width[0] / 2, 1.6449 * 0.03 * abs(losses[0] - losses[1]), rtol=0.04
+    )
+    corner = np.array([1.0, 0.0, 0.0])
+    (distance,) = reach_of(fit, runs).distance(1e9, 1e10, corner)[:, 3]
+    mixture = made(fit, runs, drift=(0, 0, 0, 0.03)).difference(corner, b, 1e9, 1e10)["d0"]
+    larger = fit.predict(1e9, 1e10, np.stack([corner, b]))["d0"].max()
+    np.testing.assert_allclose(mixture.width[0] / 2, 1.6449 * 0.03 * distance * larger, rtol=0.04)
+    assert made(fit, runs, drift=(0, 0, 0, 0.03)).difference(a, a, 1e9, 1e10)["d0"].predicted == 0
+
+
+def test_few_clusters_widen_and_levels_nest(fit, runs):
     h = np.full((1, 3), 1 / 3)
     few, many = (
-        made(fit, spread=0.02, clusters=c).intervals(1e9, 1e10, h)["d0"].width for c in (5, 10**9)
+        made(fit, runs, spread=0.02, clusters=c).intervals(1e9, 1e10, h)["d0"].width for c in (5, 10**9)
     )
     np.testing.assert_allclose(few / many, np.sqrt(5 / 4))
-    trust = made(fit, 0.02, 0.01)
+    trust = made(fit, runs, 0.02, 0.01)
     assert (
         trust.intervals(1e9, 1e10, h, level=0.5)["d0"].width
         < trust.intervals(1e9, 1e10, h, level=0.9)["d0"].width
@@ -116,8 +184,8 @@ def test_few_clusters_widen_and_levels_nest(fit):
     )
 
 
-def test_what_mixtures_share_leaves_their_difference(fit):
-    trust = made(fit, spread=0.05)  # E is common to all mixtures
+def test_what_mixtures_share_leaves_their_difference(fit, runs):
+    trust = made(fit, runs, spread=0.05)  # E is common to all mixtures
     a, b = np.array([0.6, 0.2, 0.2]), np.array([0.2, 0.6, 0.2])
     difference = trust.difference(a, b, 1e9, 1e10)["d0"]
     np.testing.assert_allclose(
@@ -129,44 +197,14 @@ def test_what_mixtures_share_leaves_their_difference(fit):
     assert trust.intervals(1e9, 1e10, a)["d0"].width[0] > 0.1
 
 
-def test_distance_beyond_the_table(fit):
-    largest_n, largest_d = fit.ranges["N"][1], fit.ranges["D"][1]
-    np.testing.assert_allclose(
-        beyond(
-            fit,
-            np.array([1e8, largest_n * np.e, largest_n]),
-            np.array([1e9, largest_d * np.e, 1e9]),
-        ),
-        [0, 2, 0],
-    )
-
-
-def test_the_cut_lies_as_far_below_as_the_points_lie_beyond(fit, runs):
-    # D grows with N here: each doubling of N is two doublings of scale.
-    for doublings, kept in ((1, SIZES[2]), (2, SIZES[1]), (5, SIZES[1])):
-        rows = cut(fit, runs, 2 * doublings * np.log(2))
-        assert rows is not None
-        np.testing.assert_array_equal(rows, sizes_of(runs) <= kept)
-    assert cut(fit, experiment(sizes=SIZES[:2]), 1.0) is None
-
-
-def test_drift_is_the_slope_of_what_nothing_else_explains(fit, runs):
-    kept = sizes_of(runs) <= SIZES[1]
-    smaller = replace(fit, ranges={"N": (SIZES[0], SIZES[1]), "D": (1e9, float(25 * SIZES[1]))})
-    held = runs.select(~kept)
-    distance = beyond(smaller, held.N, held.D)
-    true = fit.predict(held.N, held.D, held.h)
-    losses = np.stack([true["d0"] / (1 + 0.02 * distance), true["d1"]], axis=1)
-    found = measured_drift(members(smaller, 50, 0.0), replace(held, losses=losses), "run")
-    # own variances 0.02^2 and 0; half their mean for both
-    np.testing.assert_allclose(
-        [found["d0"], found["d1"]], [np.sqrt(0.75) * 0.02, np.sqrt(0.25) * 0.02], rtol=1e-6
-    )
-    runaway = members(smaller, 50, 0.0)
-    runaway.params["d1"]["E"][:5] = np.inf
-    assert measured_drift(runaway, replace(held, losses=losses), "run") == pytest.approx(found)
-    explained = measured_drift(members(smaller, 2000, 0.5), replace(held, losses=losses), "run")
-    assert explained == {"d0": 0.0, "d1": 0.0}
+def test_what_was_left_out_is_said(trust, runs):
+    names = tuple(fold.name for fold in make_backtests(runs, 11))
+    assert trust.drift.folds == names
+    assert trust.held_out == ", ".join(names)
+    assert "N >= 1.6e+09" in trust.held_out
+    only = trust.only(["d1"])
+    np.testing.assert_array_equal(only.drift.rates["d1"], trust.drift.rates["d1"])
+    assert set(only.drift.rates) == {"d1"}
 
 
 def test_noise_is_enlarged_for_the_parameters(fit, runs):
@@ -248,8 +286,9 @@ def test_a_table_of_two_sizes_says_nothing_of_drift():
     fit = mj.fit(runs, "additive", starts=12, hops=0, targets=["d0"])
     with pytest.warns(MixjaxWarning, match="too few sizes"):
         trust = uncertainty(fit, runs, *LARGER, resamples=20)
-    assert trust.drift == {"d0": 0.0}
-    assert trust.held_out == ""
+    assert all(name == EXTREME for name in trust.drift.folds)
+    assert trust.drift.freedom == 2
+    np.testing.assert_array_equal(trust.drift.rates["d0"][:3], np.zeros(3))
 
 
 def test_unusable_options_are_refused(fit, runs, trust):
