@@ -122,11 +122,10 @@ def test_it_is_convex_where_its_laws_are():
     assert law.is_convex(many).tolist() == [True, False]
     without = find_law("0.5*additive + 0.5*coupled")
     params = {p.name: np.full(3, 0.4) if p.shape else np.asarray(1.2) for p in without.parameters}
-    assert bool(without.is_convex(params)) == bool(
-        find_law("coupled").is_convex({n: params[f"coupled.{n}"] for n in ("E", "A", "B")})
-    )
+    assert not without.is_convex(params)  # not known of coupled
 
 
+@pytest.mark.filterwarnings("ignore:mixture. share of:mixjax.errors.MixjaxWarning")
 def test_its_best_mixture_is_the_lowest(mean, parts):
     best = mj.optimal_mixture(mean, N=AT[0], D=AT[1])
     h = np.array(list(best.weights.values()))
@@ -173,6 +172,7 @@ def test_it_has_intervals_that_hold_its_laws(mean, parts, runs):
         ("nan*joint + 1*additive", "weights that do not add up to 1"),
         ("half*joint + 0.5*additive", "could not convert string to float"),
         ("0.5*joint + additive", "write for example '0.6\\*joint \\+ 0.4\\*additive'"),
+        ("0.5*joint+0.5*additive", "'0.5\\*joint\\+0.5\\*additive': "),
         ("0.5*jiont + 0.5*additive", "no law 'jiont'; did you mean 'joint'"),
         ("0.5*ge24 + 0.5*additive", "laws of a target's own domain are not averaged"),
         ("0.5*joint@x + 0.5*additive", "not a number of tokens"),

@@ -28,6 +28,10 @@ def grid(sizes=(2e8, 4e8, 8e8, 1.6e9), tokens=(5e9, 1e10, 2e10), mixtures: int =
     return h[m], N, D
 
 
+# Enough of both that what is left of them without the two largest still tells a law.
+LARGE = {"sizes": (1e8, 2e8, 4e8, 8e8, 1.6e9), "tokens": (2.5e9, 5e9, 1e10, 2e10, 4e10)}
+
+
 def experiment(law: str = "additive", noise: float = 0.0, **options) -> Runs:
     truth = random_truth(law, 3, TARGETS, seed=3)
     return mj.read_runs(simulate_runs(truth, *grid(**options), noise=noise, seed=5))
@@ -141,8 +145,9 @@ def test_rows_of_an_isoflop_table_beyond_its_compute_are_beyond_it():
 # ---------------------------------------------------------------- how much
 
 
-def test_the_true_law_without_noise_does_not_drift(fit, runs):
-    found = measured(fit, runs)
+def test_the_true_law_without_noise_does_not_drift():
+    runs = experiment(**LARGE)
+    found = measured(fitted(runs), runs)
     assert found.folds == tuple(fold.name for fold in make_backtests(runs, 11))
     assert EXTREME in found.folds
     for rates in found.rates.values():
@@ -160,7 +165,7 @@ def test_a_wrong_law_drifts_along_what_it_has_wrong():
     found = measured(fitted(bent), bent)
     d0, d1 = (found.rates[t] for t in TARGETS)
     assert d0[AXES.index("N")] > 0.02
-    assert d0[AXES.index("N")] > 2 * d0[AXES.index("D")]
+    assert d0[AXES.index("N")] > 1.5 * d0[AXES.index("D")]
     assert d0[AXES.index("N")] > 2 * d0[AXES.index("mixture")]
     # Half of a variance is of all targets: sqrt of 1/2 + 1/4 and of 1/4.
     np.testing.assert_allclose(d1[0] / d0[0], np.sqrt(1 / 3), rtol=0.02)
@@ -193,7 +198,7 @@ def test_the_rate_is_the_error_over_the_distance():
 
 
 def test_noise_is_no_drift():
-    runs = experiment(noise=0.003)
+    runs = experiment(noise=0.003, **LARGE)
     fit = fitted(runs)
     with_noise, without = measured(fit, runs, dict.fromkeys(TARGETS, 0.004)), measured(fit, runs)
     for t in TARGETS:
@@ -215,7 +220,7 @@ def test_an_average_drifts_as_the_mean_of_its_laws_does(fit, runs):
 
 
 def test_too_few_scales_measure_nothing():
-    runs = experiment(sizes=(2e8,), tokens=(5e9,), mixtures=6)
+    runs = experiment(sizes=(2e8,), tokens=(5e9,), mixtures=9)
     found = measured(fitted(runs, "additive_fixed_nd"), runs)
     assert found.folds == ()
     assert found.freedom == 2

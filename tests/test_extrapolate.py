@@ -47,6 +47,10 @@ def table(lag: float = LAG, noise: float = 5e-4):
     return out
 
 
+def without_mixtures(whole):
+    return whole.drop(columns=[name for name in whole.columns if name.startswith("h_")])
+
+
 @pytest.fixture(scope="module")
 def runs() -> Runs:
     return mj.read_runs(table(), where="split == 'train'")
@@ -99,11 +103,29 @@ def test_the_rule_finds_the_law_and_the_lag(found, runs):
 
 def test_near_tied_laws_are_averaged(runs):
     """Twice the true law under two names: half each."""
-    twin = replace(find_law("additive@2e9"), name="twin@2e9")
+    twin = replace(find_law("additive"), name="twin")
     found = mj.extrapolate(
-        runs, laws=("additive@2e9", twin), lags=(0,), targets=("t",), starts=8, hops=0
+        runs, laws=("additive", twin), lags=(LAG,), targets=("t",), starts=8, hops=0
     )
     assert [c.weight for c in found.candidates] == [0.5, 0.5]
+    assert found.law == "0.5*additive@2e9 + 0.5*twin@2e9"
+    at = (7e9, 1e11, [0.5, 0.5])
+    one, other = (part.predict(*at)["t"] for _, part in found.fit.parts)
+    assert one == pytest.approx(other, rel=1e-9)
+    assert found.fit.predict(*at)["t"] == pytest.approx(one, rel=1e-9)
+
+
+def test_a_law_of_ones_own_and_one_with_a_lag_are_taken_as_they_are(runs):
+    """The lag of the fit is that of its name, whoever's law it is."""
+    h, at = [0.5, 0.5], (7e9, 1e11)
+    twin = replace(find_law("additive"), name="twin")
+    expected = mj.fit(runs, "additive@2e9", targets=["t"], starts=8, hops=0).predict(*at, h)["t"]
+    for laws, lags in (((twin,), (LAG,)), (("additive@2e9",), (0, 1e9)), (("additive",), (LAG,))):
+        found = mj.extrapolate(runs, laws=laws, lags=lags, targets=("t",), starts=8, hops=0)
+        assert [c.law.lag for c in found.candidates] == [LAG]
+        assert found.fit.scaling_law.lag == LAG
+        assert found.law == found.fit.scaling_law.name
+        assert found.fit.predict(*at, h)["t"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_an_average_is_the_mean_of_its_fits(runs):
@@ -240,7 +262,7 @@ def test_extreme_mixtures_are_the_farthest_from_the_mean(mixtures, seed):
 
 def test_few_mixtures_or_none_are_not_left_out(runs):
     assert EXTREME not in {t.name for t in make_backtests(runs, 9)}  # it has 8
-    bare = mj.read_runs(table().drop(columns=["h_a", "h_b"]))
+    bare = mj.read_runs(without_mixtures(table()))
     assert EXTREME not in {t.name for t in make_backtests(bare, 5)}
 
 
@@ -328,7 +350,7 @@ def test_exact_predictions_are_all_exact():
 
 def test_laws_by_what_a_table_has():
     whole = table()
-    without = whole.drop(columns=["h_a", "h_b"])
+    without = without_mixtures(whole)
     assert laws_for(mj.read_runs(whole)) == ("additive", "joint", "powers")
     assert laws_for(mj.read_runs(without)) == ("chinchilla", "coupled", "log_quadratic")
     one_size = whole[whole.N == 2e8]
@@ -360,6 +382,7 @@ def test_lags_are_tried_where_runs_have_several_d(runs):
         ({"precision": "float16"}, "no precision"),
         ({"lags": (4e9,)}, "below the smallest D"),
         ({"lags": (-1.0,)}, "below the smallest D"),
+        ({"laws": ("joint@4e9",)}, "below the smallest D"),
         ({"laws": ("nonsense",)}, "no law"),
     ],
 )

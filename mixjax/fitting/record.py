@@ -181,7 +181,7 @@ class Fit:
             t: {p.name: own[f"{law.name}.{p.name}"] for p in law.parameters}
             for t, own in self.params.items()
         }
-        return replace(self, law=law.name, params=params, units=law.units, own_law=None)
+        return replace(self, law=law.name, params=params, units=law.units, own_law=_own(law))
 
     def predict(
         self,
@@ -207,8 +207,9 @@ class Fit:
             if needed and counts is None:
                 remedy = f"law {self.law!r} reads it: give a count"
                 raise UserError("predict", f"{name} is missing", remedy)
-        if law.lag and law.reads.D and (np.asarray(D, dtype=np.float64) <= law.lag).any():
-            what = f"D is not beyond the {law.lag:.4g} tokens that law {self.law!r} leaves out"
+        lag = max((law.lag, *(part.lag for part, _ in law.averaged)))
+        if lag and law.reads.D and (np.asarray(D, dtype=np.float64) <= lag).any():
+            what = f"D is not beyond the {lag:.4g} tokens that law {self.law!r} leaves out"
             raise UserError("predict", what, "give more tokens")
         weights = self._weights(h)
         n, d = (_count(name, x) if needed else np.ones(()) for name, x, needed in columns)
@@ -386,12 +387,19 @@ def average_fits(weights: Sequence[tuple[Fit, float]], runs: Runs) -> Fit:
         t: {f"{fit.law}.{name}": x for fit in fits for name, x in fit.params[t].items()}
         for t in first.targets
     }
-    mean = replace(first, law=law.name, params=params, units=law.units, own_law=None)
+    mean = replace(first, law=law.name, params=params, units=law.units, own_law=_own(law))
     return replace(
         mean,
         objective={t: s.huber for t, s in mean.score(runs).items()},
         search={t: _worst([fit.search[t] for fit in fits]) for t in first.targets},
     )
+
+
+def _own(law: Law) -> Law | None:
+    """A law that a fit has to carry along: none that the registry can tell by its name."""
+    from mixjax.law import is_built_in
+
+    return None if is_built_in(law.name) else law
 
 
 def _worst(searches: Sequence[Search]) -> Search:

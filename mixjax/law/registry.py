@@ -293,7 +293,7 @@ def find_law(law: str | Law) -> Law:
 
 
 def _find_average(name: str) -> Law:
-    parts = [part.partition("*") for part in name.split(" + ")]
+    parts = [part.rpartition("*") for part in name.split(" + ")]
     try:
         return average({find_law(law): float(weight) for weight, _, law in parts})
     except ValueError as error:

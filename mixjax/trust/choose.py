@@ -302,7 +302,7 @@ def extrapolate(
         laws: names or `Law`s to choose from; by default those that the table has columns and
             scales for, see `laws_for`.
         lags: tokens of warm-up to choose from; by default 0, 1/4, 1/2 and 3/4 of the smallest D
-            where runs have several D.
+            where runs have several D. A law that is given with a lag is tried with that alone.
         targets: names; all by default. The choice is one for all of them.
         watch: called with the share done and nothing else.
         options: of the fits, see `fit`; those of parts of the table take 8 starts at most.
@@ -320,7 +320,12 @@ def extrapolate(
     huber, settings = read_options(options)
     quick = replace(settings, starts=min(settings.starts, _STARTS), hops=0)
     folds = make_backtests(whole, max(law.count(law.k(whole.domains)) for law in records))
-    tried = list(product(records, _lags(whole, lags)))
+    # A law that is given with a lag is tried with that alone.
+    tried = [
+        (lagged(law, 0.0), lag)
+        for law in records
+        for lag in _lags(whole, (law.lag,) if law.lag else lags)
+    ]
     if all(fold.name == EXTREME for fold in folds):
         what = "has too few sizes or D to leave the largest out: what laws predict beyond it is "
         remedy = "train runs of another size, or do not trust predictions far beyond the table"
@@ -396,7 +401,9 @@ def _fit_lagged(
         for name, (low, high) in fitted.ranges.items()
     }
     made = {**fitted.made, "fingerprint": runs.fingerprint()}
-    return replace(fitted, law=lagged(law, lag).name, ranges=ranges, made=made)
+    whole = lagged(law, lag)
+    own = None if fitted.own_law is None else whole
+    return replace(fitted, law=whole.name, own_law=own, ranges=ranges, made=made)
 
 
 def _part(watch: Watch | None, number: int, parts: int) -> Watch:
