@@ -433,6 +433,59 @@ def test_log_residuals_do_not_see_the_unit_of_the_loss():
     assert_same_minimum(quick(table, residual="log"), logarithmic())
 
 
+# ---------------------------------------------------------------- priors
+
+
+def test_the_prior_is_of_the_objective_and_not_in_what_is_reported():
+    plain = quick(small(0.003), prior="none")
+    assert (plain.huber.prior, baseline().huber.prior) == ("none", "weak")
+    for target in TARGETS:
+        np.testing.assert_allclose(
+            baseline().objective[target], own_objective(baseline(), small(), target), rtol=1e-9
+        )
+        np.testing.assert_allclose(
+            plain.objective[target], own_objective(plain, small(), target), rtol=1e-9
+        )
+        # Without it the objective is least; it costs little where rows say more.
+        ratio = baseline().objective[target] / plain.objective[target]
+        assert 1 < ratio < 1.05
+
+
+def few_with_zeros(seed: int) -> tuple[Fit, pd.DataFrame, np.ndarray]:
+    """Some 18 mixtures of six domains, six in ten shares of them 0, and 200 more."""
+    rng, domains = np.random.default_rng(seed), tuple("abcdef")
+    params = {
+        "E": 1.5,
+        "C": np.array([0.4, 0.3, 0.5, 0.2, 0.05, 0.3]),
+        "gamma": np.array([0.3, 0.5, 0.2, 0.6, 0.5, 0.4]),
+    }
+
+    def mixtures(count: int) -> np.ndarray:
+        h = rng.dirichlet(np.ones(6), count)
+        h[rng.random((count, 6)) < 0.6] = 0
+        h = h[h.sum(axis=1) > 0]
+        return h / h.sum(axis=1, keepdims=True)
+
+    truth = known_fit("additive_fixed_nd", domains, {"t": params})
+    table = simulate_runs(truth, mixtures(18), noise=0.03, seed=seed)
+    return truth, table, mixtures(200)
+
+
+@pytest.mark.parametrize("seed", [4, 6])
+def test_a_prior_holds_exponents_that_would_run_away(seed):
+    """Few rows with zeros let the exponent of a share grow without end, which says that any part
+    of a domain is worth nothing and all of it everything."""
+    truth, table, later = few_with_zeros(seed)
+    held, free = (
+        quick(table, "additive_fixed_nd", starts=24, hops=0, prior=prior)
+        for prior in ("weak", "none")
+    )
+    assert held.params["t"]["gamma"].max() < 5 < free.params["t"]["gamma"].max()
+    true = truth.predict(h=later)["t"]
+    errors = [np.mean(np.abs(fit.predict(h=later)["t"] / true - 1)) for fit in (held, free)]
+    assert errors[0] < 0.5 * errors[1]
+
+
 # ---------------------------------------------------------------- own-domain laws
 
 
@@ -551,6 +604,7 @@ MISTAKES = [
     ({"delta": np.nan}, "delta: nan is not a positive number"),
     ({"delta": np.inf}, "delta: inf is not a positive number"),
     ({"residual": "square"}, "residual: no residual 'square'; choose loss or log"),
+    ({"prior": "strong"}, "prior: no prior 'strong'; choose weak or none"),
     ({"weights": np.ones(3)}, "weights: not 24 numbers of at least 0, one per row"),
     ({"weights": -np.ones(24)}, "weights: not 24 numbers"),
     ({"weights": np.zeros(24)}, "weights: not 24 numbers"),

@@ -18,6 +18,7 @@ from mixjax.errors import UserError
 from mixjax.fitting.load import DamagedError, check, load_fit, schema
 from mixjax.fitting.loss import Huber
 from mixjax.fitting.record import FORMAT, SCHEMA, Fit, Search, Status
+from mixjax.fitting.simulate import demo_truth
 from mixjax.law import Coefficients, Law, Parameter
 from mixjax.text import write_whole
 from tests import reference
@@ -308,6 +309,7 @@ def with_fit(**changes) -> dict:
         (damaged(ranges={"N": [1.0]}), "is damaged: 'N' of 'ranges' is [1.0]"),
         (damaged(ranges=[1.0]), "is damaged: 'ranges' is [1.0]"),
         (damaged(residual="square"), "is damaged: 'residual' is \"square\""),
+        (damaged(prior="strong"), "is damaged: 'prior' is \"strong\""),
         (damaged(domains=["web", "web", "code"]), "is damaged: 'domains' is"),
         (
             damaged(share_ranges={"web": [0.1, None]}),
@@ -402,6 +404,7 @@ def test_parameters_of_another_law_are_refused_when_the_law_is_needed(tmp_path, 
         {"delta": 0},
         {"delta": True},
         {"residual": "square"},
+        {"prior": "strong"},
         {"units": {"N": 1.0}},
         {"units": {"N": 1.0, "D": 1.0, "loss": 1.0}},
         {"ranges": {"N": [1.0]}},
@@ -567,3 +570,15 @@ def test_printed_in_one_screen():
     lines = str(FIT).splitlines()
     assert len(lines) == 2 + len(FIT.targets)
     assert all(target in line for target, line in zip(FIT.targets, lines[2:], strict=True))
+
+
+def test_a_file_says_its_prior_and_one_of_before_had_none(tmp_path):
+    for prior in ("weak", "none"):
+        fit = replace(demo_truth(), huber=Huber(prior=prior))
+        fit.save(tmp_path / "fit.json")
+        content = json.loads((tmp_path / "fit.json").read_text())
+        assert content["prior"] == prior
+        assert load_fit(tmp_path / "fit.json").huber == fit.huber
+    del content["prior"]
+    (tmp_path / "fit.json").write_text(json.dumps(content))
+    assert load_fit(tmp_path / "fit.json").huber == Huber(prior="none")
