@@ -79,7 +79,9 @@ def test_scored_losses_change_no_fit(runs, found):
     losses[scored, 0] *= 1.5
     # So that the middle of all losses, the unit of the search, stays where it is.
     losses[scored & (runs.losses[:, 0] < np.median(runs.losses[:, 0])), 0] /= 1.5**2
-    moved = enough_runs(replace(runs, losses=losses), ["additive"], [3, 8, 24], 4, **FEW, prior="none")
+    moved = enough_runs(
+        replace(runs, losses=losses), ["additive"], [3, 8, 24], 4, **FEW, prior="none"
+    )
     before, after = found.errors["additive"], moved.errors["additive"]
     assert (after["d0"][:, 0] > 20).all()
     np.testing.assert_array_equal(after["d1"][:, 0], before["d1"][:, 0])

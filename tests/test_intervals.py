@@ -170,7 +170,8 @@ def test_drift_in_scale_is_one_for_all_rows_and_beyond_mixtures_one_for_each(fit
 def test_few_clusters_widen_and_levels_nest(fit, runs):
     h = np.full((1, 3), 1 / 3)
     few, many = (
-        made(fit, runs, spread=0.02, clusters=c).intervals(1e9, 1e10, h)["d0"].width for c in (5, 10**9)
+        made(fit, runs, spread=0.02, clusters=c).intervals(1e9, 1e10, h)["d0"].width
+        for c in (5, 10**9)
     )
     np.testing.assert_allclose(few / many, np.sqrt(5 / 4))
     trust = made(fit, runs, 0.02, 0.01)
