@@ -151,8 +151,8 @@ def bracket(
     C, gamma = (f"C_{name}", f"gamma_{name}") if indexed else ("C", "gamma")
     log_X, s = f"log_{name}", f"s_{name}"
     low, high = np.log(start).tolist()
-    value, sd, apart = prior or middle(start)._replace(apart=CORNERS)
-    corners = Prior(float(np.log(value)), sd, apart)
+    of_value = prior or middle(start)._replace(apart=CORNERS)
+    corners = of_value._replace(value=float(np.log(of_value.value)))
     own = (
         Parameter(C, ("k",), "positive", start, f"({unit})^(1/{gamma})", f"weight in {name}(h)"),
         Parameter(gamma, (), "real", (-1.5, 1.5), "1", f"exponent of {name}(h)"),
