@@ -319,8 +319,8 @@ def average(weights: Mapping[Law, float]) -> Law:
         return {p.name: params[f"{law.name}.{p.name}"] for p in law.parameters}
 
     def predict(params: Params, h: jax.Array, N: jax.Array, D: jax.Array) -> jax.Array:
-        each = (w * row_loss(law, own(law, params), h, N, D) for law, w in weights.items())
-        return sum(each, start=jnp.zeros(()))
+        mean: Any = sum(w * row_loss(law, own(law, params), h, N, D) for law, w in weights.items())
+        return mean
 
     def convex(params: Params) -> Any:
         each = [law.is_convex(own(law, params)) for law in weights]
