@@ -425,6 +425,25 @@ def test_a_minimum_without_noise_is_left_where_it_is():
         assert np.abs(gradient).max() < 1e-12
 
 
+def test_exponents_that_zeros_make_positive_have_the_prior_of_their_logarithms():
+    law = find_law("additive")
+    positive = searched(law, zeros=True)
+    for k in (1, 3, 17):
+        (mean, precision), (_, of_reals) = prior_of(positive, k), prior_of(searched(law), k)
+        at = slice(1 + k, 1 + 2 * k)  # after E and c
+        np.testing.assert_allclose(mean[at], np.log(0.5))
+        np.testing.assert_allclose(np.diag(precision)[at], 1 / 0.5**2)
+        np.testing.assert_array_equal(precision, of_reals)
+    data, z = observe(law, make_table(law, "grid")), jnp.asarray(draw(law, seed=7))
+    z = z.at[1 + K : 1 + 2 * K].set(jnp.log(jnp.abs(z[1 + K : 1 + 2 * K])))
+    mean, precision = prior_of(positive, K)
+    P = (z - mean) @ precision @ (z - mean) / 2
+    plain, held = (HuberObjective(law, K, zeros=True, prior_rows=n) for n in (0, N_ROWS))
+    np.testing.assert_allclose(
+        held.value(z, data), plain.value(z, data) * np.exp(P / N_ROWS), **VALUE
+    )
+
+
 def test_a_prior_makes_another_program():
     law = find_law("joint")
     assert HuberObjective(law, 7) == HuberObjective(law, 7, prior_rows=0)
