@@ -191,6 +191,23 @@ def test_losses_that_are_held_out_change_no_fit(runs):
     assert before[test.name]["t"] < 1.0
 
 
+def test_rows_without_a_loss_of_any_target_tell_nothing(runs):
+    losses = runs.losses.copy()
+    losses[runs.N == 1.6e9, 1] = np.nan
+    found = mj.extrapolate(
+        replace(runs, losses=losses),
+        laws=("additive", "chinchilla"),
+        lags=(LAG,),
+        targets=("t",),
+        starts=8,
+        hops=0,
+    )
+    best = found.candidates[0]
+    assert found.law == best.law.name == "additive@2e9"
+    names = [fold.name for fold in make_backtests(runs, 9)]
+    assert list(best.errors) == [name for name in names if name != "N >= 1.6e+09"]
+
+
 # ---------------------------------------------------------------- what is left out
 
 

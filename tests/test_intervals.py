@@ -293,6 +293,15 @@ def test_a_table_of_two_sizes_says_nothing_of_drift():
     np.testing.assert_array_equal(trust.drift.rates["d0"][:3], np.zeros(3))
 
 
+def test_a_table_of_two_d_at_one_size_says_nothing_of_drift_either():
+    """Of a law that reads no N, D alone is beyond it."""
+    whole = experiment()
+    runs = whole.select((whole.N == SIZES[0]) & (whole.D > 25 * 0.5 * SIZES[0]))
+    fit = mj.fit(runs, "additive_fixed_n", starts=8, hops=0, targets=["d0"])
+    with pytest.warns(MixjaxWarning, match="too few sizes"):
+        uncertainty(fit, runs, None, LARGER[1], resamples=20)
+
+
 def test_unusable_options_are_refused(fit, runs, trust):
     with pytest.raises(UserError, match="too few for intervals"):
         uncertainty(fit, runs, resamples=5)

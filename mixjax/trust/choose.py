@@ -381,7 +381,8 @@ def _backtested(
         for fold, losses in zip(folds, fits.losses(t, problem.runs), strict=True):
             scored = score(losses[fold.held_out], runs.loss(t)[fold.held_out])
             errors[fold.name] |= {} if scored is None else {t: scored.mre}
-    return errors
+    # What no target has a loss of tells nothing.
+    return {name: own for name, own in errors.items() if own}
 
 
 def _fit_lagged(

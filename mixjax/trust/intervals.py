@@ -264,8 +264,8 @@ def uncertainty(
     noise = {t: off[np.isfinite(off)] for t, off in noise_of(fit, rows).items()}
     sizes = {t: float(np.sqrt(np.mean(off**2))) for t, off in noise.items()}
     drift = measure_drift(fit, rows, sizes, seed, lambda x: report(0.7 + 0.3 * x))
-    far = [np.log(np.max(x)) for x in (N, D) if x is not None]
-    beyond = any(x > top + 1e-9 for x, top in zip(far, table.largest, strict=False))
+    asked = zip((N, D), table.largest[:2], strict=True)
+    beyond = any(x is not None and np.log(np.max(x)) > top + 1e-9 for x, top in asked)
     if beyond and all(name == EXTREME for name in drift.folds):
         what = "has too few sizes to leave the largest out"
         warn(rows.name, what, "intervals beyond the table assume that the law holds there")
