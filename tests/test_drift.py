@@ -205,7 +205,7 @@ def test_noise_is_no_drift():
     with_noise, without = measured(fit, runs, dict.fromkeys(TARGETS, 0.004)), measured(fit, runs)
     for t in TARGETS:
         assert (with_noise.rates[t] <= without.rates[t] + 1e-12).all()
-        assert with_noise.rates[t][0] < 0.6 * without.rates[t][0]
+        assert (with_noise.rates[t][:3] < without.rates[t][:3]).all()
     huge = measured(fit, runs, dict.fromkeys(TARGETS, 1.0))
     assert all((rates == 0).all() for rates in huge.rates.values())
 
