@@ -23,6 +23,7 @@ PARTS = (
     "nonconvex",
     "paper_tables",
     "extrapolation",
+    "trust",
     "uncertainty",
     "enough_runs",
     "regmix",

@@ -93,7 +93,7 @@ def by_scipy(runs: mj.Runs) -> dict[str, Any]:
 
 
 def by_mixjax(runs: mj.Runs) -> dict[str, Any]:
-    problem = make_problem(runs, find_law("chinchilla"), None, Huber(DELTA, "log"))
+    problem = make_problem(runs, find_law("chinchilla"), None, Huber(DELTA, "log", "none"))
     starts: list[dict[str, Any]] = [
         dict(zip(NAMES, (*np.exp(s[:3]), *np.maximum(s[3:], 0.01)), strict=True)) for s in GRID
     ]

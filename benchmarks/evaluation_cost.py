@@ -25,7 +25,7 @@ from benchmarks.tasks import experiment, simulated
 from mixjax.engine.gauss_newton import GAUSS_NEWTON
 from mixjax.engine.lane import Descent, init, tick
 from mixjax.engine.quasi_newton import QUASI_NEWTON
-from mixjax.fitting.loss import Settings
+from mixjax.fitting.loss import Huber, Settings
 from mixjax.fitting.problem import Problem, make_problem
 from mixjax.fitting.search import draw_starts, plan_for
 from mixjax.law import find_law
@@ -45,7 +45,7 @@ def workers() -> int:
 
 
 def problem_of(runs: mj.Runs, target: str) -> Problem:
-    return make_problem(runs, find_law("joint"), [target])
+    return make_problem(runs, find_law("joint"), [target], Huber(prior="none"))
 
 
 def seconds_each(program: Callable[[], Any], threads: int) -> float:

@@ -60,7 +60,7 @@ def main() -> None:
         {law for rule in rules.values() for members in rule.values() for law in members}
     )
     fits = {
-        law: chosen.fit if law == chosen.law else mj.fit(train, law, targets=TARGETS)
+        law: chosen.fit if law == chosen.law else mj.fit(train, law, targets=TARGETS, prior="none")
         for law in needed
     }
     held_out = mj.read_runs(data("slimpajama.csv"), where="split == 'eval'")

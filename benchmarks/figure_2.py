@@ -20,7 +20,7 @@ from benchmarks.common import RESULTS, markdown, write_result
 from benchmarks.pictures import draw
 from benchmarks.tasks import experiment, simulated
 from mixjax.engine import batch
-from mixjax.fitting.loss import Settings
+from mixjax.fitting.loss import Huber, Settings
 from mixjax.fitting.problem import make_problem
 from mixjax.fitting.search import BY_GRADIENTS, draw_starts
 from mixjax.law import find_law
@@ -31,7 +31,7 @@ CALLS = (1, 2, 4, 8, 16, 32, 64)
 def measure(runs: mj.Runs, target: str, law: str, trials: int) -> dict[str, Any]:
     """Best objective (trials, calls) of both, over the lowest of all, in percent: quartiles by
     number of calls."""
-    problem = make_problem(runs, find_law(law), [target])
+    problem = make_problem(runs, find_law(law), [target], Huber(prior="none"))
     starts = draw_starts(problem, Settings(trials * CALLS[-1]))
 
     def run(hops: int, every: int) -> NDArray[np.float64]:

@@ -35,7 +35,7 @@ def main() -> None:
     above: dict[str, str] = {}
     began, seed = time.perf_counter(), 0
     while time.perf_counter() - began < 60 * args.minutes:
-        fit = mj.fit(runs, args.law, starts=STARTS, hops=HOPS, seed=seed)
+        fit = mj.fit(runs, args.law, starts=STARTS, hops=HOPS, seed=seed, prior="none")
         for t in fit.targets:
             if t not in best or fit.objective[t] < best[t]["objective"]:
                 best[t] = {

@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     runs, source = experiment()
-    fit = mj.fit(runs, law="joint")
+    fit = mj.fit(runs, law="joint", prior="none")
     problems = make_problems(fit, options.problems, seed=0)
     first = min(options.theirs, options.problems)
     lists = [

@@ -52,7 +52,7 @@ LAWS = ("additive_fixed_nd", "ye_m1", "ye_m2", "ye_m3", "ye_m4", "ge24", "simple
 VARIED = (("loss", 1e-1), ("log", 1e-3), ("log", 1e-2))
 FINALISTS = 2
 FOLDS = 5
-SEARCH: dict[str, Any] = {"starts": 12, "hops": 0}
+SEARCH: dict[str, Any] = {"starts": 12, "hops": 0, "prior": "none"}
 LIGHTGBM = {
     "boosting": "gbdt",
     "objective": "regression",

@@ -18,7 +18,7 @@ from benchmarks.pictures import draw
 from benchmarks.tasks import simulated
 from mixjax.engine import batch
 from mixjax.engine.lane import Stop
-from mixjax.fitting.loss import Settings
+from mixjax.fitting.loss import Huber, Settings
 from mixjax.fitting.problem import make_problem
 from mixjax.fitting.search import draw_starts, plan_for
 from mixjax.law import find_law
@@ -36,7 +36,9 @@ CASES = {
 def measure(
     k: int = 7, rows: int = 1374, targets: int = 4, starts: int = _STARTS
 ) -> dict[str, Any]:
-    problem = make_problem(simulated(k, targets, rows), find_law("joint"))
+    problem = make_problem(
+        simulated(k, targets, rows), find_law("joint"), None, Huber(prior="none")
+    )
     begin = draw_starts(problem, Settings(starts))
     q = begin.z.shape[-1]
     stop, descent = Stop(_STEPS, 0.0, 20), plan_for(problem.objective, q).descent

@@ -14,6 +14,7 @@ import numpy as np
 import mixjax as mj
 from benchmarks.common import shared
 from mixjax.fitting import Objective
+from mixjax.fitting.loss import Huber
 from mixjax.fitting.objective import Observations
 from mixjax.fitting.problem import Problem, make_problem
 from mixjax.law import Law, find_law
@@ -120,6 +121,6 @@ def make_task(runs: mj.Runs, target: str, coordinates: str, best: float) -> Task
     """The joint law on one target."""
     return Task(
         target,
-        make_problem(runs, search_law("joint", coordinates), [target]),
+        make_problem(runs, search_law("joint", coordinates), [target], Huber(prior="none")),
         best,
     )

@@ -30,7 +30,7 @@ def best_known(runs: Any, name: str) -> dict[str, float]:
     if not found:
         import mixjax as mj
 
-        found = dict(mj.fit(runs, "joint", starts=512).objective)
+        found = dict(mj.fit(runs, "joint", starts=512, prior="none").objective)
     return found
 
 

@@ -2,8 +2,8 @@
 
 Scales: `extrapolate` with its defaults is fitted to the smaller scales of a table, and its
 intervals are asked for the larger ones; rows that are scored are read by the scorer only. Beside it
-stand the plain additive and joint laws (Chinchilla's without mixtures), and regressions of the logarithm of
-the loss, linear and quadratic in log N and log D.
+stand the plain additive and joint laws (Chinchilla's without mixtures), and regressions of the
+logarithm of the loss, linear and quadratic in log N and log D.
 
 Mixtures: 20 draws of 64 of the 512 RegMix mixtures, 5 folds; rank and regret of held-out
 predictions, beside ridge regression on (h, sqrt h) and LightGBM.
@@ -34,7 +34,7 @@ Regression = Callable[[Floats, Floats, Floats], Floats]
 
 LEVEL, RESAMPLES = 0.9, 100
 DRAWS, MIXTURES = 20, 64
-_PLAIN = {"prior": "none"}
+_PLAIN: dict[str, Any] = {"prior": "none"}
 
 
 class Case(NamedTuple):
@@ -51,14 +51,9 @@ class Case(NamedTuple):
 def cases() -> list[Case]:
     """Every table with several scales."""
     small, large = "split == 'train' and N < 7e8", "split == 'train' and N > 9e8"
+    train, held = "split == 'train'", "split == 'eval'"
     tables = [
-        Case(
-            "SlimPajama 3B",
-            "slimpajama.csv",
-            "split == 'train'",
-            "split == 'eval'",
-            ("openhermes",),
-        ),
+        Case("SlimPajama 3B", "slimpajama.csv", train, held, ("openhermes",)),
         Case("SlimPajama 937M, 1235M", "slimpajama.csv", small, large),
         Case("Ye et al. 1B", "ye_5mix.csv", train, held),
     ]
@@ -158,7 +153,7 @@ def lightgbm(h: Floats, losses: Floats, held_out: Floats) -> Floats:
     out = np.empty((len(held_out), losses.shape[1]))
     for j, y in enumerate(losses.T):
         table = lgb.Dataset(h, y, params={"verbose": -1, "min_data_in_bin": 1})
-        out[:, j] = lgb.train(options, table, num_boost_round=200).predict(held_out)
+        out[:, j] = np.asarray(lgb.train(options, table, num_boost_round=200).predict(held_out))
     return out
 
 
@@ -188,7 +183,7 @@ def score_mixtures() -> list[dict[str, Any]]:
             if callable(rule):
                 for fold in folds:
                     out = fold.held_out
-                    predicted[out] = rule(runs.h[~out], losses[~out], runs.h[out])
+                    predicted[out] = np.asarray(rule(runs.h[~out], losses[~out], runs.h[out]))
             else:
                 huber = Huber(**rule)
                 problem = make_problem(runs, find_law("additive_fixed_nd"), None, huber)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,16 +30,8 @@ from mixjax.fitting.record import Fit
 from mixjax.fitting.search import draw_starts, search
 from mixjax.fitting.simulate import random_truth, simulate_runs
 from mixjax.law import find_law
-from mixjax.trust.ensemble import (
-    TOLERANCE,
-    Ensemble,
-    beyond,
-    bootstrap,
-    cut,
-    fit_smaller,
-    measured_drift,
-    refit,
-)
+from mixjax.trust.drift import measure_drift, reach_of
+from mixjax.trust.ensemble import TOLERANCE, Ensemble, bootstrap, refit
 from mixjax.trust.intervals import Uncertainty, best_mixture, noise_of, uncertainty
 
 LEVEL = 0.9
@@ -97,18 +90,16 @@ def simulated(tables: int, best: int) -> dict[str, Any]:
     began = time.perf_counter()
     fit = mj.fit(runs, "joint", starts=48, hops=1)
     members = bootstrap(fit, runs, RESAMPLES, "run", 0)
-    kept = cut(fit, runs, float(np.max(beyond(fit, *LARGER))))
-    assert kept is not None
-    smaller = fit_smaller(fit, runs.select(kept), 0)
-    smaller_members = bootstrap(smaller, runs.select(kept), RESAMPLES, "run", 0)
-    seconds = time.perf_counter() - began
     noise, number = noise_of(fit, runs), int(clusters(runs, "run").max()) + 1
+    sizes = {t: float(np.sqrt(np.mean(x**2))) for t, x in noise.items()}
+    drift = measure_drift(fit, runs, sizes, 0, lambda share: None)
+    seconds = time.perf_counter() - began
     trust = [
         Uncertainty(
             members.only((t,)),
             {t: noise[t]},
-            measured_drift(smaller_members.only((t,)), runs.select(~kept), "run"),
-            "",
+            replace(drift, rates={t: drift.rates[t]}),
+            reach_of(fit, runs),
             number,
             runs.h.min(axis=0),
             0,
@@ -179,11 +170,18 @@ def measured() -> dict[str, Any]:
             seen = np.isfinite(table.loss(t))
             covered = float(intervals[t].covers(table.loss(t))[seen].mean())
             width = float(100 * np.median(intervals[t].width / intervals[t].predicted))
-            rows.append([t, f"{covered:.3f}", f"{width:.2f}", f"{100 * u.drift[t]:.2f}"])
+            rows.append(
+                [
+                    t,
+                    f"{covered:.3f}",
+                    f"{width:.2f}",
+                    ", ".join(f"{100 * x:.2f}" for x in u.drift.rates[t]),
+                ]
+            )
             found.setdefault(name, {})[t] = {
                 "covered": covered,
                 "median width percent": width,
-                "drift percent": 100 * u.drift[t],
+                "drift percent": (100 * u.drift.rates[t]).tolist(),
             }
             domains += [covered] if t in fit.domains else []
         found[name] |= {

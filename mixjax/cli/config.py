@@ -245,6 +245,7 @@ class Config:
     delta: float | None = _key(_COUNT)
     residual: str | None = _key(_choice("loss", "log"))
     precision: str | None = _key(_choice("float64", "float32"))
+    prior: str | None = _key(_choice("weak", "none"))
     seed: int | None = _key(_WHOLE)
     supply: Supply = _key(_supply, Supply())
     mix: tuple[Mix, ...] = _key(_mixes, ())
@@ -259,7 +260,7 @@ class Config:
     @property
     def fit(self) -> dict[str, Any]:
         """Keyword arguments of `fit`."""
-        names = ("targets", "starts", "hops", "delta", "residual", "precision", "seed")
+        names = ("targets", "starts", "hops", "delta", "residual", "prior", "precision", "seed")
         return _given(self, *names)
 
     @property

@@ -144,6 +144,10 @@ class Search:
     residual: str | None = choice(
         "Residual of the loss or of its logarithm.  [default: loss]", ("loss", "log")
     )
+    prior: str | None = choice(
+        "Expected of parameters before any run; none: the plain fit.  [default: weak]",
+        ("weak", "none"),
+    )
     seed: int | None = option("Same seed, same answer on one machine.  [default: 0]", **SEED)
 
     def given(self, *but: str) -> dict[str, Any]:

@@ -96,12 +96,13 @@ class Settings:
 
 
 class SearchOptions(TypedDict, total=False):
-    """The fields of `Settings` as keyword arguments."""
+    """The fields of `Settings`, and the prior of `Huber`, as keyword arguments."""
 
     starts: int
     hops: int
     seed: int
     precision: str
+    prior: str
 
 
 class HuberOptions(TypedDict, total=False):

@@ -241,14 +241,14 @@ def choose_law(
         KeyboardInterrupt: half a choice is none.
     """
     whole = as_runs(runs)
+    huber, settings = read_options(options, SETTINGS)
     every = product(dict.fromkeys(residuals), as_laws(laws), dict.fromkeys(deltas))
     candidates = [
-        Candidate(law, Huber(float(delta), residual), law.count(law.k(whole.domains)))
+        Candidate(law, Huber(float(delta), residual, huber.prior), law.count(law.k(whole.domains)))
         for residual, law, delta in every
     ]
     if not candidates:
         raise UserError("laws", "no candidate", "name at least one delta and one residual")
-    _, settings = read_options(options, SETTINGS)
     folds = _folds(whole, by, settings.seed)
     problems = [make_problem(whole, c.law, targets, c.huber) for c in candidates]
     judged = [t for t in problems[0].targets if all(t in p.targets for p in problems)]
