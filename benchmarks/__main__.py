@@ -22,7 +22,6 @@ PARTS = (
     "mixtures",
     "nonconvex",
     "paper_tables",
-    "extrapolation",
     "trust",
     "uncertainty",
     "enough_runs",

@@ -138,26 +138,6 @@ def _seconds(value: float) -> str:
     return f"{value:.3f}" if value < 0.1 else f"{value:.2g}"
 
 
-def extrapolation() -> str:
-    """Mean relative error at 3B, percent: what `extrapolate` chooses and the plain laws."""
-    rules = result("extrapolation")["rules"]
-    names = {
-        "extrapolate (the rule)": "`extrapolate`: {}",
-        "paper's laws with lag": "the best of the paper's laws with lag: {}",
-        "plain joint": "joint",
-        "plain full": "full",
-        "plain additive": "additive",
-        "printed full": "full, as printed in the paper",
-    }
-    rows = []
-    for rule, name in names.items():
-        entry = rules[rule]
-        law = entry["laws"][DOMAINS[0]][0] if "{}" in name else ""
-        cells = [f"{entry['mre'][d]:.2f}" for d in DOMAINS]
-        rows.append([name.format(law), *cells, f"**{entry['mean']:.2f}**"])
-    return grid(["", *DOMAINS, "mean"], rows)
-
-
 def enough(split: str) -> str:
     """Median error over random choices of so many mixtures, with quartiles."""
     measured = result("enough_runs")[split]
@@ -175,17 +155,23 @@ def enough(split: str) -> str:
     return grid(["mixtures fitted", *map(str, measured["counts"]), "enough from"], rows)
 
 
-def coverage() -> str:
-    """Rows within nominal 90 percent intervals, and the intervals' median width, by domain."""
+def trust() -> str:
+    """Errors beyond a table of every rule, and the coverage of the intervals, by table."""
     rows = []
-    for what, entry in result("uncertainty_measured").items():
-        if what == "machine":
-            continue
-        cells = [
-            f"{entry[d]['covered']:.0%} ({entry[d]['median width percent']:.1f})" for d in DOMAINS
-        ]
-        rows.append([what, entry["law"], *cells, f"**{entry['mean of the 7 domains']:.0%}**"])
-    return grid(["rows", "law", *DOMAINS, "mean"], rows)
+    for r in result("trust")["scales"]:
+        covered = f"{r['covered']:.0f} ({r['median width']:.1f})" if "covered" in r else ""
+        errors = [f"{r[name]:.2f}" for name in ("error", "worst target", "worst cell")]
+        rows.append([r["table"], r["rule"], *errors, covered])
+    head = ["predicted", "rule", "mean error", "worst target", "worst cell", "covered (width)"]
+    return grid(head, rows)
+
+
+def trust_mixtures() -> str:
+    """Ranks and regrets of held-out RegMix mixtures by rule."""
+    rows = [
+        [r["rule"], f"{r['rank']:.4f}", f"{r['regret']:.2f}"] for r in result("trust")["mixtures"]
+    ]
+    return grid(["rule", "rank", "regret, percent"], rows)
 
 
 def refits() -> str:
@@ -270,10 +256,10 @@ def mixtures() -> str:
 _TABLES: dict[str, Callable[[], str]] = {
     "time_to_target": time_to_target,
     "as_published": lambda: time_to_target("as_published"),
-    "extrapolation": extrapolation,
     "enough, mixtures left out": lambda: enough("mixtures left out"),
     "enough, 3B rows": lambda: enough("3B rows"),
-    "coverage": coverage,
+    "trust": trust,
+    "trust_mixtures": trust_mixtures,
     "refits": refits,
     "evaluation_cost": evaluation_cost,
     "scaling": scaling,

@@ -142,7 +142,7 @@ _BUILT_IN = (
     declare(
         "powers",
         "L = 1 / sum_i(C_i h_i^gamma_i) / N^alpha + (sum_i C_B_i h_i)^gamma_B / D^beta",
-        "benchmarks/extrapolation.py",
+        "benchmarks/NOTES.md, extrapolation",
         A=mixture_term((0.1, 10.0), "parameters^-alpha / loss"),
         alpha=scalar("alpha", (0.03, 0.6), "1", "exponent of N", EXPONENTS),
         B=bracket("B", SIZE, OF_D),
