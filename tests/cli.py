@@ -115,7 +115,7 @@ def folder(table, tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("cli")
     table.to_csv(place / "runs.csv", index=False)
     (place / "points.csv").write_text(
-        "id,N,D,h_web,h_code,note\n007,1e9,2e10,0.5,0.5,NA\n008,7e9,1.5e11,0.99,0.01,\n"
+        "id,N,D,h_web,h_code,note\n007,1e9,2e10,0.5,0.5,NA\n008,7e9,1.5e11,0.95,0.05,\n"
     )
     files = [str(place / "runs.csv"), "-o", str(place / "fit.json")]
     assert main(["fit", *files, *TRAIN, "--no-cache", *QUICK]) == 0

@@ -145,3 +145,10 @@ def test_a_law_from_a_file(folder, run, refused, tmp_path, read):
     refused("fit", runs, "--law", f"{own}:LAW", words=("own.py, line 2", "ZeroDivisionError"))
     own.write_text("x = 1\nLAW = (\n")
     refused("fit", runs, "--law", f"{own}:LAW", words=("own.py, line 2", "SyntaxError"))
+
+
+def test_predict_tells_of_shares_beyond_the_fitted_ones(folder, run, tmp_path):
+    (tmp_path / "far.csv").write_text("N,D,h_web,h_code\n1e9,2e10,1,0\n")
+    code, out, err = run("predict", folder / "fit.json", tmp_path / "far.csv")
+    assert (code, out.count("\n")) == (0, 2)
+    assert "share of 'web' is 1, trained between" in err

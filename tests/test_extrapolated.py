@@ -7,11 +7,12 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import mixjax as mj
 from mixjax.cli import main
-from mixjax.fitting.simulate import demo_truth
+from mixjax.fitting.simulate import demo_truth, random_truth
 from mixjax.mixture.optimum import best_of
 
 TRUTH = demo_truth()
@@ -161,3 +162,29 @@ def test_commands_tell_it_on_stderr(tmp_path, capsys, words):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("mixjax: warning: mixture: share of 'web' is 0.")
+
+
+def test_points_beyond_the_fitted_rows_are_told_once_a_kind():
+    from mixjax.fitting.doubts import of_points
+
+    truth = random_truth("additive", 3, ("a",), 0)
+    h = np.array([[1.0, 0.0, 0.0], [0.2, 0.3, 0.5]])
+    near = dict.fromkeys(truth.domains, (0.1, 0.6))
+    fit = replace(truth, ranges={"N": (1e8, 1e9), "D": (1e9, 1e10)}, share_ranges=near)
+    what = [doubt.what for doubt in of_points(fit, np.array([1e8, 1e12]), np.array([2e9, 2e9]), h)]
+    assert sum("N = 1e+12" in text for text in what) == 1
+    assert not any("D =" in text for text in what)
+    assert sum("share of" in text for text in what) == 3
+    assert not list(of_points(fit, np.array([1e8]), np.array([1e9]), h[1:]))
+
+
+def test_sizes_and_tokens_that_move_together_are_told():
+    from mixjax.data.runs import as_runs
+    from mixjax.fitting.doubts import of_design
+
+    N = np.array([1e8, 2e8, 4e8])
+    table = pd.DataFrame({"N": N, "D": 20 * N, "loss_a": [3.0, 2.9, 2.8]})
+    assert "move together" in next(of_design(as_runs(table), (True, True))).what
+    assert not list(of_design(as_runs(table), (True, False)))
+    table["D"] = [2e9, 1e9, 3e9]
+    assert not list(of_design(as_runs(table), (True, True)))

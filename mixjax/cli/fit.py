@@ -118,9 +118,12 @@ def predict(
     \b
       mixjax predict fit.json points.csv -o predicted.csv
     """
+    from mixjax.fitting import doubts
+
     fitted = file.read()
     content, at = files.read_points(points, columns, fitted)
     losses = fitted.predict(at.N, at.D, at.h)
+    doubts.tell(doubts.of_points(fitted, at.N, at.D, at.h))
     for target, values in losses.items():
         content[f"loss_{target}"] = values
     return Shown({"losses": losses}, files.write_table(content, output), saved=output)

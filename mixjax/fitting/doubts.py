@@ -3,12 +3,16 @@ records, told twice: as warnings when a question is answered, as sentences in a 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mixjax.errors import warn
 
 if TYPE_CHECKING:
+    from mixjax.data.runs import Runs
     from mixjax.fitting.record import Fit
 
 # N or D may lie beyond the fitted ones by this factor: small runs are for that. Wrong units miss by
@@ -17,6 +21,10 @@ FAR = 30.0
 OUTSIDE = 0.005  # a share may lie beyond the fitted ones by this much
 FEW = 0.1  # fewer agreeing starts than this part of them: the optimum may be missed
 SMALL = 1e-8  # below this part of the objective an optimality gap is small
+
+
+Counts = NDArray[np.float64] | float | None
+_TOGETHER = 0.999  # correlation of log N and log D beyond which they are one
 
 
 class Doubt(NamedTuple):
@@ -83,6 +91,33 @@ def of_shares(fit: Fit, weights: Mapping[str, float]) -> Iterator[Doubt]:
         limit = f"--cap {domain}={high:.3g}" if share > high else f"--floor {domain}={low:.3g}"
         what = f"share of {domain!r} is {share:.3g}, {trained}: the law is extrapolated there"
         yield Doubt("mixture", what, f"{limit}, or mixjax intervals says how far to trust it")
+
+
+def of_points(fit: Fit, N: Counts, D: Counts, h: NDArray[np.float64]) -> Iterator[Doubt]:
+    """Rows to predict, N and D () or (rows,) or None, h (rows, k), far from the fitted ones: the
+    farthest of each kind."""
+    ends = [None if x is None else (float(np.min(x)), float(np.max(x))) for x in (N, D)]
+    for end in (0, 1):
+        n, d = (None if x is None else x[end] for x in ends)
+        yield from of_scale(fit, n, d)
+    low, high = (dict(zip(fit.domains, f(h, axis=0), strict=True)) for f in (np.min, np.max))
+    farthest = {
+        d: high[d] if high[d] - upper >= lower - low[d] else low[d]
+        for d, (lower, upper) in fit.share_ranges.items()
+    }
+    remedy = "mixjax intervals says how far to trust it"
+    yield from (doubt._replace(remedy=remedy) for doubt in of_shares(fit, farthest))
+
+
+def of_design(runs: Runs, reads: Sequence[bool]) -> Iterator[Doubt]:
+    """N and D that move together, so that no law can tell the one from the other."""
+    if not all(reads) or runs.N is None or runs.D is None:
+        return
+    n, d = np.log(runs.N), np.log(runs.D)
+    if np.ptp(n) > 0 and np.ptp(d) > 0 and abs(np.corrcoef(n, d)[0, 1]) > _TOGETHER:
+        what = "N and D move together: the runs do not tell what either does alone"
+        remedy = "trust predictions along that line only, or train some sizes on other D"
+        yield Doubt(runs.name, what, remedy)
 
 
 def of_minimum(

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from mixjax.data.runs import Runs, as_runs, warn_repeats
 from mixjax.engine import batch
 from mixjax.errors import UserError
-from mixjax.fitting.doubts import of_columns, tell
+from mixjax.fitting.doubts import of_columns, of_design, tell
 from mixjax.fitting.loss import FitOptions, Huber, HuberOptions, Settings, read_options
 from mixjax.fitting.objective import Observations
 from mixjax.fitting.problem import Problem, at_limit, from_paper, make_problem, to_paper
@@ -72,6 +72,7 @@ def fit(
     problem = make_problem(table, find_law(law), targets, huber, weights)
     warn_repeats(table)
     tell(of_columns(table.name, problem.share_ranges()))
+    tell(of_design(table, problem.law.reads))
 
     def report(share: float, best: Floats) -> None:
         if watch:
