@@ -191,3 +191,8 @@ def test_a_name_is_read_as_it_is_written():
     assert law.averaged == ((find_law("additive"), 0.6), (find_law("powers@1e9"), 0.4))
     assert average(dict(law.averaged)).name == NAME
     assert find_law("0.999*joint@free-E@2e9 + 0.001*joint").averaged[0][0].lag == 2e9
+
+
+def test_an_average_is_not_fitted_as_one_law(runs):
+    with pytest.raises(UserError, match="not fitted as one; fit its laws one by one"):
+        mj.fit(runs, "0.6*additive + 0.4*joint", starts=2, hops=0)

@@ -197,6 +197,11 @@ def make_problem(
     Raises:
         UserError: the table lacks what the law reads.
     """
+    if law.averaged:
+        remedy = "fit its laws one by one, or take mj.extrapolate"
+        raise UserError(
+            "law", f"{law.name!r} is a mean of laws, which are not fitted as one", remedy
+        )
     names = _usable_targets(runs, law, targets)
     log_n, log_d, scale = _log_scales(runs, law)
     design = make_design(runs.h, log_n, log_d)
