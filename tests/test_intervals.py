@@ -285,7 +285,8 @@ def test_same_seed_same_intervals(fit, runs, trust):
 def test_a_table_of_two_sizes_says_nothing_of_drift():
     whole = experiment(sizes=SIZES[:2])
     runs = whole.select(whole.D == 25 * whole.N)  # two D as well
-    fit = mj.fit(runs, "additive", starts=12, hops=0, targets=["d0"])
+    with pytest.warns(MixjaxWarning, match="N and D move together"):
+        fit = mj.fit(runs, "additive", starts=12, hops=0, targets=["d0"])
     with pytest.warns(MixjaxWarning, match="too few sizes"):
         trust = uncertainty(fit, runs, *LARGER, resamples=20)
     assert all(name == EXTREME for name in trust.drift.folds)
