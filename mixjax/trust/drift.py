@@ -55,15 +55,14 @@ class Table:
         return np.stack([of_n, of_d, np.maximum(of_c - of_n - of_d, 0.0), self._hull(rows)], axis=1)
 
     def _hull(self, h: Floats) -> Floats:
-        if not h.shape[1]:
+        if not h.shape[1] or len(self.mixtures) < 2:  # one mixture tells nothing of others
             return np.zeros(len(h))
-        low, high = self.mixtures.min(axis=0), self.mixtures.max(axis=0)
         distinct, of_row = np.unique(h, axis=0, return_inverse=True)
         trained = {m.tobytes() for m in self.mixtures}
         beyond = [
             0.0 if m.tobytes() in trained else distance_to_hull(m, self.mixtures) for m in distinct
         ]
-        return np.array(beyond)[of_row.reshape(-1)] if (low < high).any() else np.zeros(len(h))
+        return np.array(beyond)[of_row.reshape(-1)]
 
 
 def reach_of(fit: Fit, runs: Runs) -> Table:
