@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+
+from tests.cache import MADE  # isort: skip  (before JAX)
 
 import jax
 import pytest
@@ -25,6 +28,12 @@ settings.load_profile("fixed")
 # A compiled search takes some 400 memory mappings, of which Linux gives a process 65530: beyond,
 # XLA crashes.
 _MAPPINGS = 20_000
+
+
+def pytest_unconfigure():
+    """Compiled programs of this run go with it."""
+    if MADE is not None:
+        shutil.rmtree(MADE, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True, scope="module")

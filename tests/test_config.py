@@ -77,8 +77,9 @@ compare: [additive, joint]
             "weights": {"a": 1.0, "b": 2.0},
             "caps": {"no": 0.5},
             "floors": {"no": 0.1},
+            "trained": True,
         },
-        {"N": 1e9, "D": 1.5e11},
+        {"N": 1e9, "D": 1.5e11, "trained": True},
     ]
     assert config.compare == ("additive", "joint")
 
@@ -117,6 +118,7 @@ def test_supplies_of_all_mixtures_and_of_one(write, tmp_path, inline):
             "tokens": {"web": 6e11, "wiki": 8e9},
             "epochs": {"wiki": 4.0},
             "groups": groups,
+            "trained": True,
         },
         {
             "N": 1e9,
@@ -125,6 +127,7 @@ def test_supplies_of_all_mixtures_and_of_one(write, tmp_path, inline):
             "tokens": {"web": 6e11, "wiki": 4e9},
             "epochs": 2.0,
             "groups": {**groups, "rest": ("code", "wiki")},
+            "trained": True,
         },
     ]
     config.check_names(("web", "code", "wiki"), ())

@@ -120,6 +120,22 @@ def test_a_loss_out_of_reach_is_told():
     assert "cannot be reached" in str(compared)
 
 
+@pytest.mark.parametrize("law", ["joint@2e9", "0.6*joint@2e9 + 0.4*additive"])
+def test_equivalents_of_laws_with_a_lag(law):
+    drawn = random_truth("joint", 4, ("a", "b", "t"), 2).params
+    params = {t: dict(own) for t, own in drawn.items()}
+    if "*" in law:
+        params = {
+            t: {f"joint@2e9.{name}": x for name, x in own.items()}
+            | {f"additive.{name}": x for name, x in additive().params[t].items()}
+            for t, own in drawn.items()
+        }
+    question = Question(known_fit(law, DOMAINS, params), **AT)
+    judged = compare_mixtures(question, {"own": BASE}).mixtures["own"]
+    there = question.value(question.array(BASE), D=AT["D"] * judged.tokens)
+    assert there == pytest.approx(best_of(question).objective, rel=1e-9)
+
+
 def test_laws_that_read_no_scale_have_no_equivalents():
     fit = random_truth("ye_m4", 3, ("t",))
     assert compare_mixtures(Question(fit), {}).mixtures["uniform"].tokens is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +12,15 @@ import pytest
 import scipy.optimize
 
 import mixjax as mj
+from mixjax.errors import UserError
 from mixjax.fitting.record import Fit, Search, Status
 from mixjax.fitting.simulate import random_truth
 from mixjax.law import Coefficients, Law, Parameter
 from mixjax.mixture import lanes
+from mixjax.mixture.near import at_most_domains
+from mixjax.mixture.optimum import best_of
+from mixjax.mixture.question import Question
+from tests.cli import three_domains
 
 AT = {"N": 7e9, "D": 150e9}
 
@@ -345,3 +351,50 @@ def test_a_pull_goes_with_the_weights():
         [list(pulled[1].weights.values()), many.h[0]], [expected] * 2, rtol=0, atol=1e-6
     )
     np.testing.assert_allclose([pulled[1].pull, many.pull[0]], pulled[0].pull * 1e-11, rtol=1e-5)
+
+
+# --- Within the trained shares --------------------------------------------------------------------
+
+
+RANGES = {"web": (0.2, 0.38), "code": (0.1, 0.7), "wiki": (0.2, 0.3)}
+
+
+def trained(**changes):
+    """A question about a fit whose rows had shares within `RANGES`."""
+    fit = replace(three_domains("additive", 1), share_ranges=RANGES)
+    return Question(fit, N=7e9, D=150e9, trained=True, **changes)
+
+
+def test_shares_stay_within_those_of_the_fitted_rows():
+    question = trained()
+    best = best_of(question)
+    low, high = np.array(list(RANGES.values())).T
+    h = np.array(list(best.weights.values()))
+    assert np.all(h >= low - 1e-12)
+    assert np.all(h <= high + 1e-12)
+    again = best_of(question.but(trained=False, floors=named(low), caps=named(high)))
+    assert best.weights == again.weights
+    sides = {"cap": "most trained", "floor": "least trained"}
+    assert best.bound == {d: sides[side] for d, side in again.bound.items()}
+    assert best.bound  # else nothing was tested
+    assert best_of(question.but(trained=False)).objective < best.objective
+
+
+def named(shares):
+    return dict(zip(RANGES, shares.tolist(), strict=True))
+
+
+def test_own_limits_beyond_the_fitted_rows_are_kept():
+    assert best_of(trained(fixed={"wiki": 0.4})).weights["wiki"] == pytest.approx(0.4)
+    assert best_of(trained(floors={"wiki": 0.35})).weights["wiki"] >= 0.35
+    few = best_of(trained(tokens={"wiki": 1.5e9}))
+    assert few.weights["wiki"] <= 0.01 + 1e-12
+    assert trained(caps={"web": 0.3}).trained_limits[1] == {"code": 0.7, "wiki": 0.3}
+    with pytest.raises(UserError, match="no mixture within the limits has shares within those of"):
+        trained(caps={"web": 0.19, "code": 0.5, "wiki": 0.31})
+
+
+def test_fewer_domains_leave_the_fitted_rows_where_asked_to():
+    fewer = at_most_domains(trained(), 2)
+    assert len(fewer.domains) == 2
+    assert all(fewer.mixture.weights[d] <= RANGES[d][1] + 1e-9 for d in RANGES)

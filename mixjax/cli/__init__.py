@@ -78,7 +78,7 @@ def mixjax(ctx: click.Context) -> None:
 
 # What the commands are for, in the order of the user's way.
 HEADINGS: dict[str, tuple[click.Command, ...]] = {
-    "The whole way": (pipeline.demo, pipeline.run),
+    "The whole way": (pipeline.decide, pipeline.demo, pipeline.run),
     "Plan": (fit.design, fit.next_),
     "Fit": (fit.fit, fit.score, fit.predict, fit.compare),
     "Trust": (trust.validate, trust.extrapolate, trust.intervals, trust.identify, trust.enough),

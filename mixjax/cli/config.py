@@ -202,10 +202,12 @@ class Mix(Supply):
     D: float | None = _key(_COUNT)
     weights: Mapping[str, float] | None = _key(_each(_one(words.number, "a number")))
     fixed: Mapping[str, float] | None = _key(_SHARES)
+    extrapolate: str = _key(_choice("true", "false"), "false")
 
     def question(self, supply: Supply) -> dict[str, Any]:
-        """Keyword arguments of a `Question`."""
-        return _given(self, "N", "D", "weights", "fixed") | self.over(supply)
+        """Keyword arguments of a `Question`, within the trained shares unless extrapolated."""
+        trained = {"trained": self.extrapolate == "false"}
+        return _given(self, "N", "D", "weights", "fixed") | self.over(supply) | trained
 
 
 def _mixes(node: yaml.Node, path: str, key: str) -> tuple[Mix, ...]:

@@ -263,6 +263,7 @@ def move(
     """
     question = asked.question()
     start = options.start(question, base, runs)
+    question = options.around(question, start.base)
     if improve is None:
         return show(mj.mixture.trust_path(question, start, steps, region))
     check_names(improve, question.fit.targets, "--improve", "target")
@@ -283,11 +284,15 @@ def value(
     """
     question = asked.question()
     weights = None if base is None else files.read_mixture(base, question.domains)
+    question = question if weights is None else options.around(question, weights)
     margins = mj.mixture.marginal_values(question, weights)
     mj.fitting.doubts.warn_shares(question.fit, margins.weights)
-    if not any((question.caps, question.floors, question.fixed, question.tokens)):
+    asked_for = any((question.caps, question.floors, question.fixed, question.tokens))
+    if not asked_for and not any(question.trained_limits):
         return show(margins)
     limits = mj.mixture.price_limits(question)
+    if not (asked_for or limits.feasible.bound):
+        return show(margins)
     content = {**margins.to_dict(), "limits": limits.to_dict()}
     return Shown(content, f"{margins}\n\n{limits}\n")
 

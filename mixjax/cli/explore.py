@@ -165,6 +165,7 @@ def explore(
     question = asked.question()
     other = around.other and files.read_fit(around.other, asked.file.law_file)
     start = around.base and options.start(question, around.base, around.runs)
+    question = options.around(question, start.base) if start else question
     request = Request(question, other or None, start or None, around.domains)
     results: dict[str, Any] = {}
     left_out: dict[str, str] = {}

@@ -256,7 +256,7 @@ def next_(
     \b
       mixjax next fit.json runs.csv --n 5 -N 7B -D 150B --size 300M:20B --size 1B:40B
     """
-    question = asked.question()
+    question = asked.question().but(trained=False)  # new runs may go beyond the old ones
     runs = table.read_fitted(question.fit)
     points = candidates.points
     among = None if points is None else files.read_points(points, table.columns)[1]

@@ -3,7 +3,7 @@ mixtures and the question that they make."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,7 +14,7 @@ from mixjax.cli import files, words
 from mixjax.cli.config import Lines, Mix, Supply, read_supply
 from mixjax.cli.run import Progress, argument, option
 from mixjax.cli.words import As
-from mixjax.errors import UserError
+from mixjax.errors import UserError, warn
 
 NAMES = As(words.names, "a,b,c", "a,b,c")
 SEED = {"type": click.IntRange(min=0), "metavar": "I"}
@@ -207,27 +207,42 @@ class Limits:
         "FILE.yaml", "A file of tokens, epochs, caps, floors and groups; options go before it."
     )
 
-    def question(self, fit: mj.Fit, scale: Scale | None = None) -> mj.mixture.Question:
-        """The question about a fit; doubts about the fit and the scale are told."""
+    extrapolate: bool = option(
+        "Let shares go beyond those of the fitted rows.",
+        is_flag=True,
+        default=False,
+        show_default=False,
+    )
+
+    def asked(
+        self, domains: Sequence[str], targets: Sequence[str], scale: Scale | None = None
+    ) -> dict[str, Any]:
+        """Keyword arguments of a `Question` about a fit of these domains and targets."""
         N, D = (None, None) if scale is None else (scale.N, scale.D)
         supply = (self.tokens, self.epochs, self.cap, self.floor, self.group)
-        own = Mix(*supply, _Options(), N=N, D=D, weights=self.weights, fixed=self.fix)
+        rest = {"N": N, "D": D, "weights": self.weights, "fixed": self.fix}
+        beyond = "true" if self.extrapolate else "false"
+        own = Mix(*supply, _Options(), **rest, extrapolate=beyond)
         stock = Supply() if self.supply is None else read_supply(self.supply)
         asked = own.question(stock)
         groups = asked.get("groups", {})
-        own.check_names(fit.domains, groups, fit.targets)
-        stock.check_names(fit.domains, groups)
+        own.check_names(domains, groups, targets)
+        stock.check_names(domains, groups)
         if self.epochs is not None and "tokens" not in asked:
             remedy = "say how many tokens there are, e.g. --tokens wikipedia=4e9"
             raise UserError("--epochs", "needs --tokens", remedy)
-        question = mj.mixture.Question(fit, **asked)
-        self._check_groups(question)
-        mj.fitting.doubts.warn_scale(fit, N, D, question.weighed)
+        self._check_groups(asked)
+        return asked
+
+    def question(self, fit: mj.Fit, scale: Scale | None = None) -> mj.mixture.Question:
+        """The question about a fit; doubts about the fit and the scale are told."""
+        question = mj.mixture.Question(fit, **self.asked(fit.domains, fit.targets, scale))
+        mj.fitting.doubts.warn_scale(fit, question.N, question.D, question.weighed)
         return question
 
-    def _check_groups(self, question: mj.mixture.Question) -> None:
+    def _check_groups(self, asked: Mapping[str, Any]) -> None:
         """Refuse a group that bounds nothing."""
-        limited = {*(question.caps or ()), *(question.floors or ()), *(question.fixed or ())}
+        limited = {name for side in ("caps", "floors", "fixed") for name in asked.get(side) or ()}
         idle = next((name for name in self.group or {} if name not in limited), None)
         if idle is not None:
             what = f"{idle!r} has neither --cap, --floor nor --fix, and so changes nothing"
@@ -254,6 +269,23 @@ class Asked:
     def question(self, fit: mj.Fit | None = None) -> mj.mixture.Question:
         """The question; fit: where the file was read already."""
         return self.limits.question(fit or self.file.read(), self.scale)
+
+
+def around(question: mj.mixture.Question, base: Mapping[str, float]) -> mj.mixture.Question:
+    """The question, about mixtures near one in use: where that has shares beyond those of the
+    fitted rows, others may."""
+    h = question.array(base)
+    beyond = [
+        name
+        for side, sign in zip(question.trained_limits, (1, -1), strict=True)
+        for name, share in side.items()
+        if sign * (share - h[question.domains.index(name)]) > 1e-9
+    ]
+    if not beyond:
+        return question
+    what = f"has shares of {', '.join(beyond)} beyond those of the fitted rows"
+    warn("--base", what, "others may go beyond them too; train runs near it to know more")
+    return question.but(trained=False)
 
 
 def start(question: mj.mixture.Question, base: str, runs: str | None) -> mj.mixture.Start:

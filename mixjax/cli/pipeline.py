@@ -1,4 +1,4 @@
-"""Commands that go the whole way: demo, run."""
+"""Commands that go the whole way: decide, demo, run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import mixjax as mj
 from mixjax.cli import files, options
 from mixjax.cli.config import DEMO, Config, find_data, read_config
-from mixjax.cli.options import Watch
-from mixjax.cli.run import Shown, argument, check_output_folder, command, option
+from mixjax.cli.options import Limits, Scale, Search, Table, Watch
+from mixjax.cli.run import Shown, argument, check_output_folder, command, option, show
 from mixjax.errors import UserError
 
 # The scale that the demo plans for: more than twice the largest simulated run in N.
@@ -20,6 +20,39 @@ _SIMULATED = (
     "These runs are SIMULATED: losses of a known law plus noise of 0.3 percent. "
     "No model was trained; the point is to see the known law found again."
 )
+
+
+@command("From a table of runs to a mixture, in plain words.")
+def decide(
+    table: Table,
+    scale: Scale,
+    limits: Limits,
+    search: Search,
+    watch: Watch,
+    base: str | None = options.base("The mixture in use, to be set beside the best one."),
+    output: str | None = options.output(
+        "FIT.json", "Where to write the fit, for further questions."
+    ),
+) -> Shown:
+    """Choose a law by what it predicts of the largest scales of RUNS, fit it, and find the best
+    mixture for -N and -D within limits, supply and the shares that were trained, with intervals,
+    beside equal shares and the mixture in use.
+
+    The same as extrapolate, mix, intervals and judge, one after another: minutes for a thousand
+    rows and eight targets on two cores (--progress shows how far it is).
+
+    \b
+      mixjax decide runs.csv -N 7B -D 150B --base base.yaml -o fit.json
+      mixjax decide runs.csv -N 7B -D 150B --tokens wiki=4B --epochs 4 --where "split == 'train'"
+    """
+    runs = table.read(search.targets)
+    mixture = None if base is None else files.read_mixture(base, runs.domains)
+    asked = limits.asked(runs.domains, runs.targets, scale)
+    with watch.over() as progress:
+        decision = mj.decide(runs, asked, mixture, watch=progress, **search.given())
+    if output is not None:
+        decision.fit.save(output)
+    return show(decision, output)
 
 
 @command("The whole pipeline on simulated runs.")

@@ -51,7 +51,7 @@ def of_fit(fit: Fit, targets: Collection[str] | None = None) -> Iterator[Doubt]:
     """What the fitted rows do not tell, of these targets (all by default)."""
     targets = fit.targets if targets is None else targets
     if fit.share_ranges:  # else it was not made by `mixjax.fit`, or long ago
-        if _one_mixture(fit):
+        if not fit.mixtures_vary:
             what = "all fitted rows have one mixture, the fit knows nothing of others"
             yield Doubt("mixture", what, "fit runs of several mixtures (mixjax design)")
         law = fit.scaling_law
@@ -80,7 +80,7 @@ def of_search(fit: Fit) -> Iterator[Doubt]:
 
 def of_shares(fit: Fit, weights: Mapping[str, float]) -> Iterator[Doubt]:
     """Shares {domain: share} outside those of the fitted rows; none where these are not known."""
-    if _one_mixture(fit):
+    if not fit.mixtures_vary:
         return  # not known, or told of the fit
     for domain, share in weights.items():
         low, high = fit.share_ranges.get(domain, (0.0, 1.0))
@@ -152,10 +152,6 @@ def of_columns(name: str, ranges: Mapping[str, tuple[float, float]]) -> Iterator
             columns = f"columns of {', '.join(map(repr, unused))}"
         what = f"{columns}: the weight is 0 in every fitted row, so that the fit knows nothing of"
         yield Doubt(name, f"{what} the domain", "leave it out, or cap it at 0 in mixjax mix")
-
-
-def _one_mixture(fit: Fit) -> bool:
-    return all(low == high for low, high in fit.share_ranges.values())
 
 
 def tell(doubts: Iterable[Doubt]) -> None:

@@ -139,6 +139,11 @@ class Fit:
         return isinstance(other, Fit) and self.to_dict() == other.to_dict()
 
     @property
+    def mixtures_vary(self) -> bool:
+        """Whether the fitted rows are known to have more than one mixture."""
+        return any(low < high for low, high in self.share_ranges.values())
+
+    @property
     def interrupted(self) -> bool:
         """Whether the searches were, so that this is the best of a part of them."""
         return any(search.status is Status.INTERRUPTED for search in self.search.values())
@@ -207,7 +212,7 @@ class Fit:
             if needed and counts is None:
                 remedy = f"law {self.law!r} reads it: give a count"
                 raise UserError("predict", f"{name} is missing", remedy)
-        lag = max((law.lag, *(part.lag for part, _ in law.averaged)))
+        lag = law.least_tokens
         if lag and law.reads.D and (np.asarray(D, dtype=np.float64) <= lag).any():
             what = f"D is not beyond the {lag:.4g} tokens that law {self.law!r} leaves out"
             raise UserError("predict", what, "give more tokens")

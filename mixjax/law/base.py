@@ -170,6 +170,11 @@ class Law:
             if not ordered or (p.domain == "positive" and low <= 0):
                 raise ValueError(f"law {self.name!r}: bad start range {p.start} of {p.name!r}")
 
+    @property
+    def least_tokens(self) -> float:
+        """What D must be beyond: its lag, or the largest of those that it is the mean of."""
+        return max((self.lag, *(law.lag for law, _ in self.averaged)))
+
     def k(self, domains: Sequence[str]) -> int:
         """How many shares of a mixture of these domains the law of one target sees."""
         return 1 if self.own_domain else len(domains)

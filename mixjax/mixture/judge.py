@@ -178,18 +178,23 @@ def equivalent(
         scale = {what: start * np.exp(log_factor)}
         return question.value(np.broadcast_to(h, (len(log_factor), len(h))), **scale) - wanted
 
-    return first_below(above, math.log(_FARTHEST))
+    farthest = math.log(_FARTHEST)
+    lag = question.law.least_tokens if what == "D" else 0.0
+    nearest = max(-farthest, math.log(lag / start) + _EXACT) if lag else -farthest
+    return first_below(above, farthest, nearest)
 
 
-def first_below(above: Callable[[Floats], Floats], farthest: float) -> float:
+def first_below(
+    above: Callable[[Floats], Floats], farthest: float, nearest: float | None = None
+) -> float:
     """exp(x) at which a function of x (rows,) that falls reaches 0; infinite where it does not up
-    to x = farthest."""
+    to x = farthest. Looked for from x = nearest on, by default -farthest."""
     from scipy.optimize import root_scalar
 
     # Two mixtures of one loss: rounding must not turn 1 into something else.
     if abs(float(above(np.zeros(1))[0])) < 1e-14:
         return 1.0
-    grid = np.linspace(-farthest, farthest, _GRID)
+    grid = np.linspace(-farthest if nearest is None else nearest, farthest, _GRID)
     high = np.flatnonzero(above(grid) > 0)
     if len(high) and high[-1] == _GRID - 1:
         return math.inf
@@ -308,7 +313,7 @@ def price_limits(question: Question) -> Limits:
         UserError: what `optimal_mixture` refuses.
     """
     feasible = best_of(question)
-    free = best_of(question.but(caps=None, floors=None, fixed=None, tokens=None))
+    free = best_of(question.but(caps=None, floors=None, fixed=None, tokens=None, trained=False))
     h, box, domains = question.array(feasible.weights), question.box, question.domains
     slope, caps, floors = question.slope(h), np.asarray(box.caps), np.asarray(box.floors)
     at_cap, at_floor = (h >= caps - NEAR) & (caps < 1), (h <= floors + NEAR) & (floors > 0)

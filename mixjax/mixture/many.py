@@ -228,11 +228,13 @@ def boxes_at(question: Question, D: Floats | None, n: int) -> Box:
     if alone is question or not question.tokens or D is None:
         return boxes
     supply = token_caps(question.tokens, question.epochs, D, question.domains)
-    caps = np.array(boxes.caps, dtype=np.float64)
+    floors, caps = (np.array(side, dtype=np.float64) for side in (boxes.floors, boxes.caps))
     for i, domain in enumerate(question.domains):
         if domain in supply:
             caps[:, i] = np.minimum(caps[:, i], supply[domain])
-    return boxes._replace(caps=caps)
+            if domain in question.trained_limits[0]:  # less than was trained is all there is
+                floors[:, i] = np.minimum(floors[:, i], caps[:, i])
+    return boxes._replace(floors=floors, caps=caps)
 
 
 def held_at(question: Question, domains: Ints, shares: Floats) -> Box:

@@ -245,6 +245,9 @@ def at_most_domains(question: Question, most: int) -> Fewer:
             `optimal_mixture` refuses.
     """
     domains = question.domains
+    if question.trained:  # what is left out is asked for, whatever was trained
+        caps = {**(question.caps or {}), **question.trained_limits[1]}
+        question = question.but(caps=caps, trained=False)
     if int(most) != most or most < 1:
         what = f"at most {most} is no number of domains"
         raise UserError("domains", what, "give a whole number of at least 1")

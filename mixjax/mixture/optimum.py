@@ -39,7 +39,8 @@ class Optimum(Record):
             is that of the sum.
         N, D: counts, None where they were not given.
         target_weights: {target: weight in the objective}.
-        bound: {domain or group: "cap" or "floor"} of those that would pass it.
+        bound: {domain or group: "cap" or "floor", "most trained" or "least trained"} of those that
+            would pass it.
         convex: the objective is known to be convex in the weights, so that it is at most `gap`
             above the minimum. Otherwise the optimum is the best local one of all starts.
         agreeing, starts: how many of the starts ended within 1e-9 of the best objective,

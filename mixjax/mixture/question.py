@@ -77,6 +77,7 @@ class Question:
             a run of D tokens.
         epochs: how often the tokens of a domain may be seen: one number, or {domain: number} with 1
             where not named.
+        trained: whether every share stays within those of the fitted rows, see `trained_limits`.
 
     Raises:
         UserError: the law does not depend on the mixture; N or D not a positive number; an unknown
@@ -97,6 +98,7 @@ class Question:
     pull: Pull | None = None
     tokens: Mapping[str, float] | None = None
     epochs: float | Mapping[str, float] = 1.0
+    trained: bool = False
 
     def __post_init__(self) -> None:
         check_law(self.fit)
@@ -132,7 +134,38 @@ class Question:
             UserError: a supply without D.
         """
         caps = caps_from_tokens(self.tokens, self.D, self.domains, self.epochs, self.caps)
-        return make_box(self.domains, caps, self.floors, self.groups, self.fixed)
+        box = make_box(self.domains, caps, self.floors, self.groups, self.fixed)
+        if not self.trained:
+            return box
+        low, high = self.trained_limits
+        floors = {**(self.floors or {}), **low}
+        try:
+            return make_box(self.domains, caps | high, floors, self.groups, self.fixed)
+        except UserError:
+            what = "no mixture within the limits has shares within those of the fitted rows"
+            raise UserError("mixture", what, "loosen the limits, or allow --extrapolate") from None
+
+    @cached_property
+    def trained_limits(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Floors and caps {domain: share} that keep every share within those of the fitted rows,
+        where these are tighter than the question's own limits.
+
+        A share that a limit of the domain's own puts beyond them, a floor above what was trained
+        or a fixed share, stays as it is asked for. Empty where the rows have one mixture.
+        """
+        if not self.trained or not self.fit.mixtures_vary:
+            return {}, {}
+        caps = caps_from_tokens(self.tokens, self.D, self.domains, self.epochs, self.caps)
+        low, high = {}, {}
+        for domain, (least, most) in self.fit.share_ranges.items():
+            floor, cap = (self.floors or {}).get(domain, 0.0), caps.get(domain, 1.0)
+            if domain in (self.fixed or {}):
+                continue
+            if floor < least <= cap:
+                low[domain] = least
+            if floor <= most < cap:
+                high[domain] = most
+        return low, high
 
     @cached_property
     def target_weights(self) -> Floats:
@@ -233,12 +266,22 @@ class Question:
         return total + strength * (1.0 + np.log(np.maximum(np.asarray(h), least) / prior))
 
     def bound(self, h: Floats) -> dict[str, str]:
-        """{domain or group: "cap" or "floor"} of those at a cap below 1 or a floor above 0."""
+        """{domain or group: "cap" or "floor"} of those at a cap below 1 or a floor above 0, "most
+        trained" or "least trained" where these are not the question's own."""
         names, shares, floors, caps = self._with_groups(h)
+        low, high = self.trained_limits
         at_cap = (shares >= caps - NEAR) & (caps < 1)
         at_floor = (shares <= floors + NEAR) & (floors > 0)
-        sides = {name: "cap" for name, at in zip(names, at_cap, strict=True) if at}
-        return sides | {name: "floor" for name, at in zip(names, at_floor, strict=True) if at}
+        sides = {
+            name: "most trained" if name in high else "cap"
+            for name, at in zip(names, at_cap, strict=True)
+            if at
+        }
+        return sides | {
+            name: "least trained" if name in low else "floor"
+            for name, at in zip(names, at_floor, strict=True)
+            if at
+        }
 
     def check_within(self, h: Floats, where: str) -> None:
         """Refuse a mixture h (k,) that breaks a limit, of a domain or of a group.
@@ -246,9 +289,12 @@ class Question:
         Raises:
             UserError: at `where`, with the share and its limits.
         """
+        low, high = self.trained_limits
         for name, share, floor, cap in zip(*self._with_groups(h), strict=True):
             if not floor - NEAR <= share <= cap + NEAR:
-                what = f"{name!r} has {share:.4g}, outside its limits {floor:.4g} to {cap:.4g}"
+                trained = name in (low if share < floor else high)
+                of = "the fitted rows'" if trained else "its limits"
+                what = f"{name!r} has {share:.4g}, outside {of} {floor:.4g} to {cap:.4g}"
                 raise UserError(where, what, "move the limits, or begin from another mixture")
 
     def _with_groups(self, h: Floats) -> tuple[list[str], Floats, Floats, Floats]:

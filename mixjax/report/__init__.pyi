@@ -1,5 +1,7 @@
 from mixjax.drawing.style import save as save
 from mixjax.report import export as export
+from mixjax.report.decision import Decision as Decision
+from mixjax.report.decision import decide as decide
 from mixjax.report.export import export_mixture as export_mixture
 from mixjax.report.pipeline import Outcome as Outcome
 from mixjax.report.pipeline import recovery as recovery

@@ -7,7 +7,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -95,7 +95,10 @@ def run_pipeline(
     """
     tables = {"train": runs} | ({} if eval_runs is None else {"eval": eval_runs})
     huber, _ = read_options(options)
-    _check(tables, find_law(law), questions, targets, huber)
+    named = check_questions(runs, find_law(law), questions, targets, huber).targets
+    if eval_runs is not None and not set(named) & set(eval_runs.reordered(runs.domains).targets):
+        what = f"none of the targets {', '.join(named)} has a loss column"
+        raise UserError(eval_runs.name, what, "give rows with these targets")
     fitted = fit(runs, law, targets=targets, watch=watch, **options)
     scores = {part: fitted.score(table) for part, table in tables.items()}
     if fitted.interrupted:
@@ -110,28 +113,25 @@ def run_pipeline(
     return Outcome(fitted, tables, scores, optima, comparison)
 
 
-def _check(
-    tables: Mapping[str, Runs],
+def check_questions(
+    runs: Runs,
     law: Law,
     questions: Sequence[Mapping[str, Any]],
     targets: Sequence[str] | None,
     huber: Huber,
-) -> None:
-    """What would only come to light after the fit."""
-    runs = tables["train"]
+) -> Fit:
+    """Refuse what would only come to light after a fit of these runs: a stand-in of the fit, of
+    which the questions can be asked."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the fit itself warns
-        names = make_problem(runs, law, targets, huber).targets
-    if "eval" in tables:
-        rows = tables["eval"].reordered(runs.domains)
-        if not set(names) & set(rows.targets):
-            what = f"none of the targets {', '.join(names)} has a loss column"
-            raise UserError(rows.name, what, "give rows with these targets")
+        problem = make_problem(runs, law, targets, huber)
     shape = (law.k(runs.domains),)
     params = {p.name: np.ones(shape * len(p.shape)) for p in law.parameters}
-    stand_in = known_fit(law, runs.domains, dict.fromkeys(names, params))
+    stand_in = known_fit(law, runs.domains, dict.fromkeys(problem.targets, params))
+    stand_in = replace(stand_in, share_ranges=problem.share_ranges())
     for asked in questions:
         _ = Question(stand_in, **asked).scale
+    return stand_in
 
 
 def recovery(truth: Fit, outcome: Outcome) -> dict[str, Any]:
