@@ -1,12 +1,14 @@
 """Do intervals hold what they promise, and what do they cost: python -m benchmarks.uncertainty
-[simulated|measured|refits]
+[simulated|measured|refits|small]
 
 - simulated: 500 simulated tables (joint law, 4 domains, 20 mixtures), nominal 90 percent, held-out
   rows and best mixtures;
 - measured: the 3B rows of the SlimPajama runs, from the training rows alone, by the joint law and
   by the one that `extrapolate` chooses, and the rows of the largest training size from the smaller
   ones;
-- refits: 1000 resamples of 8 targets timed; standard errors against refits from random starts.
+- refits: 1000 resamples of 8 targets timed; standard errors against refits from random starts;
+- small: `decide` on 20 simulated tables of 40 runs (joint law, 15 mixtures of 3 domains, 4 sizes,
+  one row a run, D in proportion to N), for 7e9 parameters: what its mixture truly loses.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from mixjax.fitting.loss import Settings
 from mixjax.fitting.problem import grouped, make_problem, to_paper
 from mixjax.fitting.record import Fit
 from mixjax.fitting.search import draw_starts, search
-from mixjax.fitting.simulate import random_truth, simulate_runs
+from mixjax.fitting.simulate import known_fit, random_truth, simulate_runs
 from mixjax.law import find_law
 from mixjax.trust.drift import measure_drift, reach_of
 from mixjax.trust.ensemble import TOLERANCE, Ensemble, bootstrap, refit
@@ -256,6 +258,48 @@ def refits(resamples: int, checked: int) -> dict[str, Any]:
     return found
 
 
+def small(tables: int) -> dict[str, Any]:
+    """True regrets of the mixtures that `decide` recommends from small tables."""
+    sizes, rows, began = (5e7, 1e8, 2e8, 4e8), [], time.perf_counter()
+    for seed in range(tables):
+        rng = np.random.default_rng(seed)
+        names = ("web", "code", "books")
+        drawn = random_truth("joint", len(names), names, seed).params
+        truth = known_fit("joint", names, drawn)
+        mixtures = rng.dirichlet(np.ones(len(names)), 15)
+        which = np.concatenate([rng.permutation(15)[:10] for _ in sizes])
+        N = np.repeat(sizes, 10)
+        runs = simulate_runs(truth, mixtures[which], N, 20 * N, noise=NOISE, seed=seed)
+        asked = {"N": 7e9, "D": 1.4e11}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", mj.MixjaxWarning)
+            found = mj.decide(runs, asked)
+            within = mj.Question(replace(truth, share_ranges=found.fit.share_ranges), **asked)
+            best = mj.optimal_mixture(within.but(trained=True)).objective
+            free = mj.optimal_mixture(within).objective
+        cost = float(within.value(list(found.mixture.weights.values())))
+        bound = found.interval.regret
+        rows.append(
+            {
+                "seed": seed,
+                "law": found.choice.law,
+                "regret": cost - best,
+                "bound": bound,
+                "kept": bool(cost - best <= bound),
+                "percent": 100 * (cost - best) / best,
+                "percent_of_all": 100 * (cost - free) / free,
+            }
+        )
+        print(rows[-1], flush=True)
+    return {
+        "tables": rows,
+        "kept": sum(row["kept"] for row in rows),
+        "largest_percent": max(row["percent"] for row in rows),
+        "largest_percent_of_all": max(row["percent_of_all"] for row in rows),
+        "seconds": time.perf_counter() - began,
+    }
+
+
 def weighted_objective(
     runs: Runs, members: Ensemble, target: str, weights: np.ndarray
 ) -> np.ndarray:
@@ -272,7 +316,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", nargs="?", choices=["simulated", "measured", "refits"])
+    parser.add_argument("part", nargs="?", choices=["simulated", "measured", "refits", "small"])
     parser.add_argument("--tables", type=int, default=500)
     parser.add_argument("--best", type=int, default=500, help="tables whose best mixture is sought")
     parser.add_argument("--resamples", type=int, default=1000)
@@ -283,6 +327,8 @@ def main() -> None:
         write_result("uncertainty_measured", measured())
     if args.part in (None, "refits"):
         write_result("uncertainty_refits", refits(args.resamples, 20))
+    if args.part in (None, "small"):
+        write_result("uncertainty_small", small(min(args.tables, 20)))
 
 
 if __name__ == "__main__":

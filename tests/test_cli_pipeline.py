@@ -1,4 +1,4 @@
-"""demo and run on the command line: the whole way through."""
+"""decide, demo and run on the command line: the whole way through."""
 
 from __future__ import annotations
 
@@ -146,3 +146,31 @@ def test_a_supply_is_checked_before_the_fit(folder, refused, tmp_path, monkeypat
     (tmp_path / "supply.yaml").write_text(supply)
     (tmp_path / "exp.yaml").write_text(f"data: {folder / 'runs.csv'}\n{LIMITED}")
     refused("run", tmp_path / "exp.yaml", "-o", tmp_path / "out", words=words)
+
+
+def test_decide_goes_the_whole_way(folder, run, read, tmp_path):
+    words = ["decide", folder / "runs.csv", "-N", "7e9", "-D", "150e9", "--where"]
+    words += ["split == 'train'", "--starts", "4", "--hops", "0", "-o", tmp_path / "fit.json"]
+    found = read(*words, "--base", "web=70%,code=30%", "--cap", "code=40%")
+    assert sum(found["weights"].values()) == pytest.approx(1)
+    assert found["weights"]["code"] <= 0.4 + 1e-12
+    assert found["law"] == json.loads((tmp_path / "fit.json").read_text())["law"]
+    assert list(found["beside"]["mixtures"]) == ["optimum", "base", "uniform"]
+    for t, own in found["gains"]["base"].items():
+        assert own["low"] <= own["change"] <= own["high"]
+        change = found["losses"][t] - found["beside"]["mixtures"]["base"]["losses"][t]
+        assert own["change"] == pytest.approx(change, abs=1e-9)
+    low, best, high = (found["interval"]["objective"][end] for end in ("low", "best", "high"))
+    assert low <= best <= high
+    assert best == pytest.approx(found["objective"])
+    again = read("mix", tmp_path / "fit.json", "-N", "7e9", "-D", "150e9", "--cap", "code=40%")
+    assert again["weights"] == pytest.approx(found["weights"], abs=1e-9)
+
+
+def test_decide_refuses_before_it_fits(folder, refused):
+    runs = folder / "runs.csv"
+    refused("decide", runs, "-D", "150e9", words=("N is missing",))
+    scale = ("-N", "7e9", "-D", "150e9")
+    refused("decide", runs, *scale, "--base", "web=1,cod=1", words=("cod",))
+    refused("decide", runs, *scale, "--cap", "web=1%,code=1%", words=("caps",))
+    refused("decide", runs, *scale, "--group", "all=web+code", words=("changes nothing",))
