@@ -270,7 +270,7 @@ def small(tables: int) -> dict[str, Any]:
         which = np.concatenate([rng.permutation(15)[:10] for _ in sizes])
         N = np.repeat(sizes, 10)
         runs = simulate_runs(truth, mixtures[which], N, 20 * N, noise=NOISE, seed=seed)
-        asked = {"N": 7e9, "D": 1.4e11}
+        asked: dict[str, Any] = {"N": 7e9, "D": 1.4e11}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", mj.MixjaxWarning)
             found = mj.decide(runs, asked)

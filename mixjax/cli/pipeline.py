@@ -106,7 +106,8 @@ def run(
     where the config says (relative to the config), then in the folder MIXJAX_DATA. Keys: data, on,
     columns, where, eval_where, eval_data, law, targets, starts, hops, delta, residual, prior,
     precision, seed, compare; mix (N, D, weights, tokens, epochs, caps, floors, groups, fixed,
-    extrapolate; or a list of these) and supply, a file or the keys tokens, epochs, caps, floors, groups for any mix.
+    extrapolate; or a list of these) and supply, a file or the keys tokens, epochs, caps, floors,
+    groups for any mix.
 
     \b
       mixjax run configs/slimpajama.yaml -o out --data slimpajama.csv

@@ -161,8 +161,12 @@ def decide(
     if base is not None:
         Question(stand_in, **asked).array(base)
 
-    def part(begun: float, ended: float) -> Watch | None:
-        return watch and (lambda done, _: watch(begun + (ended - begun) * done, {}))
+    def part(begun: float, ended: float) -> Watch:
+        def report(done: float, _: Any) -> None:
+            if watch:
+                watch(begun + (ended - begun) * done, {})
+
+        return report
 
     choice = extrapolate(whole, targets=targets, watch=part(0.0, 0.6), **options)
     question = Question(choice.fit, **asked)
