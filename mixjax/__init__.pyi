@@ -26,7 +26,6 @@ from mixjax.mixture import optimal_mixtures as optimal_mixtures
 from mixjax.numerics import power as power
 from mixjax.plan import next_runs as next_runs
 from mixjax.report import decide as decide
-from mixjax.report import export_mixture as export_mixture
 from mixjax.trust import choose_law as choose_law
 from mixjax.trust import compare as compare
 from mixjax.trust import cross_validate as cross_validate

@@ -118,7 +118,7 @@ class Export:
             warn("--export", what, f"write --path {unnamed[0]}=PATH")
         epochs = question.epochs
         most = max(1.0, *(epochs.values() if isinstance(epochs, Mapping) else [epochs]))
-        text = mj.export_mixture(weights, self.form, question.D, self.path, most)
+        text = mj.report.export_mixture(weights, self.form, question.D, self.path, most)
         if self.output is not None:
             write_whole(self.output, text)
         return None if self.output else text

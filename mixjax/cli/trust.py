@@ -156,7 +156,7 @@ def _check_alone(*records: Any) -> None:
     """Refuse options of the best mixture where points are named."""
     for record in records:
         for name in (f.name for f in fields(record)):
-            if getattr(record, name) is not None:
+            if getattr(record, name) not in (None, False):
                 where = f"{'-' if len(name) == 1 else '--'}{name}"
                 what = "goes with the best mixture, not with POINTS"
                 raise UserError(where, what, "leave one of them out")
