@@ -20,6 +20,7 @@ from mixjax.mixture import lanes
 from mixjax.mixture.near import at_most_domains
 from mixjax.mixture.optimum import best_of
 from mixjax.mixture.question import Question
+from mixjax.mixture.scales import budget_path, compute_optimal
 from tests.cli import three_domains
 
 AT = {"N": 7e9, "D": 150e9}
@@ -392,6 +393,15 @@ def test_own_limits_beyond_the_fitted_rows_are_kept():
     assert trained(caps={"web": 0.3}).trained_limits[1] == {"code": 0.7, "wiki": 0.3}
     with pytest.raises(UserError, match="no mixture within the limits has shares within those of"):
         trained(caps={"web": 0.19, "code": 0.5, "wiki": 0.31})
+
+
+def test_scarce_domains_fall_below_the_fitted_rows_as_tokens_grow():
+    supply = trained(tokens={"wiki": 1e10}).but(N=None, D=None)
+    best = compute_optimal(supply, 6 * 7e9 * 150e9).mixture
+    assert best.weights["wiki"] <= 1e10 / best.D + 1e-9
+    assert best.weights["web"] <= RANGES["web"][1] + 1e-9
+    path = budget_path(supply.but(N=7e9, D=150e9), 7e9, [2e10, 15e10])
+    assert np.all(path.shares[:, 2] <= [0.3 + 1e-9, 1 / 15 + 1e-9])
 
 
 def test_fewer_domains_leave_the_fitted_rows_where_asked_to():

@@ -232,7 +232,7 @@ def boxes_at(question: Question, D: Floats | None, n: int) -> Box:
     for i, domain in enumerate(question.domains):
         if domain in supply:
             caps[:, i] = np.minimum(caps[:, i], supply[domain])
-            if domain in question.trained_limits[0]:  # less than was trained is all there is
+            if domain in alone.trained_limits[0]:  # less than was trained is all there is
                 floors[:, i] = np.minimum(floors[:, i], caps[:, i])
     return boxes._replace(floors=floors, caps=caps)
 
