@@ -158,7 +158,10 @@ def test_fit_keeps_the_ranges_of_shares_and_tells_of_a_domain_that_none_uses():
 def test_commands_tell_it_on_stderr(tmp_path, capsys, words):
     path = tmp_path / "fit.json"
     replace(FIT, share_ranges=FIT.share_ranges | {"web": (0.0, 0.1)}).save(path)
-    assert main([words[0], str(path), *words[1:], "--json"]) == 0
+    command = [words[0], str(path), *words[1:], "--json"]
+    assert main(command) == 0
+    assert capsys.readouterr().err == ""  # no share goes beyond them
+    assert main([*command, "--extrapolate"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("mixjax: warning: mixture: share of 'web' is 0.")

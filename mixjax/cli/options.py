@@ -231,6 +231,7 @@ class Limits:
         if self.epochs is not None and "tokens" not in asked:
             remedy = "say how many tokens there are, e.g. --tokens wikipedia=4e9"
             raise UserError("--epochs", "needs --tokens", remedy)
+        mj.mixture.limits.check_groups(groups, domains)
         self._check_groups(asked)
         return asked
 
