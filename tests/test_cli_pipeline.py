@@ -167,6 +167,18 @@ def test_decide_goes_the_whole_way(folder, run, read, tmp_path):
     assert again["weights"] == pytest.approx(found["weights"], abs=1e-9)
 
 
+def test_decide_says_what_one_size_cannot_tell(folder, run):
+    words = ["decide", folder / "runs.csv", "-D", "150e9", "--where", "N == 1e8", "--starts", "4"]
+    code, out, err = run(*words, "-N", "7e9", "--hops", "0")
+    assert code == 0, err
+    said = "losses are predicted for N = 1e+08, not for 7e+09"
+    assert said in err
+    assert "percent above that of the mixture to train on" in out
+    code, _, err = run(*words, "-N", "1e8", "--hops", "0")
+    assert code == 0, err
+    assert "no law of these runs" not in err
+
+
 def test_decide_refuses_before_it_fits(folder, refused):
     runs = folder / "runs.csv"
     refused("decide", runs, "-D", "150e9", words=("N is missing",))

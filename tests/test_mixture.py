@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 
 import jax
@@ -14,9 +15,10 @@ import scipy.optimize
 import mixjax as mj
 from mixjax.errors import UserError
 from mixjax.fitting.record import Fit, Search, Status
-from mixjax.fitting.simulate import random_truth
+from mixjax.fitting.simulate import known_fit, random_truth
 from mixjax.law import Coefficients, Law, Parameter
 from mixjax.mixture import lanes
+from mixjax.mixture.judge import price_limits
 from mixjax.mixture.near import at_most_domains
 from mixjax.mixture.optimum import best_of
 from mixjax.mixture.question import Question
@@ -389,7 +391,9 @@ def test_own_limits_beyond_the_fitted_rows_are_kept():
     assert best_of(trained(fixed={"wiki": 0.4})).weights["wiki"] == pytest.approx(0.4)
     assert best_of(trained(floors={"wiki": 0.35})).weights["wiki"] >= 0.35
     few = best_of(trained(tokens={"wiki": 1.5e9}))
-    assert few.weights["wiki"] <= 0.01 + 1e-12
+    assert few.weights["wiki"] == pytest.approx(0.01, abs=1e-9)
+    assert few.bound["wiki"] == "cap"
+    assert best_of(trained(caps={"wiki": 0.0})).weights["wiki"] == 0
     assert trained(caps={"web": 0.3}).trained_limits[1] == {"code": 0.7, "wiki": 0.3}
     with pytest.raises(UserError, match="no mixture within the limits has shares within those of"):
         trained(caps={"web": 0.19, "code": 0.5, "wiki": 0.31})
@@ -402,6 +406,43 @@ def test_scarce_domains_fall_below_the_fitted_rows_as_tokens_grow():
     assert best.weights["web"] <= RANGES["web"][1] + 1e-9
     path = budget_path(supply.but(N=7e9, D=150e9), 7e9, [2e10, 15e10])
     assert np.all(path.shares[:, 2] <= [0.3 + 1e-9, 1 / 15 + 1e-9])
+
+
+def test_a_cap_below_the_fitted_rows_does_not_let_a_share_go_to_nothing():
+    """Where the law promises what nobody trained: an exponent below 0 makes it jump at 0."""
+    fit = three_domains("additive", 1)
+    params = {t: {**own, "gamma": np.array([-0.3, 0.5, 0.5])} for t, own in fit.params.items()}
+    question = trained().but(fit=replace(fit, params=params, share_ranges=RANGES))
+    capped = best_of(question.but(caps={"web": 0.01}, floors={"code": 0.1}))
+    assert capped.weights["web"] == pytest.approx(0.01, abs=1e-9)
+
+
+def test_the_price_of_own_limits_is_paid_within_the_fitted_rows():
+    limited = price_limits(trained(caps={"code": 0.34}))
+    inside, anywhere = best_of(trained()), best_of(trained().but(trained=False))
+    assert limited.free.objective == pytest.approx(inside.objective, rel=1e-12)
+    assert limited.cost > 0
+    assert price_limits(trained()).free.objective == pytest.approx(anywhere.objective, rel=1e-12)
+
+
+@pytest.mark.parametrize("cap", [0.1, 0.3])
+def test_no_proof_of_an_optimum_with_a_domain_held_at_nothing(cap):
+    params = {
+        "E": 4.27894626,
+        "C": np.array([0.007991776, 30.84065509, 4.598584e-4, 0.0080341265]),
+        "gamma": np.array([0.43197896, 0.18185187, 0.71560747, 0.12221577]),
+        "A": 13586.870916,
+        "alpha": 0.3938346,
+        "B": 4789.715332,
+        "beta": 0.33739802,
+    }
+    fit = known_fit("additive", list("abcd"), {"t": params})
+    question = Question(fit, N=2.7e11, D=1.2e11, caps={"g": cap}, groups={"g": ("a", "b")})
+    assert question.is_convex()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        best = best_of(question)
+    assert best.convex is not bool(best.held)
 
 
 def test_fewer_domains_leave_the_fitted_rows_where_asked_to():

@@ -152,7 +152,8 @@ def mix(asked: Asked, kind: Kind, export: Export) -> Shown:
     if getattr(answer, "bound", None) and kind.pull is None:
         limits = mj.mixture.price_limits(question)
         content |= {"unconstrained": limits.free, "cost": limits.cost, "prices": limits.prices}
-        text += f"\n\nwithout limits, and what they cost:\n{limits}"
+        without = "limits" if question.has_limits else "staying within the trained shares"
+        text += f"\n\nwithout {without}, and what that costs:\n{limits}"
     epochs = mj.mixture.limits.epochs_of(weights, question.tokens, question.D)
     content |= {"epochs": epochs} if epochs else {}
     text += "".join(f"\n{d}: {passes:.3g} epochs of its tokens" for d, passes in epochs.items())
@@ -287,11 +288,10 @@ def value(
     question = question if weights is None else options.around(question, weights)
     margins = mj.mixture.marginal_values(question, weights)
     mj.fitting.doubts.warn_shares(question.fit, margins.weights)
-    asked_for = any((question.caps, question.floors, question.fixed, question.tokens))
-    if not asked_for and not any(question.trained_limits):
+    if not question.has_limits and not any(question.trained_limits):
         return show(margins)
     limits = mj.mixture.price_limits(question)
-    if not (asked_for or limits.feasible.bound):
+    if not (question.has_limits or limits.feasible.bound):
         return show(margins)
     content = {**margins.to_dict(), "limits": limits.to_dict()}
     return Shown(content, f"{margins}\n\n{limits}\n")

@@ -99,7 +99,11 @@ def score(file: FitFile, table: Table) -> Shown:
     \b
       mixjax score fit.json runs.csv --where "split == 'eval'"
     """
-    scores = file.read().score(table.read())
+    from mixjax.fitting import doubts
+
+    fitted, runs = file.read(), table.read()
+    scores = fitted.score(runs)
+    doubts.tell(doubts.of_scales(fitted, runs.N, runs.D))
     return Shown(mj.fitting.scores_to_dict(scores), f"{mj.fitting.scores_table(scores)}\n")
 
 

@@ -24,6 +24,7 @@ SMALL = 1e-8  # below this part of the objective an optimality gap is small
 
 
 Counts = NDArray[np.float64] | float | None
+_SAME = 0.01  # N or D whose logarithms differ by less are one
 _TOGETHER = 0.999  # correlation of log N and log D beyond which they are one
 
 
@@ -45,6 +46,13 @@ def of_scale(fit: Fit, N: float | None, D: float | None) -> Iterator[Doubt]:
         far = f"{name} = {value:.4g} is {times:.2g} times {side} the {low:.4g} to {high:.4g}"
         remedy = f"are all in {what}, not in millions or billions? See mixjax fit --columns"
         yield Doubt("mixture", f"{far} of the fitted rows", remedy)
+
+
+def of_scales(fit: Fit, N: Counts, D: Counts) -> Iterator[Doubt]:
+    """Counts () or (rows,) far from those of the fitted rows: the farthest to each side."""
+    ends = [None if x is None else (float(np.min(x)), float(np.max(x))) for x in (N, D)]
+    for end in (0, 1):
+        yield from of_scale(fit, *(None if x is None else x[end] for x in ends))
 
 
 def of_fit(fit: Fit, targets: Collection[str] | None = None) -> Iterator[Doubt]:
@@ -96,10 +104,7 @@ def of_shares(fit: Fit, weights: Mapping[str, float]) -> Iterator[Doubt]:
 def of_points(fit: Fit, N: Counts, D: Counts, h: NDArray[np.float64]) -> Iterator[Doubt]:
     """Rows to predict, N and D () or (rows,) or None, h (rows, k), far from the fitted ones: the
     farthest of each kind."""
-    ends = [None if x is None else (float(np.min(x)), float(np.max(x))) for x in (N, D)]
-    for end in (0, 1):
-        n, d = (None if x is None else x[end] for x in ends)
-        yield from of_scale(fit, n, d)
+    yield from of_scales(fit, N, D)
     low, high = (dict(zip(fit.domains, f(h, axis=0), strict=True)) for f in (np.min, np.max))
     farthest = {
         d: high[d] if high[d] - upper >= lower - low[d] else low[d]
@@ -118,6 +123,20 @@ def of_design(runs: Runs, reads: Sequence[bool]) -> Iterator[Doubt]:
         what = "N and D move together: the runs do not tell what either does alone"
         remedy = "trust predictions along that line only, or train some sizes on other D"
         yield Doubt(runs.name, what, remedy)
+
+
+def of_one_scale(
+    runs: Runs, reads: Sequence[bool], N: float | None, D: float | None
+) -> Iterator[Doubt]:
+    """N or D of a run to come that a law of these runs does not read, and that are not theirs."""
+    for name, own, value, read in zip("ND", (runs.N, runs.D), (N, D), reads, strict=True):
+        if read or value is None or own is None:
+            continue
+        middle = float(np.exp(np.mean(np.log(own))))
+        if abs(np.log(value / middle)) > _SAME:
+            what = f"no law of these runs reads {name}, which hardly differs among them"
+            what = f"{what}: losses are predicted for {name} = {middle:.4g}, not for {value:.4g}"
+            yield Doubt(runs.name, what, f"train runs of another {name} to plan for a larger one")
 
 
 def of_minimum(

@@ -303,7 +303,8 @@ class Limits(Record):
 
 def price_limits(question: Question) -> Limits:
     """The optimum within the question's caps and floors, the one without them, and the price of
-    every limit that binds.
+    every limit that binds. The one without them stays within the trained shares where the question
+    does, unless these are its only limits.
 
     By the conditions of Karush, Kuhn and Tucker the slopes of f at the optimum are equal for all
     domains between their limits; a capped domain's slope is lower by the price of its cap, that of
@@ -313,7 +314,10 @@ def price_limits(question: Question) -> Limits:
         UserError: what `optimal_mixture` refuses.
     """
     feasible = best_of(question)
-    free = best_of(question.but(caps=None, floors=None, fixed=None, tokens=None, trained=False))
+    # Without any of its own, the trained shares are what is priced.
+    trained = question.trained and question.has_limits
+    free = question.but(caps=None, floors=None, fixed=None, tokens=None, trained=trained)
+    free = best_of(free)
     h, box, domains = question.array(feasible.weights), question.box, question.domains
     slope, caps, floors = question.slope(h), np.asarray(box.caps), np.asarray(box.floors)
     at_cap, at_floor = (h >= caps - NEAR) & (caps < 1), (h <= floors + NEAR) & (floors > 0)

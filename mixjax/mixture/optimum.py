@@ -189,7 +189,7 @@ def answer_at(
         D=None if question.D is None else float(question.D),
         target_weights=dict(zip(targets, question.target_weights.tolist(), strict=True)),
         bound=question.bound(h),
-        convex=convex,
+        convex=convex and not end.stalled.any(),  # then the gap is that of the others only
         agreeing=int(end.agreeing),
         starts=int(end.starts),
         held=tuple(np.array(question.domains)[end.stalled | end.emptied].tolist()),
@@ -215,7 +215,8 @@ def warn_minimum(question: Question, end: Minima, small: float = STALLED) -> Non
         warn("mixture", what, "give a floor to see it in")
     if end.stalled.any():
         names = ", ".join(domains[end.stalled])
-        what = f"exponents of both signs pull at {names}, held at 0: the gap is that of the others"
+        why = "descent is slow" if question.is_convex() else "exponents of both signs pull"
+        what = f"{why} at {names}, held at 0: the gap is that of the others"
         warn("mixture", what, "give a floor to see them in")
     if not is_small(end.gap, end.value, small):
         what = f"the optimality gap is still {end.gap:.1e}"

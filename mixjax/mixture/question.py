@@ -145,13 +145,19 @@ class Question:
             what = "no mixture within the limits has shares within those of the fitted rows"
             raise UserError("mixture", what, "loosen the limits, or allow --extrapolate") from None
 
+    @property
+    def has_limits(self) -> bool:
+        """Whether it has limits of its own: caps, floors, fixed shares or a supply."""
+        return any((self.caps, self.floors, self.fixed, self.tokens))
+
     @cached_property
     def trained_limits(self) -> tuple[dict[str, float], dict[str, float]]:
         """Floors and caps {domain: share} that keep every share within those of the fitted rows,
         where these are tighter than the question's own limits.
 
-        A share that a limit of the domain's own puts beyond them, a floor above what was trained
-        or a fixed share, stays as it is asked for. Empty where the rows have one mixture.
+        Where a limit of the domain's own lies beyond them, a cap below what was trained or a floor
+        above it, the share is at that limit, which is as near as it may come; a fixed share stays
+        as it is asked for, a cap of 0 leaves the domain out. Empty where the rows have one mixture.
         """
         if not self.trained or not self.fit.mixtures_vary:
             return {}, {}
@@ -161,10 +167,10 @@ class Question:
             floor, cap = (self.floors or {}).get(domain, 0.0), caps.get(domain, 1.0)
             if domain in (self.fixed or {}):
                 continue
-            if floor < least <= cap:
-                low[domain] = least
-            if floor <= most < cap:
-                high[domain] = most
+            if floor < (nearest := min(least, cap)):
+                low[domain] = nearest
+            if cap > (nearest := max(most, floor)):
+                high[domain] = nearest
         return low, high
 
     @cached_property
@@ -272,16 +278,14 @@ class Question:
         low, high = self.trained_limits
         at_cap = (shares >= caps - NEAR) & (caps < 1)
         at_floor = (shares <= floors + NEAR) & (floors > 0)
-        sides = {
-            name: "most trained" if name in high else "cap"
-            for name, at in zip(names, at_cap, strict=True)
-            if at
-        }
-        return sides | {
-            name: "least trained" if name in low else "floor"
-            for name, at in zip(names, at_floor, strict=True)
-            if at
-        }
+        sides = {}
+        for name, capped, floored in zip(names, at_cap, at_floor, strict=True):
+            # At both, an own limit beyond the trained shares or a fixed share, the own one is said.
+            if floored and not (capped and name in low):
+                sides[name] = "least trained" if name in low else "floor"
+            elif capped:
+                sides[name] = "most trained" if name in high else "cap"
+        return sides
 
     def check_within(self, h: Floats, where: str) -> None:
         """Refuse a mixture h (k,) that breaks a limit, of a domain or of a group.

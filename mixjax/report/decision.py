@@ -11,6 +11,7 @@ import numpy as np
 
 from mixjax.data.runs import Runs, as_runs
 from mixjax.data.splits import EXTREME
+from mixjax.fitting import doubts
 from mixjax.fitting.fit import Watch
 from mixjax.fitting.loss import FitOptions, read_options
 from mixjax.fitting.record import Fit
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 BASE = "base"
 _RESAMPLES = 100
+_TOLD = 1e-3  # percent: smaller bounds are numbers of the law, not of the runs
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +68,7 @@ class Decision(Record):
             self._shares(),
             f"objective {best.objective:.5f}, {level} interval {low:.5f} .. {high:.5f}; with "
             f"{level} confidence no mixture within the limits is better by more than "
-            f"{100 * regret:.2g} percent",
+            f"{max(100 * regret, _TOLD):.2g} percent",
             *(self._against(name) for name in self.gains),
             self._law(),
         ]
@@ -94,7 +96,9 @@ class Decision(Record):
         head = ["target", "loss", f"with {name}", "change", "low", "high"]
         needs = {"tokens": other.tokens, "parameters": other.size}
         named = [f"{factor(x)} the {what}" for what, x in needs.items() if x is not None]
-        said = f"{name} mixture: objective {100 * other.excess:+.3f} percent"
+        side = "above" if other.excess >= 0 else "below"
+        said = f"{name} mixture: objective {other.objective:.5f}, {100 * abs(other.excess):.3f} "
+        said += f"percent {side} that of the mixture to train on"
         if other.tokens is not None or other.size is not None:
             said += f"; for the same objective it would need {' or '.join(named)}"
         breaks = f"\nit breaks a limit: {other.broken}" if other.broken else ""
@@ -170,6 +174,7 @@ def decide(
 
     choice = extrapolate(whole, targets=targets, watch=part(0.0, 0.6), **options)
     question = Question(choice.fit, **asked)
+    doubts.tell(doubts.of_one_scale(whole, question.law.reads, question.N, question.D))
     best = optimal_mixture(question)
     how = {"resamples": resamples, "seed": settings.seed, "watch": part(0.6, 1.0)}
     trust = uncertainty(choice.fit, whole, question.N, question.D, **how)
