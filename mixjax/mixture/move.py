@@ -15,11 +15,12 @@ import numpy as np
 from mixjax.drawing import charts
 from mixjax.errors import UserError, check_names
 from mixjax.law.base import Law
-from mixjax.mixture.balance import MET, keep_within, own_best
+from mixjax.mixture.balance import MET, own_best
 from mixjax.mixture.box import Box
 from mixjax.mixture.lanes import Problems
 from mixjax.mixture.limits import epochs_of
 from mixjax.mixture.many import Vary, optima
+from mixjax.mixture.multipliers import keep_within
 from mixjax.mixture.optimum import ROUGH, best_of, warn_minimum
 from mixjax.mixture.question import Case, Floats, Pull, Question, WeightedLoss, case_of, kl, nonzero
 from mixjax.mixture.solve import solve
