@@ -50,13 +50,16 @@ def validate(
         return show(mj.trust.cross_validate(runs, record, by, **how))
 
 
-@command("Fit the law that predicts held-out scales best.")
+@command("Fit the mean of the laws that predict held-out scales best.")
 def extrapolate(
     table: Table,
     search: Search,
     watch: Watch,
     laws: tuple[str, ...] | None = option(
-        "Laws to choose from.  [default: additive,joint,full,powers]", type=NAMES, metavar="a,b"
+        "Laws to choose from.  [default: by the table's columns and scales, e.g. "
+        "additive,joint,powers]",
+        type=NAMES,
+        metavar="a,b",
     ),
     lags: tuple[float, ...] | None = option(
         "Tokens of warm-up to choose from.  [default: 0, 1/4, 1/2, 3/4 of the smallest D]",
@@ -66,13 +69,14 @@ def extrapolate(
         "FIT.json", "Where to write the chosen fit, for predict and mix."
     ),
 ) -> Shown:
-    """Choose a law and a lag by what they predict of the largest N and D of RUNS left out, and fit
-    it to all of RUNS.
+    """Fit the mean of the laws and lags that predict the largest N, D and compute of RUNS best when
+    these are left out.
 
     Errors are means of |predicted - measured| / measured over the rows left out and over targets,
     percent. The law is named with its lag, as joint@2e9: 2e9 tokens of every run do not count,
-    because the learning rate was still warming up. That is 16 fits of four parts of RUNS: minutes
-    for a thousand rows and eight targets on two cores (--progress shows how far it is).
+    because the learning rate was still warming up. Laws that fail on extreme mixtures are out. That
+    is up to twelve laws, each fitted to up to seven parts of RUNS: minutes for a thousand rows and
+    eight targets on two cores (--progress shows how far it is).
 
     \b
       mixjax extrapolate runs.csv -o fit.json --where "split == 'train'"
