@@ -233,7 +233,7 @@ def _weights(layout: Layout, domains: Mapping[str, Column]) -> Floats:
         place = f"{name}, columns {', '.join(names)}, line {line}"
         remedy = "give shares that sum to 1"
         if np.abs(total / 100.0 - 1.0).max() <= 0.01:
-            remedy = "they look like percents: divide by 100, or read --columns 'h=h_{}*0.01'"
+            remedy = "they look like percents: divide them by 100, or use --columns 'h=h_{}*0.01'"
         what = f"domain weights sum to {total[worst]:.6g}, not to 1 within {SUM_WARNED:g}"
         raise UserError(place, what, remedy)
     if (rounded := int((off > SUM_SILENT).sum())) > 0:
