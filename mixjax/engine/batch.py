@@ -101,7 +101,8 @@ def run(
         starts: (groups, starts, q), float64 or float32; everything is computed in this precision.
         keys: random keys (groups, starts, 2).
         stop: when each search ends, the same for all.
-        watch: called now and then with what was found so far; an exception it raises ends the run.
+        watch: called at first and then now and then with what was found so far; an exception it
+            raises ends the run.
         width: of a chunk; by default the device's own.
 
     Returns:
@@ -113,6 +114,8 @@ def run(
     chunks = _deal(job)
     futures = []
     try:
+        if watch:
+            watch(job.buffer)  # compiling may take long: say before it that nothing is found yet
         # Compile once, before the threads would each do it: a chunk without searches does.
         _run_chunk(job, np.arange(1), np.arange(0))
         with ThreadPoolExecutor(min(job.devices.qsize(), len(chunks))) as pool:
