@@ -12,7 +12,7 @@ import pytest
 
 import mixjax as mj
 from mixjax.data.runs import Runs
-from mixjax.errors import UserError
+from mixjax.errors import MixjaxWarning, UserError
 from mixjax.fitting.loss import Huber
 from mixjax.fitting.simulate import random_truth, simulate_runs
 from mixjax.law import find_law
@@ -109,7 +109,7 @@ def test_rows_of_one_run_count_as_much_as_they_are_independent():
 def test_the_law_behind_the_table_is_chosen(found, runs):
     assert found.law == found.fit.law == "additive"
     first, second = found.candidates
-    assert list(first.errors) == ["N", "D", "mixture"]
+    assert list(first.errors) == ["N", "D", "mixture", "extreme"]
     assert first.error is not None
     assert first.error < 0.5 * second.error  # type: ignore[operator]
     assert second.behind > 2
@@ -188,6 +188,12 @@ def candidate(law: str, error: float, bic: float, behind: float) -> Candidate:
             "its information criterion is the lowest",
         ),
         ([candidate("a", 1.0, 50, 0)], "a", "best, 1.000 percent."),
+        # A large standard error excuses no error that is a third larger.
+        (
+            [candidate("a", 1.0, 50, 0), candidate("b", 1.4, 10, 0.1)],
+            "a",
+            "best, 1.000 percent, before b",
+        ),
     ],
 )
 def test_the_rule(candidates, chosen, words):
@@ -195,6 +201,22 @@ def test_the_rule(candidates, chosen, words):
     assert order[0].law.name == chosen
     assert {id(c) for c in order} == {id(c) for c in candidates}
     assert words in reason
+
+
+def test_a_law_that_fails_on_one_split_is_not_excused_by_the_others():
+    splits = ({"N": {"t": 1.0}, "extreme": {"t": 0.4}}, {"N": {"t": 0.7}, "extreme": {"t": 0.9}})
+    best, other = (
+        replace(candidate(name, 0.0, bic, behind), errors=errors)
+        for name, bic, behind, errors in zip("ab", (50, 10), (0.0, 0.2), splits, strict=True)
+    )
+    assert ranked([best, other])[0][0] is best
+
+
+def test_two_sizes_are_too_few_to_leave_one_out_and_it_says_so(runs):
+    table = runs.select(runs.N >= 1e9)
+    with pytest.warns(MixjaxWarning, match="has two sizes: what laws predict at a larger one"):
+        found = choose_law(table, ["chinchilla"], targets=["d0"], starts=2)
+    assert list(found.candidates[0].errors) == ["D", "mixture", "extreme"]
 
 
 def test_standard_errors_are_paired_over_mixtures():

@@ -142,8 +142,8 @@ class Choosing:
         is_flag=True,
     )
     by: tuple[str, ...] | None = option(
-        "With --choose: what to leave out, of N, D, mixture, run.  [default: N,D,mixture]",
-        type=As(words.among("N", "D", "mixture", "run"), "N,mixture", "a,b"),
+        "With --choose: what to leave out, of N, D, mixture, run, extreme.  [default: all but run]",
+        type=As(words.among("N", "D", "mixture", "run", "extreme"), "N,mixture", "a,b"),
     )
     deltas: tuple[float, ...] | None = option(
         "With --choose: deltas to choose from.  [default: that of --delta]",
@@ -190,9 +190,10 @@ def compare(
     """Fit several laws to RUNS and score each on the fitted rows and on rows it has not seen.
 
     --choose picks one for all targets, and says why: each law (with each delta and residual) is
-    fitted without the largest N, without the largest D, and without whole mixtures in 5 folds; the
-    lowest mean error on what was left out wins, and of those within one standard error of it the
-    lowest information criterion. Rows of --eval-where decide nothing.
+    fitted without the largest N, without the largest D, without whole mixtures in 5 folds, and
+    without the extreme mixtures; the lowest mean error on what was left out wins, and of those
+    within one standard error of it (and a quarter above it at most) the lowest information
+    criterion. Rows of --eval-where decide nothing.
 
     \b
       mixjax compare runs.csv --laws additive,joint --where "split == 'train'"

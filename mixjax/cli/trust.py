@@ -23,8 +23,9 @@ def validate(
     watch: Watch,
     law: str = LAW,
     by: Any = options.choice(
-        "Hold out the largest N or D, or whole mixtures or runs in folds.",
-        ("N", "D", "mixture", "run"),
+        "Hold out the largest N or D, whole mixtures or runs in folds, or the fifth of mixtures "
+        "farthest from the mean.",
+        ("N", "D", "mixture", "run", "extreme"),
         default="N",
     ),
     folds: int | None = option(

@@ -19,8 +19,8 @@ from mixjax.errors import UserError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
-By = Literal["N", "D", "mixture", "run"]
-BY = ("N", "D", "mixture", "run")
+By = Literal["N", "D", "mixture", "run", "extreme"]
+BY = ("N", "D", "mixture", "run", "extreme")
 FOLDS, SHARE = 5, 0.2
 # Of a backtest: sizes that are too many to leave out one by one, shares of rows held out, mixtures.
 _MANY_SIZES, _FEWEST_HELD, _MOST_HELD, _FEWEST_MIXTURES = 8, 0.05, 0.6, 10
@@ -54,7 +54,9 @@ def make_folds(
         runs: the table.
         by: "N" or "D": one split that holds out the largest values, as many as have at most `share`
             of the rows but one at least. "mixture" or "run": splits that hold out whole mixtures or
-            runs, each of them once.
+            runs, each of them once. "extreme": one split that holds out the fifth of the mixtures
+            that are farthest from the mean, by Hellinger's distance, to which a share of zero is
+            far from a small one.
         folds: how many splits by mixture or run, 5 by default; 0 leaves out one at a time.
         seed: of the deal of mixtures or runs to folds.
         share: see `by`.
@@ -63,11 +65,11 @@ def make_folds(
         UserError: the table lacks the column, or has one value of it only; a number of folds that
             cannot be dealt.
     """
-    if by in ("N", "D"):
+    if by in ("N", "D", "extreme"):
         if folds is not None:
-            remedy = "folds go with mixture or run; by N or D the largest values are held out"
+            remedy = "folds go with mixture or run; by others the farthest rows are held out"
             raise UserError("folds", f"{folds} folds by {by}", remedy)
-        return (_largest(runs, by, share),)
+        return (_extreme_mixtures(runs) if by == "extreme" else _largest(runs, by, share),)
     cluster = clusters(runs, by)
     count = int(cluster.max()) + 1
     if count < 2:
@@ -131,18 +133,26 @@ def make_backtests(runs: Runs, parameters: int) -> tuple[Fold, ...]:
         distinct = not any(np.array_equal(held_out, test.held_out) for test in tests)
         if enough and distinct and _FEWEST_HELD <= held_out.mean() <= _MOST_HELD:
             tests.append(Fold(name, held_out))
-    return (*tests, *_extreme_mixtures(runs))
+    if has_extremes(runs):
+        tests.append(_extreme_mixtures(runs))
+    return tuple(tests)
 
 
-def _extreme_mixtures(runs: Runs) -> tuple[Fold, ...]:
+def has_extremes(runs: Runs) -> bool:
+    """Whether there are mixtures enough to hold the extreme ones out."""
+    return bool(runs.domains) and len(np.unique(runs.h, axis=0)) >= _FEWEST_MIXTURES
+
+
+def _extreme_mixtures(runs: Runs) -> Fold:
     """The fifth of the mixtures that are farthest from the mean, in roots of shares (Hellinger)."""
+    if not has_extremes(runs):
+        what = f"has fewer than {_FEWEST_MIXTURES} mixtures"
+        raise UserError(runs.name, what, "hold out mixtures, N, D or runs")
     mixtures, of_row = np.unique(np.sqrt(runs.h), axis=0, return_inverse=True)
-    if not runs.domains or len(mixtures) < _FEWEST_MIXTURES:
-        return ()
     distance = np.linalg.norm(mixtures - mixtures.mean(axis=0), axis=1)
     far = np.zeros(len(mixtures), dtype=bool)
     far[np.argsort(-distance, kind="stable")[: len(mixtures) // 5]] = True
-    return (Fold(EXTREME, far[of_row.reshape(-1)]),)
+    return Fold(EXTREME, far[of_row.reshape(-1)])
 
 
 def clusters(runs: Runs, by: str) -> Ints:

@@ -43,6 +43,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 # Of the average of `extrapolate` (benchmarks/NOTES.md, "Averages of laws").
 _TEMPERATURE, _MOST_LAWS, _LEAST_WEIGHT, _MOST_ON_MIXTURES = 0.1, 4, 0.05, 2.0
+# Of one chosen law: how far its error may be above the lowest in all, and above that candidate's on
+# any split, whatever its standard error.
+_WORSE, _WORSE_ON_A_SPLIT = 1.25, 2.0
 _EXACT, _FAR = 1e-6, 1e6  # percent taken for exact; loss of a candidate that failed among failed
 Errors = Mapping[str, Mapping[str, float]]  # {split: {target: mean relative error, percent}}
 
@@ -335,6 +338,15 @@ def schwarz(likelihood: float, rows: int, effective: float, parameters: int) -> 
     return -2 * effective / rows * likelihood + (parameters + 1) * math.log(max(effective, 1.0))
 
 
+def _excusable(candidate: Candidate, best: Candidate) -> bool:
+    """Whether noise may excuse the errors of a candidate beside those of the best, percent."""
+    pairs = [(candidate.error or 0.0, best.error or 0.0, _WORSE)]
+    for own, other in zip(candidate.errors.values(), best.errors.values(), strict=True):
+        means = (float(np.mean(list(errors.values()))) for errors in (own, other))
+        pairs.append((*means, _WORSE_ON_A_SPLIT))
+    return all(own <= times * max(other, _EXACT) for own, other, times in pairs)
+
+
 def ranked(candidates: Sequence[Candidate]) -> tuple[list[Candidate], str]:
     """The candidates in order, the chosen one first, and why it is."""
     by_criterion = sorted(candidates, key=lambda c: c.total)
@@ -343,8 +355,9 @@ def ranked(candidates: Sequence[Candidate]) -> tuple[list[Candidate], str]:
         return by_criterion, f"chosen: {by_criterion[0]}; {why}."
     criterion = "its information criterion is the lowest"
     by_error = sorted(candidates, key=lambda c: (c.error or 0.0, c.total))
-    near = [c for c in by_error if c.behind <= 1.0]
-    best, chosen = by_error[0], min(near, key=lambda c: c.total)
+    best = by_error[0]
+    near = [c for c in by_error if c.behind <= 1.0 and _excusable(c, best)]
+    chosen = min(near, key=lambda c: c.total)
     if chosen is best:
         why = f"it predicts rows left out best, {best.error:.3f} percent"
         if len(by_error) > 1:

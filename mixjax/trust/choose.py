@@ -4,7 +4,8 @@
     compare        the laws are given, and rows to score       rows of eval_runs; nothing is chosen
                    them on are kept apart
     choose_law     one law (and loss) for mixtures and         the largest N, the largest D (where
-                   scales like those of the table              there are 3), mixtures in 5 folds
+                   scales like those of the table              there are 3), mixtures in 5 folds,
+                                                               extreme mixtures (of 10)
     extrapolate    the mean of laws and lags for scales        the largest N, D and compute, in
                    far beyond the table                        several steps; extreme mixtures
 
@@ -14,7 +15,9 @@ targets of the mean relative error.
 Candidates whose error is within one standard error of the lowest cannot be told apart by it: of
 these the lowest information criterion on the fitted rows wins (`candidates`). The standard error is
 that of the difference to the best, paired over mixtures; those of the splits are averaged, as if
-they were wholly correlated. Where nothing can be left out the criterion decides alone.
+they were wholly correlated. Noise excuses no more than that: an error that is a quarter above the
+lowest, or on any split above twice that of the best, is out. Where nothing can be left out the
+criterion decides alone.
 
 The rule of `extrapolate`. Candidates are laws times lags (tokens of warm-up that do not count,
 `law.lagged`). Each is fitted to parts of the table and predicts scales beyond them, and extreme
@@ -37,7 +40,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixjax.data.runs import Runs, as_runs
-from mixjax.data.splits import EXTREME, By, Fold, clusters, make_backtests, make_folds
+from mixjax.data.splits import EXTREME, By, Fold, clusters, has_extremes, make_backtests, make_folds
 from mixjax.errors import UserError, warn
 from mixjax.fitting.fit import Watch, fit
 from mixjax.fitting.loss import FitOptions, Huber, SearchOptions, Settings, read_options
@@ -227,8 +230,8 @@ def choose_law(
     Args:
         runs: `Runs`, or what `read_runs` reads, without rows that are for evaluation.
         laws: names or `Law`s.
-        by: what to leave out, of N, D, mixture and run; by default those of N, D and mixture that
-            the table has.
+        by: what to leave out, of N, D, mixture, run and extreme, see `make_folds`; by default those
+            that the table has enough of, and not runs.
         deltas, residuals: of the Huber loss, see `fit`; every combination is a candidate.
         targets: names; all by default. Those that every law can have are judged.
         fits: that are there already; the chosen one is taken from these where it is among them.
@@ -239,6 +242,9 @@ def choose_law(
     Raises:
         UserError: no candidate, a table that cannot be split as asked, a law that cannot be fitted.
         KeyboardInterrupt: half a choice is none.
+
+    Warns:
+        MixjaxWarning: the table has two sizes, so that none can be left out.
     """
     whole = as_runs(runs)
     huber, settings = read_options(options, SETTINGS)
@@ -280,6 +286,10 @@ def _folds(runs: Runs, by: Sequence[By] | None, seed: int) -> dict[str, tuple[Fo
     }
     if by is None:
         by = [name for name in BY if distinct[name] >= _FEWEST]
+        by += ["extreme"] if has_extremes(runs) else []
+        if distinct["N"] == _FEWEST - 1:
+            what = "has two sizes: what laws predict at a larger one is not tested"
+            warn(runs.name, what, "train runs of a third size, or choose for these two sizes only")
     return {name: make_folds(runs, name, None, seed) for name in dict.fromkeys(by)}
 
 
