@@ -10,7 +10,9 @@ import json
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from functools import cache
+from itertools import combinations
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +23,7 @@ from mixjax.data.design import design_mixtures
 from mixjax.data.runs import read_runs
 from mixjax.engine import batch
 from mixjax.errors import MixjaxWarning, UserError
-from mixjax.fitting.fit import fit
+from mixjax.fitting.fit import fit, law_for
 from mixjax.fitting.load import load_fit
 from mixjax.fitting.loss import Settings
 from mixjax.fitting.problem import make_problem
@@ -658,6 +660,62 @@ def test_enough_rows_are_no_warning():
             find_law("chinchilla"),
             ["d0"],
         )
+
+
+# ---------------------------------------------------------------- minima told
+
+
+def test_minima_that_predict_differently_are_kept_and_told(tmp_path):
+    """Few rows of a law with many parameters: several fits are as good as the best."""
+    table = experiment("joint", 0.003).iloc[::7]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        got = quick(table, law="joint", starts=32, targets=["d0"])
+    others = got.others["d0"]
+    assert got.search["d0"].minima > len(others) >= 1
+    runs = read_runs(table)
+    far = (10 * runs.N, 10 * runs.D, runs.h)
+    losses = []
+    for params in (got.params["d0"], *others):
+        fit = replace(got, targets=("d0",), params={"d0": params})
+        at_rows = fit.predict(runs.N, runs.D, runs.h)["d0"]
+        assert np.mean(got.huber.value(runs.loss("d0") - at_rows)) < 1.02 * got.objective["d0"]
+        losses.append([*at_rows, *fit.predict(*far)["d0"]])
+    distances = [np.abs(np.log(x) - np.log(y)).max() for x, y in combinations(losses, 2)]
+    assert min(distances) > 1e-3
+    beyond = np.array(losses)[:, len(runs) :]
+    assert got.spread(*far)["d0"] == pytest.approx(np.ptp(beyond, axis=0) / beyond[0])
+    got.save(tmp_path / "fit.json")
+    assert load_fit(tmp_path / "fit.json") == got
+
+
+def test_a_law_that_the_rows_determine_has_one_minimum():
+    got = quick(small(0.003), targets=["d0"])
+    assert got.search["d0"].minima == 1
+    assert got.others == {}
+    assert got.spread(1e10, 1e12)["d0"] == 0
+
+
+# ---------------------------------------------------------------- the law of a table
+
+
+@pytest.mark.parametrize("law", ["chinchilla", "additive", "additive_fixed_n", "additive_fixed_nd"])
+def test_the_shape_of_a_table_names_a_law(law):
+    """The table of `additive` has fewer runs than three a parameter of `joint`."""
+    assert law_for(read_runs(experiment(law, 0.003))) == law
+
+
+def test_joint_is_for_tables_with_runs_enough():
+    """With 2 domains it has 13 parameters: 39 runs of their own are enough."""
+    table = pd.concat([experiment("joint", 0.003)] * 2, ignore_index=True)
+    named = table.assign(run=[f"run {i // 2}" for i in range(len(table))])
+    assert law_for(read_runs(named.iloc[:78])) == "joint"
+    assert law_for(read_runs(named.iloc[:76])) == "additive"
+
+
+def test_it_is_the_default():
+    table = experiment("additive_fixed_nd", 0.003)
+    assert fit(read_runs(table), starts=2, hops=0).law == "additive_fixed_nd"
 
 
 # ---------------------------------------------------------------- while it runs

@@ -148,7 +148,7 @@ def mix(asked: Asked, kind: Kind, export: Export) -> Shown:
     answer = kind.answer(question)
     content, text = answer.to_dict(), str(answer)
     weights = content["weights"]
-    mj.fitting.doubts.warn_shares(question.fit, weights)
+    mj.fitting.doubts.warn_mixture(question.fit, question.N, question.D, weights)
     if getattr(answer, "bound", None) and kind.pull is None:
         limits = mj.mixture.price_limits(question)
         content |= {"unconstrained": limits.free, "cost": limits.cost, "prices": limits.prices}
@@ -164,7 +164,7 @@ def mix(asked: Asked, kind: Kind, export: Export) -> Shown:
 
 def recommend(question: mj.mixture.Question, result: Any, weights: dict[str, float]) -> Shown:
     """A result, and doubts about the mixture that it recommends."""
-    mj.fitting.doubts.warn_shares(question.fit, weights)
+    mj.fitting.doubts.warn_mixture(question.fit, question.N, question.D, weights)
     return show(result)
 
 
@@ -287,7 +287,7 @@ def value(
     weights = None if base is None else files.read_mixture(base, question.domains)
     question = question if weights is None else options.around(question, weights)
     margins = mj.mixture.marginal_values(question, weights)
-    mj.fitting.doubts.warn_shares(question.fit, margins.weights)
+    mj.fitting.doubts.warn_mixture(question.fit, question.N, question.D, margins.weights)
     if not question.has_limits and not any(question.trained_limits):
         return show(margins)
     limits = mj.mixture.price_limits(question)

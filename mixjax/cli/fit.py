@@ -64,7 +64,7 @@ def fit(
     table: Table,
     search: Search,
     watch: Watch,
-    law: str = options.LAW,
+    law: str | None = options.LAW,
     output: str | None = options.output(
         "FIT.json", "Where to write the fit; without it the table is only printed."
     ),
@@ -78,7 +78,7 @@ def fit(
       mixjax fit runs.csv -o fit.json --law joint --where "split == 'train'"
       mixjax fit runs.csv -o fit.json --columns "h=weight_{},loss={}_ce,N=params_M*1e6,D=tokens"
     """
-    record = files.read_law(law)
+    record = files.read_law(law) if law else None
     runs = table.read(search.targets)
     with watch.over() as progress:
         fitted = mj.fit(runs, record, watch=progress, **search.given())

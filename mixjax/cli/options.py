@@ -19,8 +19,8 @@ from mixjax.errors import UserError, warn
 NAMES = As(words.names, "a,b,c", "a,b,c")
 SEED = {"type": click.IntRange(min=0), "metavar": "I"}
 LAW = option(
-    "A law of the registry, or your own as FILE.py:NAME (the file is run).",
-    default="joint",
+    "A law of the registry, or your own as FILE.py:NAME (the file is run).  [default: by the shape "
+    "of the table, joint where it has sizes, D and runs enough]",
     metavar="NAME",
 )
 LAW_FILE = option(

@@ -21,7 +21,7 @@ def validate(
     table: Table,
     search: Search,
     watch: Watch,
-    law: str = LAW,
+    law: str | None = LAW,
     by: Any = options.choice(
         "Hold out the largest N or D, whole mixtures or runs in folds, or the fifth of mixtures "
         "farthest from the mean.",
@@ -44,7 +44,7 @@ def validate(
       mixjax validate runs.csv --law joint --by N --where "split == 'train'"
       mixjax validate runs.csv --law additive --by mixture --folds 10
     """
-    record = files.read_law(law)
+    record = files.read_law(law) if law else None
     runs = table.read(search.targets)
     with watch.over() as progress:
         how = {"folds": folds, "watch": progress, **search.given()}

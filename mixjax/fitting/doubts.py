@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FAR = 30.0
 OUTSIDE = 0.005  # a share may lie beyond the fitted ones by this much
 FEW = 0.1  # fewer agreeing starts than this part of them: the optimum may be missed
+APART = 0.01  # minima whose predictions differ by more are told
 SMALL = 1e-8  # below this part of the objective an optimality gap is small
 
 
@@ -112,6 +113,20 @@ def of_points(fit: Fit, N: Counts, D: Counts, h: NDArray[np.float64]) -> Iterato
     }
     remedy = "mixjax intervals says how far to trust it"
     yield from (doubt._replace(remedy=remedy) for doubt in of_shares(fit, farthest))
+    yield from of_minima(fit, N, D, h)
+
+
+def of_minima(
+    fit: Fit, N: Counts, D: Counts, h: NDArray[np.float64] | Mapping[str, float]
+) -> Iterator[Doubt]:
+    """Targets whose nearly equal minima do not predict alike at N, D and h, see `Fit.spread`."""
+    if not fit.others:
+        return
+    spread = {t: float(np.max(x)) for t, x in fit.spread(N, D, h).items()}
+    apart = [f"{t} by {100 * x:.2g} percent" for t, x in spread.items() if not x <= APART]
+    if apart:
+        what = f"minima of nearly the same objective differ in the loss of {', '.join(apart)}"
+        yield Doubt("predictions", what, "more runs or a smaller law would tell them apart")
 
 
 def of_design(runs: Runs, reads: Sequence[bool]) -> Iterator[Doubt]:
@@ -185,6 +200,8 @@ def warn_scale(fit: Fit, N: float | None, D: float | None, targets: Mapping[str,
     tell(of_fit(fit, [t for t in fit.targets if targets.get(t, 0.0) > 0]))
 
 
-def warn_shares(fit: Fit, weights: Mapping[str, float]) -> None:
-    """Warn of shares {domain: share} of a mixture outside those of the fitted rows."""
+def warn_mixture(fit: Fit, N: float | None, D: float | None, weights: Mapping[str, float]) -> None:
+    """Warn of shares {domain: share} of a mixture outside those of the fitted rows, and of minima
+    of the fit that do not agree on its losses."""
     tell(of_shares(fit, weights))
+    tell(of_minima(fit, N, D, weights))

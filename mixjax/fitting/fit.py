@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack, overload
 
@@ -15,12 +15,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixjax.data.runs import Runs, as_runs, warn_repeats
+from mixjax.data.splits import clusters
 from mixjax.engine import batch
 from mixjax.errors import UserError
 from mixjax.fitting.doubts import of_columns, of_design, tell
 from mixjax.fitting.loss import FitOptions, Huber, HuberOptions, Settings, read_options
 from mixjax.fitting.objective import Observations
-from mixjax.fitting.problem import Problem, at_limit, from_paper, make_problem, to_paper
+from mixjax.fitting.problem import (
+    Problem,
+    at_limit,
+    from_paper,
+    losses_at,
+    make_problem,
+    to_paper,
+)
 from mixjax.fitting.record import Fit, Search, Status
 from mixjax.fitting.search import Searched, draw_starts, search
 from mixjax.law import Law, find_law, is_built_in
@@ -34,11 +42,16 @@ Watch = Callable[[float, Mapping[str, float]], None]
 
 _ROUNDING = 1e-12  # of an objective of about 0, from residuals of a millionth of the loss
 _AGREE = 1e-3  # starts within this share of the best objective count as agreeing
+# Minima this near to the best, relatively, are told where their predictions differ by more than
+# this at the fitted rows or at so many times their N and D.
+_NEAR, _APART, _BEYOND = 0.01, 1e-3, 10.0
+_RUNS = 3  # of a table for each parameter of the joint law, or a smaller law is taken
+_STEEP = 1e-2  # of a search that has not converged, however it ended
 
 
 def fit(
     runs: Runs | pd.DataFrame | str,
-    law: str | Law = "joint",
+    law: str | Law | None = None,
     *,
     targets: Sequence[str] | None = None,
     weights: ArrayLike | None = None,
@@ -53,7 +66,7 @@ def fit(
 
     Args:
         runs: `Runs`, or what `read_runs` reads.
-        law: name (see `laws()`) or `Law`.
+        law: name (see `laws()`) or `Law`; by default that of the table's shape, see `law_for`.
         targets: names; all by default.
         weights: of the rows (rows,), non-negative; the mean becomes a weighted mean.
         watch: called with the share done and {target: best objective so far}.
@@ -69,7 +82,7 @@ def fit(
     began = time.perf_counter()
     table = as_runs(runs)
     huber, settings = read_options(options)
-    problem = make_problem(table, find_law(law), targets, huber, weights)
+    problem = make_problem(table, find_law(law or law_for(table)), targets, huber, weights)
     warn_repeats(table)
     tell(of_columns(table.name, problem.share_ranges()))
     tell(of_design(table, problem.law.reads))
@@ -79,9 +92,25 @@ def fit(
             watch(share, dict(zip(problem.targets, best.tolist(), strict=True)))
 
     starts = draw_starts(problem, settings)
-    searched = search(problem.objective, problem.data, starts, settings.hops, report)
+    distinct = lambda group, points: _apart(_logs(problem, group, points))  # noqa: E731
+    searched = search(
+        problem.objective, problem.data, starts, settings.hops, report, distinct=distinct
+    )
     answers = [_answer(problem, group, searched) for group in range(len(problem.targets))]
     return _record(problem, answers, _made(table, settings, time.perf_counter() - began))
+
+
+def law_for(runs: Runs) -> str:
+    """Name of the law that the shape of a table allows: of N and D alone without mixtures, without
+    N or D where these are one, and `joint` where there are runs enough for its parameters, else
+    `additive`."""
+    if not runs.domains:
+        return "chinchilla"
+    varies = [x is not None and bool(np.ptp(x) > 0) for x in (runs.N, runs.D)]
+    if not varies[0]:
+        return "additive_fixed_n" if varies[1] else "additive_fixed_nd"
+    joint = find_law("joint").count(len(runs.domains))
+    return "joint" if len(np.unique(clusters(runs, "run"))) >= _RUNS * joint else "additive"
 
 
 class _Answer(NamedTuple):
@@ -90,6 +119,7 @@ class _Answer(NamedTuple):
     params: dict[str, Any]  # in the law's own form
     objective: float
     search: Search
+    others: tuple[dict[str, Any], ...]  # of minima that are nearly as low
 
 
 def _answer(problem: Problem, group: int, searched: Searched) -> _Answer:
@@ -101,19 +131,24 @@ def _answer(problem: Problem, group: int, searched: Searched) -> _Answer:
         what = f"no start of target {problem.targets[group]!r} gave a finite objective"
         raise UserError("fit", what, "check the losses and the start ranges of the law")
     z, params, objective = _lowest(problem, group, searched)
-    ends = np.concatenate([best.f[group], np.sort(minima.f[group])[best.f.shape[1] :]])
-    ended = Status.CONVERGED if searched.converged(group) else Status.OUT_OF_BUDGET
+    distinct, others = _others(problem, group, searched, z)
+    gradient = _gradient(problem, group, z)
+    polished = best.f[group, : searched.lowest]
+    ends = np.concatenate([polished, np.sort(minima.f[group])[len(polished) :]])
+    flat = searched.converged(group) and gradient <= _STEEP
+    ended = Status.CONVERGED if flat else Status.OUT_OF_BUDGET
     record = Search(
         status=ended if searched.finished else Status.INTERRUPTED,
         rows=int(problem.fitted[group].sum()),
         evaluations=int(minima.evaluations[group].sum() + best.evaluations[group].sum()),
-        gradient=_gradient(problem, group, z),
+        gradient=gradient,
         agreeing=int((ends <= ends.min() * (1 + _AGREE)).sum()),
         starts=minima.f.shape[1],
         dropped=int((~np.isfinite(minima.f[group])).sum()),
         at_limit=at_limit(problem, z),
+        minima=distinct,
     )
-    return _Answer(params, objective, record)
+    return _Answer(params, objective, record, others)
 
 
 def _lowest(
@@ -139,6 +174,46 @@ def _lowest(
     raise UserError("fit", what, "take a law with fewer parameters or more runs")
 
 
+def _logs(problem: Problem, group: int, points: Floats) -> Floats:
+    """log losses that points (n, q) of the search predict at the fitted rows of a target and beyond
+    them (n, 2 rows); those of the first point where one is no number."""
+    runs = problem.runs.select(problem.fitted[group])
+    counts = {"N": runs.N, "D": runs.D}
+    beyond = replace(runs, **{name: x if x is None else _BEYOND * x for name, x in counts.items()})
+    with np.errstate(all="ignore"):
+        losses = [losses_at(problem, group, points, rows) for rows in (runs, beyond)]
+        logs = np.log(np.concatenate(losses, axis=1))
+    return np.where(np.isfinite(logs).all(axis=1, keepdims=True), logs, logs[0])
+
+
+def _apart(logs: Floats) -> list[int]:
+    """Points from the first on, each farthest from those before, until the rest is as near to one
+    of them as makes no difference; logs (points, rows), of losses."""
+    distance, far, new = np.full(len(logs), np.inf), list[int](), 0
+    while distance[new] > _APART:
+        far.append(new)
+        with np.errstate(invalid="ignore"):
+            off = np.nan_to_num(np.abs(logs - logs[new]).max(axis=1))
+        distance = np.minimum(distance, off)
+        new = int(np.argmax(distance))
+    return far
+
+
+def _others(
+    problem: Problem, group: int, searched: Searched, z: Floats
+) -> tuple[int, tuple[dict[str, Any], ...]]:
+    """How many polished minima within 1 percent of the best predict differently from it and each
+    other, and the parameters of those besides the best, z (q,)."""
+    points = np.concatenate([z[None], searched.best.z[group]])
+    f = searched.best.f[group]
+    near = [True, *(f <= (1 + _NEAR) * f.min())]
+    far = _apart(_logs(problem, group, np.where(np.array(near)[:, None], points, z)))
+    with np.errstate(all="ignore"):
+        others = [to_paper(problem, group, points[i]) for i in far[1:]]
+    numbers = [p for p in others if all(np.isfinite(x).all() for x in p.values())]
+    return 1 + len(numbers), tuple(numbers)
+
+
 def _objective(problem: Problem, group: int, params: dict[str, Any]) -> float:
     """Mean Huber loss of parameters in the law's own form over the fitted rows, row by row."""
     runs, target, counts = problem.runs, problem.targets[group], problem.fitted[group]
@@ -162,6 +237,7 @@ def _record(problem: Problem, answers: Sequence[_Answer], made: dict[str, Any]) 
         params={t: a.params for t, a in by_target.items()},
         objective={t: a.objective for t, a in by_target.items()},
         search={t: a.search for t, a in by_target.items()},
+        others={t: a.others for t, a in by_target.items() if a.others},
         huber=problem.huber,
         units=law.units,
         ranges=problem.ranges(),
@@ -262,7 +338,7 @@ class Objective:
 
 def objective(
     runs: Runs | pd.DataFrame | str,
-    law: str | Law = "joint",
+    law: str | Law | None = None,
     target: str | None = None,
     *,
     weights: ArrayLike | None = None,
@@ -275,7 +351,7 @@ def objective(
 
     Args:
         runs: `Runs`, or what `read_runs` reads.
-        law: name or `Law`.
+        law: name or `Law`; by default that of the table's shape, see `law_for`.
         target: name; the first by default.
         weights: of the rows (rows,), non-negative.
         options: delta (1e-3) and residual ("loss") of the Huber loss, see `Huber`.
@@ -283,7 +359,8 @@ def objective(
     Raises:
         UserError: the table lacks what the law reads, or an option is out of range.
     """
-    table, record, huber = as_runs(runs), find_law(law), Huber(**options)
+    table, huber = as_runs(runs), Huber(**options)
+    record = find_law(law or law_for(table))
     problem = make_problem(table, record, None if target is None else [target], huber, weights)
     if len(problem.targets) > 1:
         problem = make_problem(table, record, problem.targets[:1], huber, weights)

@@ -73,12 +73,7 @@ def _from_dict(content: dict[str, Any], law: Law | None, place: str) -> Fit:
         law=content["law"],
         domains=tuple(content["domains"]),
         targets=targets,
-        params={
-            t: {
-                name: _param(x, f"{name!r} of target {t!r}", k) for name, x in own["params"].items()
-            }
-            for t, own in fits.items()
-        },
+        params={t: _params(own["params"], t, k) for t, own in fits.items()},
         objective={t: float(own["objective"]) for t, own in fits.items()},
         search={t: _search(own["search"]) for t, own in fits.items()},
         huber=Huber(content["delta"], content["residual"], content.get("prior", "none")),
@@ -87,8 +82,17 @@ def _from_dict(content: dict[str, Any], law: Law | None, place: str) -> Fit:
         made=content["made"],
         own_law=law,
         share_ranges=_ranges(content.get("share_ranges", {})),
+        others={
+            t: tuple(_params(params, t, k) for params in own["others"])
+            for t, own in fits.items()
+            if own.get("others")
+        },
         place=place,
     )
+
+
+def _params(content: Mapping[str, Any], target: str, k: int) -> dict[str, Any]:
+    return {name: _param(x, f"{name!r} of target {target!r}", k) for name, x in content.items()}
 
 
 def _param(value: float | list[float], what: str, k: int) -> Any:

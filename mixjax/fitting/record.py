@@ -19,7 +19,7 @@ from mixjax.drawing import charts
 from mixjax.errors import UserError, check_names
 from mixjax.fitting.loss import Huber
 from mixjax.fitting.score import Score, score
-from mixjax.text import table, write_whole
+from mixjax.text import plain, table, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,6 +75,8 @@ class Search:
         dropped: lanes that became non-finite and were left out.
         at_limit: names of parameters that ran off (beyond e^+-20 or an exponent beyond 100), not to
             be trusted as numbers.
+        minima: how many of those within 1 percent of the best objective differ by over 0.1 percent
+            in a prediction, at the fitted rows or at ten times their N and D.
     """
 
     status: Status
@@ -85,6 +87,7 @@ class Search:
     starts: int = 0
     dropped: int = 0
     at_limit: tuple[str, ...] = ()
+    minima: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +107,8 @@ class Fit:
         made: how: versions, device, seed, starts, hops, seconds, data fingerprint.
         share_ranges: {domain: (low, high)} of the fitted rows; empty where not known, as in files
             of before.
+        others: {target: parameters of up to three more minima within 1 percent of the best
+            objective}, those whose predictions lie farthest apart; see `spread`.
         place: what messages call it: the file that it was loaded from.
     """
 
@@ -119,6 +124,7 @@ class Fit:
     made: Mapping[str, Any] = field(default_factory=dict)
     own_law: Any = field(default=None, repr=False, compare=False)
     share_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    others: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict, repr=False)
     place: str = field(default="fit", repr=False, compare=False)
 
     def __str__(self) -> str:
@@ -186,7 +192,32 @@ class Fit:
             t: {p.name: own[f"{law.name}.{p.name}"] for p in law.parameters}
             for t, own in self.params.items()
         }
-        return replace(self, law=law.name, params=params, units=law.units, own_law=_own(law))
+        own = _own(law)
+        return replace(self, law=law.name, params=params, units=law.units, own_law=own, others={})
+
+    def spread(
+        self,
+        N: ArrayLike | None = None,
+        D: ArrayLike | None = None,
+        h: ArrayLike | Mapping[str, ArrayLike] | None = None,
+    ) -> dict[str, NDArray[np.float64]]:
+        """How far apart the minima that are nearly as low as the best one predict, as a part of
+        the predicted loss: {target: (rows,)}, or numbers; 0 of targets without others.
+
+        Args:
+            N, D, h: as in `predict`.
+
+        Raises:
+            UserError: as `predict`.
+        """
+        own, ends = self.predict(N, D, h), {}
+        for t in self.targets:
+            low = high = own[t]
+            for params in self.others.get(t, ()):
+                losses = replace(self, targets=(t,), params={t: params}).predict(N, D, h)[t]
+                low, high = np.fmin(low, losses), np.fmax(high, losses)
+            ends[t] = (high - low) / own[t]
+        return ends
 
     def predict(
         self,
@@ -299,6 +330,7 @@ class Fit:
                     "objective": self.objective[t],
                     "params": {name: np.asarray(x).tolist() for name, x in self.params[t].items()},
                     "search": asdict(self.search[t]) | {"at_limit": list(self.search[t].at_limit)},
+                    **({"others": plain(self.others[t])} if self.others.get(t) else {}),
                 }
                 for t in self.targets
             },
@@ -358,10 +390,11 @@ def fit_table(fit: Fit, scores: Mapping[str, Score]) -> str:
         doubts += [f"at limit: {', '.join(search.at_limit)}"] if search.at_limit else []
         mre = f"{scores[target].mre:.3f}" if target in scores else None
         agreeing, ended = f"{search.agreeing}/{search.starts}", "; ".join(doubts) or "converged"
-        rows.append([target, search.rows, f"{fit.objective[target]:.5g}", mre, agreeing, ended])
+        numbers = [search.rows, f"{fit.objective[target]:.5g}", mre, agreeing, search.minima]
+        rows.append([target, *numbers, ended])
     seconds = fit.made.get("seconds")
     took = f", {seconds:.1f} s" if isinstance(seconds, int | float) else ""
-    head = ["target", "rows", "objective", "mre %", "starts agreeing", "search"]
+    head = ["target", "rows", "objective", "mre %", "starts agreeing", "minima", "search"]
     return f"{_head(fit)}{took}\n{table(head, rows)}"
 
 
@@ -395,6 +428,7 @@ def average_fits(weights: Sequence[tuple[Fit, float]], runs: Runs) -> Fit:
     mean = replace(first, law=law.name, params=params, units=law.units, own_law=_own(law))
     return replace(
         mean,
+        others={},
         objective={t: s.huber for t, s in mean.score(runs).items()},
         search={t: _worst([fit.search[t] for fit in fits]) for t in first.targets},
     )
@@ -417,4 +451,5 @@ def _worst(searches: Sequence[Search]) -> Search:
         agreeing=min(search.agreeing for search in searches),
         dropped=sum(search.dropped for search in searches),
         at_limit=(),
+        minima=max(search.minima for search in searches),
     )

@@ -26,10 +26,13 @@ from mixjax.law.base import start_ranges
 Floats = NDArray[np.float64]
 # Called with the share done and the best objective of every group so far (groups,).
 Report = Callable[[float, Floats], None]
+# (group, points (n, q)) -> places of those that differ.
+Distinct = Callable[[int, Floats], list[int]]
 
 # Chosen by experiment, like the defaults of `Settings`: benchmarks/NOTES.md, "budget".
 _SIFT = 4  # one start in so many goes on with basin hopping
 _POLISHED = 4  # so many of the lowest minima are polished
+_NEARLY = 0.03  # above the lowest, relatively: a minimum that may be nearly as low once polished
 # Starts that are minimised well before any other, and those of the first round; each further round
 # doubles their number.
 _FIRST, _ROUND = 16, 64
@@ -82,7 +85,7 @@ def _draw(
     return z, of_targets(both[:, 1], names)
 
 
-Stage = Literal["sift", "search", "polish"]
+Stage = Literal["sift", "search", "polish", "others"]
 
 
 class Plan(NamedTuple):
@@ -91,11 +94,24 @@ class Plan(NamedTuple):
     descent: Descent
     sift: Stop  # of all starts
     search: Stop  # of those searched on
-    polish: Stop  # of the last few
+    polish: Stop  # of the lowest few
+    others: Stop  # of those that are nearly as low
 
 
-BY_CURVATURE = Plan(GAUSS_NEWTON, Stop(300, 1e-2, 5), Stop(500, 1e-3, 5), Stop(2000, 1e-5, 20))
-BY_GRADIENTS = Plan(QUASI_NEWTON, Stop(3000, 1e-2, 20), Stop(5000, 1e-4, 20), Stop(20000, 1e-7, 50))
+BY_CURVATURE = Plan(
+    GAUSS_NEWTON,
+    sift=Stop(300, 1e-2, 5),
+    search=Stop(500, 1e-3, 5),
+    polish=Stop(2000, 1e-8, 20),
+    others=Stop(2000, 1e-5, 20),
+)
+BY_GRADIENTS = Plan(
+    QUASI_NEWTON,
+    sift=Stop(3000, 1e-2, 20),
+    search=Stop(5000, 1e-4, 20),
+    polish=Stop(20000, 1e-7, 50),
+    others=Stop(5000, 1e-5, 20),
+)
 
 
 def minimise(
@@ -122,7 +138,8 @@ class Searched(NamedTuple):
     """What a search found, in double precision."""
 
     minima: Found  # of the best quarter of the starts
-    best: Found  # the lowest of these, polished
+    best: Found  # the lowest of these, polished, and others nearly as low, polished too
+    lowest: int  # how many of `best` are the lowest
     plan: Plan
     finished: bool  # whether nobody interrupted it
 
@@ -138,15 +155,18 @@ def search(
     starts: Starts,
     hops: int,
     report: Report | None = None,
+    distinct: Distinct | None = None,
 ) -> Searched:
     """Sift, search and polish the starts of every group of `data`.
 
     The starts are taken in rounds: all of a round are minimised loosely (the first of all well) and
-    its best quarter goes on with basin hopping. The best minima of all rounds are polished.
+    its best quarter goes on with basin hopping. The best minima of all rounds are polished, and as
+    many more that are nearly as low but `distinct`.
 
     Args:
         starts: their dtype is the precision of all but the polish.
         hops: after each local minimisation of the best quarter.
+        distinct: of points (n, q) of a group, those that differ from the first and each other.
 
     Returns:
         The minima; on KeyboardInterrupt those so far, not `finished`.
@@ -164,11 +184,32 @@ def search(
             break
     found = _joined(minima)
     if not found.finished.all():
-        return Searched(found, found, plan, False)
+        return Searched(found, found, found.f.shape[1], plan, False)
     keys = [part.keys[:, :n] for part, n in zip(rounds, counts, strict=True)]
     begin, f = _best(found, np.concatenate(keys, axis=1), _POLISHED)
-    polished = minimise(objective, data, begin, "polish", watch=progress)
-    return Searched(found, _no_worse(polished, begin, f), plan, bool(polished.finished.all()))
+    best = _no_worse(minimise(objective, data, begin, "polish", watch=progress), begin, f)
+    lowest = best.f.shape[1]
+    if distinct is not None and best.finished.all():
+        begin, f = _nearly_best(found, best, begin, distinct)
+        others = minimise(objective, data, begin, "others", watch=progress)
+        best = _joined([best, _no_worse(others, begin, f)])
+    return Searched(found, best, lowest, plan, bool(best.finished.all()))
+
+
+def _nearly_best(
+    found: Found, best: Found, begun: Starts, distinct: Distinct
+) -> tuple[Starts, Floats]:
+    """Points of every group that are nearly as low as the best and distinct from it and each other,
+    as many as `begun`, and their f; the best again where there are fewer."""
+    z, f = best.z[:, : begun.z.shape[1]].copy(), best.f.copy()
+    for group, own in enumerate(found.f):
+        lowest = int(np.argmin(f[group]))
+        points = np.concatenate([z[group, lowest, None], found.z[group]])
+        near = np.concatenate([[True], own <= (1 + _NEARLY) * f[group, lowest]])
+        chosen = distinct(group, np.where(near[:, None], points, points[0]))[: z.shape[1]]
+        chosen = [*chosen, *[0] * (z.shape[1] - len(chosen))]
+        z[group], f[group] = points[chosen], np.append(f[group, lowest], own)[chosen]
+    return Starts(z, begun.keys), f
 
 
 def _rounds(starts: int) -> list[NDArray[np.intp]]:

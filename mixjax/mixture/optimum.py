@@ -10,7 +10,7 @@ import numpy as np
 
 from mixjax.drawing import charts
 from mixjax.errors import UserError, warn
-from mixjax.fitting.doubts import warn_scale, warn_shares
+from mixjax.fitting.doubts import warn_mixture, warn_scale
 from mixjax.fitting.record import Fit
 from mixjax.mixture.limits import epochs_of
 from mixjax.mixture.many import Optima, finite_optima
@@ -143,7 +143,7 @@ def optimal_mixture(
         raise UserError("question", "has its scale, weights and limits", "change it with .but(...)")
     best = best_of(question)
     warn_scale(question.fit, best.N, best.D, best.target_weights)
-    warn_shares(question.fit, best.weights)
+    warn_mixture(question.fit, best.N, best.D, best.weights)
     return best
 
 

@@ -342,8 +342,8 @@ def _excusable(candidate: Candidate, best: Candidate) -> bool:
     """Whether noise may excuse the errors of a candidate beside those of the best, percent."""
     pairs = [(candidate.error or 0.0, best.error or 0.0, _WORSE)]
     for own, other in zip(candidate.errors.values(), best.errors.values(), strict=True):
-        means = (float(np.mean(list(errors.values()))) for errors in (own, other))
-        pairs.append((*means, _WORSE_ON_A_SPLIT))
+        mean, least = (float(np.mean(list(errors.values()))) for errors in (own, other))
+        pairs.append((mean, least, _WORSE_ON_A_SPLIT))
     return all(own <= times * max(other, _EXACT) for own, other, times in pairs)
 
 

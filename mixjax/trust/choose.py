@@ -285,8 +285,8 @@ def _folds(runs: Runs, by: Sequence[By] | None, seed: int) -> dict[str, tuple[Fo
         "mixture": len(np.unique(runs.h, axis=0)) if runs.domains else 0,
     }
     if by is None:
-        by = [name for name in BY if distinct[name] >= _FEWEST]
-        by += ["extreme"] if has_extremes(runs) else []
+        extreme: tuple[By, ...] = ("extreme",) if has_extremes(runs) else ()
+        by = (*(name for name in BY if distinct[name] >= _FEWEST), *extreme)
         if distinct["N"] == _FEWEST - 1:
             what = "has two sizes: what laws predict at a larger one is not tested"
             warn(runs.name, what, "train runs of a third size, or choose for these two sizes only")

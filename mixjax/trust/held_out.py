@@ -14,7 +14,7 @@ from mixjax.data.runs import Runs, as_runs
 from mixjax.data.splits import By, Fold, make_folds
 from mixjax.engine.batch import Found
 from mixjax.errors import UserError
-from mixjax.fitting.fit import Watch
+from mixjax.fitting.fit import Watch, law_for
 from mixjax.fitting.loss import FitOptions, Settings, read_options
 from mixjax.fitting.problem import Problem, grouped, losses_at, make_problem
 from mixjax.fitting.score import ChoiceScore, choice_score, score
@@ -154,7 +154,7 @@ class Validation(Record):
 
 def cross_validate(
     runs: Runs | pd.DataFrame | str,
-    law: str | Law = "joint",
+    law: str | Law | None = None,
     by: By = "N",
     *,
     folds: int | None = None,
@@ -166,7 +166,7 @@ def cross_validate(
 
     Args:
         runs: `Runs`, or what `read_runs` reads.
-        law: name or `Law`.
+        law: name or `Law`; by default that of the table's shape, see `law_for`.
         by, folds: see `make_folds`: "N" or "D" hold out the largest, "mixture" or "run" whole ones
             in folds.
         targets: names; all by default.
@@ -181,7 +181,7 @@ def cross_validate(
     whole = as_runs(runs)
     huber, settings = read_options(options, SETTINGS)
     splits = make_folds(whole, by, folds, settings.seed)
-    problem = make_problem(whole, find_law(law), targets, huber)
+    problem = make_problem(whole, find_law(law or law_for(whole)), targets, huber)
     weights = np.stack([fold.weights for fold in splits])
     fits = fit_splits(problem, weights, settings, polish=True, watch=watch)
     predicted, train, scores, scale = {}, {}, {}, _scales(whole)
