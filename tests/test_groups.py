@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import mixjax as mj
 from mixjax.cli import main
-from mixjax.fitting.simulate import random_truth
+from mixjax.fitting.simulate import known_fit, random_truth
 from mixjax.mixture.box import Box, Groups, is_met, lowest_vertex, project
 from tests.test_mixture import additive
 
@@ -287,6 +287,46 @@ def test_a_group_of_one_is_its_domain():
     )
     np.testing.assert_allclose(list(one.weights.values()), list(other.weights.values()), atol=1e-7)
     np.testing.assert_allclose(one.objective, other.objective, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"groups": {"g": ["b"]}, "caps": {"g": 0.1}},
+        {"groups": {"g": ["a", "b"]}, "caps": {"g": 0.1}},
+        {"groups": {"g": ["c", "d"]}, "floors": {"g": 0.9}},
+    ],
+)
+def test_a_group_under_pressure_is_as_exact_as_a_cap(limits):
+    params = {
+        "E": 4.28,
+        "C": np.array([0.008, 30.0, 4.6e-4, 0.008]),
+        "gamma": np.array([0.432, 0.182, 0.716, 0.122]),
+    } | {"A": 1e-9, "B": 1e-9, "alpha": 0.3, "beta": 0.3}
+    fit = known_fit("additive", ("a", "b", "c", "d"), {"t": params})
+    best = mj.optimal_mixture(fit, 1e9, 1e10, **limits)
+    assert best.gap < 1e-11
+    if limits["groups"]["g"] == ["b"]:
+        capped = mj.optimal_mixture(fit, 1e9, 1e10, caps={"b": 0.1})
+        np.testing.assert_allclose(best.objective, capped.objective, rtol=1e-13)
+
+
+@pytest.mark.parametrize("k", [4, 12])
+def test_steep_groups_are_certified(k):
+    """Weights over six decades, groups at their bounds: each with a pressure of its own."""
+    fits, sides = [], {"caps": [], "floors": []}
+    groups = {"g": [f"d{i}" for i in range(k // 3)], "f": [f"d{i}" for i in range(k // 3, k - 1)]}
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        fit, h = additive(seed, k, 2), rng.dirichlet(np.full(k, 0.7))
+        steep = {t: {**p, "C": 10 ** rng.uniform(-4, 2, k)} for t, p in fit.params.items()}
+        fits.append(known_fit("additive", fit.domains, steep))
+        sides["caps"].append(h[: k // 3].sum())
+        sides["floors"].append(h[k // 3 : k - 1].sum())
+    limits = {"caps": {"g": sides["caps"]}, "floors": {"f": sides["floors"]}}
+    found = mj.optimal_mixtures(fits, **AT, groups=groups, **limits)
+    assert found.convex.all()
+    assert np.all(found.gap <= 1e-10 * found.objective)
 
 
 def test_all_groups_fixed():

@@ -128,17 +128,11 @@ def project(log_x: jax.Array, box: Box) -> jax.Array:
     within them.
     """
     if box.groups is None:
-        return _fill(log_x, box, _Segments(None), jnp.ones(()))
+        return _fill(log_x, box, Segments(None), jnp.ones(()))
     member, floors, caps = (jnp.asarray(x) for x in box.groups)
 
-    def fill(at_floor: jax.Array, at_cap: jax.Array) -> jax.Array:
-        alone = member & (at_floor | at_cap)[:, None]
-        totals = jnp.where(at_cap, caps, jnp.where(at_floor, floors, 0.0))
-        segments = _Segments(jnp.concatenate([~jnp.any(alone, axis=0)[None], alone]))
-        return _fill(log_x, box, segments, jnp.concatenate([1.0 - jnp.sum(totals)[None], totals]))
-
     def fix(rounds: _Rounds) -> _Rounds:
-        log_h = fill(rounds.at_floor, rounds.at_cap)
+        log_h = fill(log_x, box, rounds.at_floor, rounds.at_cap)
         sums = jnp.sum(jnp.where(member, jnp.exp(log_h), 0.0), axis=1)
         below, above = rounds.free & (sums < floors), rounds.free & (sums > caps)
         raised = _floors_first(below, above, floors - sums, sums - caps, jnp.sum)
@@ -147,7 +141,15 @@ def project(log_x: jax.Array, box: Box) -> jax.Array:
     return _until_none_is_found(fix, log_x, floors).log_h
 
 
-class _Segments:
+def fill(log_x: jax.Array, box: Box, at_floor: jax.Array, at_cap: jax.Array) -> jax.Array:
+    """As `project`, with these groups at their floors or caps (groups,) and no others bounded."""
+    assert box.groups is not None
+    totals = jnp.where(at_cap, box.groups.caps, jnp.where(at_floor, box.groups.floors, 0.0))
+    segments = segments_of(at_floor | at_cap, box)
+    return _fill(log_x, box, segments, jnp.concatenate([1.0 - jnp.sum(totals)[None], totals]))
+
+
+class Segments:
     """Disjoint sets of domains that each have a sum of their own: member (segments, k), or None for
     one of all domains."""
 
@@ -172,8 +174,30 @@ class _Segments:
             return x
         return jnp.sum(jnp.where(self.member, x[:, None], 0), axis=0).astype(x.dtype)
 
+    @property
+    def first(self) -> Any:
+        """Which domains (k,) are in the first segment."""
+        return True if self.member is None else self.member[0]
 
-def _fill(log_x: jax.Array, box: Box, segments: _Segments, totals: jax.Array) -> jax.Array:
+    def centred(self, x: jax.Array, share: jax.Array, h: jax.Array) -> jax.Array:
+        """x (k,) less its mean in the segment, weighted by share (k,), by h (k,) where that is 0.
+
+        Such shifts of a gradient are the multipliers of sums that do not change: they are no force.
+        """
+        share = jnp.where(self.spread(self.sum(share)) > 0, share, h)
+        total = jnp.maximum(self.sum(share), jnp.finfo(x.dtype).tiny)
+        return x - self.spread(self.sum(share * x) / total)
+
+
+def segments_of(alone: jax.Array | None, box: Box) -> Segments:
+    """Each of these groups alone (groups,), after all other domains together."""
+    if box.groups is None or alone is None:
+        return Segments(None)
+    member = jnp.asarray(box.groups.member) & alone[:, None]
+    return Segments(jnp.concatenate([~jnp.any(member, axis=0)[None], member]))
+
+
+def _fill(log_x: jax.Array, box: Box, segments: Segments, totals: jax.Array) -> jax.Array:
     """log h (k,), h_i = clip(lambda x_i, floor_i, cap_i) with the lambda of each segment for which
     it sums to totals (segments,).
 
@@ -282,19 +306,3 @@ def groups_at(h: jax.Array, groups: Groups) -> tuple[jax.Array, jax.Array]:
     """Which groups are at their floors and which at their caps (groups,), at h (k,)."""
     sums = jnp.sum(jnp.where(groups.member, h, 0.0), axis=1)
     return sums <= groups.floors * (1 + _AT), sums >= groups.caps * (1 - _AT)
-
-
-def centred(x: jax.Array, share: jax.Array, h: jax.Array, box: Box) -> jax.Array:
-    """x (k,) less its mean weighted by share (k,), by h (k,) where that is 0; in a group at its
-    floor or cap at h, less the group's own mean.
-
-    Such shifts of a gradient are the multipliers of the sums that cannot change: they are no force.
-    """
-    segments = _Segments(None)
-    if box.groups is not None:
-        at_floor, at_cap = groups_at(h, box.groups)
-        alone = jnp.asarray(box.groups.member) & (at_floor | at_cap)[:, None]
-        segments = _Segments(jnp.concatenate([~jnp.any(alone, axis=0)[None], alone]))
-    share = jnp.where(segments.spread(segments.sum(share)) > 0, share, h)
-    total = jnp.maximum(segments.sum(share), jnp.finfo(x.dtype).tiny)
-    return x - segments.spread(segments.sum(share * x) / total)

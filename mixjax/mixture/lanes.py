@@ -155,7 +155,9 @@ def _begin(problems: Problems, starts: Floats, only_first: Flags) -> _Descents:
     n = len(problem)
     log_starts = np.log(starts[problem, start] if starts.ndim == 3 else starts[start])
     # Numbers of NumPy, so that they can be written in place.
-    zeros = (np.zeros(n), np.zeros((n, k)), np.zeros(n), np.zeros(n))
+    groups = problems.boxes.groups
+    rates = () if groups is None else (1 + np.shape(groups.caps)[-1],)
+    zeros = (np.zeros(n), np.zeros((n, k)), np.zeros(n), np.zeros((n, *rates)))
     states = MirrorState(*cast(Any, (log_starts, *zeros)))
     descents = _Descents(problems, problem, states, np.zeros(n, dtype=int), _width(n))
 
