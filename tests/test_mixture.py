@@ -17,8 +17,11 @@ from mixjax.errors import UserError
 from mixjax.fitting.record import Fit, Search, Status
 from mixjax.fitting.simulate import known_fit, random_truth
 from mixjax.law import Coefficients, Law, Parameter
+from mixjax.law.base import Units
 from mixjax.mixture import lanes
+from mixjax.mixture.balance import limited_mixture
 from mixjax.mixture.judge import price_limits
+from mixjax.mixture.multipliers import keep_within, least_worst
 from mixjax.mixture.near import at_most_domains
 from mixjax.mixture.optimum import best_of
 from mixjax.mixture.question import Question
@@ -331,6 +334,52 @@ def test_the_size_of_the_weights_does_not_matter(size):
     np.testing.assert_allclose(
         [other.objective, many.objective[0]], best.objective * size, rtol=1e-12
     )
+
+
+def in_unit(fit, size):
+    """The same fit with losses in a unit that makes them `size` times as large."""
+    law, unit = fit.scaling_law, Units(1.0, 1.0, size)
+    return replace(fit, params={t: law.rescale(p, unit) for t, p in fit.params.items()})
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-9, 1e-6, 1e-3, 1e6, 1e12])
+def test_answers_do_not_depend_on_the_unit_of_losses(size):
+    for law in ("additive", "joint"):
+        fit = additive(3) if law == "additive" else random_truth(law, 5, ("t0", "t1"), seed=2)
+        inside = {"groups": {"g": ["d0", "d1"]}, "caps": {"g": 0.2, "d2": 0.5}}
+        for limits in ({}, inside):
+            best = mj.optimal_mixture(fit, **AT, **limits)
+            other = mj.optimal_mixture(in_unit(fit, size), **AT, **limits)
+            assert other.gap <= 1e-11 * other.objective
+            np.testing.assert_allclose(other.objective, size * best.objective, rtol=1e-11)
+            np.testing.assert_allclose(
+                list(other.weights.values()), list(best.weights.values()), rtol=0, atol=1e-5
+            )
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-6, 1e6, 1e12])
+def test_nor_do_answers_within_limits_on_losses(size):
+    fit, references = additive(3), dict.fromkeys(("t0", "t1", "t2"), 6.0)
+    one, other = (Question(in_unit(fit, s), **AT, weights={"t0": 1.0}) for s in (1.0, size))
+    best = limited_mixture(one, above={"t1": 0.001})
+    scaled = limited_mixture(other, above={"t1": 0.001})
+    np.testing.assert_allclose(
+        [scaled.mixture.objective, scaled.prices["t1"]],
+        [size * best.mixture.objective, size * best.prices["t1"]],
+        rtol=1e-6,
+    )
+    shares = [list(x.mixture.weights.values()) for x in (best, scaled)]
+    np.testing.assert_allclose(*shares, rtol=0, atol=1e-4)
+    levelled = (
+        keep_within(one, {"t1": best.limits["t1"]}),
+        keep_within(other, {"t1": scaled.limits["t1"]}),
+    )
+    np.testing.assert_allclose(levelled[1].end.value, size * levelled[0].end.value, rtol=1e-9)
+    worst = [
+        least_worst(x.but(weights=None), {t: r * s for t, r in references.items()})
+        for x, s in ((one, 1.0), (other, size))
+    ]
+    np.testing.assert_allclose(worst[1].largest, worst[0].largest, rtol=1e-8)
 
 
 def test_a_pull_goes_with_the_weights():

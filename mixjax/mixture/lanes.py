@@ -30,6 +30,7 @@ from mixjax.mixture.mirror import (
     behind_barriers,
     init,
     is_done,
+    is_small,
     step,
     without_negligible,
     worth_emptying,
@@ -174,7 +175,7 @@ def _advance(descents: _Descents, which: Ints, limit: Ints) -> None:
 
     def going(lanes: Ints) -> Flags:
         value, gap = (np.asarray(x)[lanes] for x in (descents.states.value, descents.states.gap))
-        done = (gap <= GOAL * np.maximum(1.0, np.abs(value))) | ~np.isfinite(value)
+        done = is_small(gap, value) | ~np.isfinite(value)
         return ~done & (descents.steps[lanes] < limit[lanes])
 
     _in_lanes(descents, which[going(which)], _block, going)

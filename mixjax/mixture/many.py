@@ -141,15 +141,12 @@ def optima(
     weights = np.broadcast_to(weights, (n, len(fit.targets)))
     boxes = vary.boxes or boxes_at(question, vary.D, n)
     which = np.zeros(n, dtype=np.int64) if member is None else np.asarray(member, dtype=np.int64)
-    # Weights are divided by a power of 2: of any other size than about 1 they would end a descent
-    # too soon, or never.
-    unit = np.exp2(np.floor(np.log2(weights.max(axis=-1))))
-    numbers = {"weights": weights / unit[:, None], "N": N, "D": D}
+    numbers = {"weights": weights, "N": N, "D": D}
     shared: dict[str, Any] = {"own": question.own()}
     strength = np.zeros(n)
     if prior is not None:
         strength = np.full(n, prior[1]) if vary.strength is None else vary.strength
-        shared["prior"], numbers["strength"] = prior[0], strength / unit
+        shared["prior"], numbers["strength"] = prior[0], strength
     if count == 1:
         shared["params"] = {name: values[0] for name, values in sets.items()}
 
@@ -170,9 +167,7 @@ def optima(
     return Optima(
         domains=fit.domains,
         targets=fit.targets,
-        ends=best._replace(
-            value=best.value * unit, gap=np.maximum(best.gap * unit, 0.0), before=best.before * unit
-        ),
+        ends=best._replace(gap=np.maximum(best.gap, 0.0)),
         losses=losses,
         objective=np.where(np.isfinite(best.value), counted, np.inf),
         pull=strength if prior is None else strength * kl(best.h, prior[0]),

@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -159,7 +159,16 @@ def step(f: Function, state: MirrorState, box: Box) -> MirrorState:
 
 def is_done(state: MirrorState) -> jax.Array:
     """Whether the gap is small enough, or the value no number, ()."""
-    return (state.gap <= GOAL * jnp.maximum(1.0, jnp.abs(state.value))) | ~jnp.isfinite(state.value)
+    return is_small(state.gap, state.value) | ~jnp.isfinite(state.value)
+
+
+def is_small(gap: Any, value: Any, small: float = GOAL) -> Any:
+    """Whether a gap is small for the size of the value, in whatever unit they are.
+
+    So what is minimised must not be near 0 where it is least: an excess or a divergence, which may
+    be, is added to the 1 that it is measured by.
+    """
+    return gap <= small * abs(value)
 
 
 def _spectral(

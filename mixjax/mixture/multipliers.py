@@ -34,6 +34,9 @@ class Augmented:
         f(h) + strength * KL(h | prior) + sum_t (max(0, m_t + rho c_t)^2 - m_t^2) / (2 rho),
         c_t = L_t(h) / limit_t - 1
 
+    Attributes:
+        beside: is added: 1 where nothing but a divergence is minimised, see `mirror.is_small`.
+
     data: (case with a prior, limits (targets,), infinite for none, multipliers m (targets,),
     rho ()).
 
@@ -41,6 +44,7 @@ class Augmented:
     """
 
     law: Law
+    beside: float = 0.0
 
     def __call__(self, h: jax.Array, data: tuple[Case, jax.Array, jax.Array, jax.Array]) -> Any:
         """The objective () at h (k,)."""
@@ -50,7 +54,7 @@ class Augmented:
         force = jnp.where(jnp.isfinite(limits), pressed, 0.0)
         penalty = jnp.sum(force * force - multipliers * multipliers) / (2.0 * rho)
         weighted = jnp.dot(jnp.where(case.weights > 0, losses, 0.0), case.weights)
-        return weighted + pulled(h, case) + penalty
+        return self.beside + weighted + pulled(h, case) + penalty
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class SmoothWorst:
     """The largest of some targets' losses relative to references, smoothed around a guess q of its
     multipliers.
 
-        T log sum_t q_t exp(x_t / T),   x_t = w_t (L_t(h) / reference_t - 1)
+        max_t w_t + T log sum_t q_t exp(x_t / T),   x_t = w_t (L_t(h) / reference_t - 1)
 
     Its gradient is that of sum_t q+_t x_t with q+ = q exp(x / T), scaled to sum to 1: the next
     guess. data: (case, references (targets,), log q (targets,), T ()).
@@ -72,7 +76,8 @@ class SmoothWorst:
         """The objective () at h (k,)."""
         case, references, log_q, smoothing = data
         excess = case.weights * (TargetLosses(self.law)(h, case) / references - 1.0)
-        return smoothing * jax.nn.logsumexp(excess / smoothing + log_q) + pulled(h, case)
+        worst = smoothing * jax.nn.logsumexp(excess / smoothing + log_q)
+        return jnp.max(case.weights) + worst + pulled(h, case)
 
 
 class Kept(NamedTuple):
@@ -112,10 +117,13 @@ def keep_within(
     h = _centre(question)
     prior, strength = (question.prior or (h, 0.0)) if near is None else (near, 1.0)
     case = case_of(question, targets)._replace(prior=prior, strength=np.float64(strength))
-    if near is not None:
-        case = case._replace(weights=np.zeros(len(targets)))
+    # Of about the size of the objective, so that the penalty goes with it.
+    unit = float(np.sum(case.weights)) * min(limits.values()) if near is None else 1.0
+    weights = case.weights if near is None else np.zeros(len(targets))
+    case = case._replace(weights=weights / unit, strength=np.float64(strength / unit))
     multipliers, rho, worst, kept = np.zeros(len(targets)), _RHO, math.inf, None
-    objective, convex = Augmented(question.law), question.is_convex(targets)
+    objective = Augmented(question.law, 0.0 if near is None else 1.0)
+    convex = question.is_convex(targets)
     for _ in range(_ROUNDS):
         data = (case, bounds, multipliers, np.float64(rho))
         end = solve_one(objective, data, question.box, convex, np.array([h, *also]))
@@ -124,9 +132,11 @@ def keep_within(
         multipliers = np.maximum(0.0, multipliers + rho * passed)
         sizes = np.where(multipliers > 0, np.abs(passed), np.maximum(passed, 0.0))
         violation = float(np.max(sizes))
-        named = {t: float(m) for t, m in zip(targets, multipliers, strict=True) if t in limits}
+        pairs = zip(targets, (unit * multipliers).tolist(), strict=True)
+        named = {t: m for t, m in pairs if t in limits}
         gap = end.gap + float(multipliers @ np.abs(passed))
-        kept = Kept(end._replace(gap=gap), named, violation)
+        end = end._replace(value=unit * end.value, gap=unit * gap, before=unit * end.before)
+        kept = Kept(end, named, violation)
         if violation <= _ENOUGH:
             break
         if violation > _FALL * worst:
@@ -191,7 +201,7 @@ def least_worst(
         if best is None or excess.max() < best.largest or gap < best.end.gap:
             named = (dict(zip(targets, x.tolist(), strict=True)) for x in (excess, q))
             best = Levelled(end._replace(gap=gap), *named)
-        if gap <= _LEVEL or excess.max() <= enough:
+        if gap <= _LEVEL * weights.max() or excess.max() <= enough:
             break
         if gap > _FALL * last:
             smoothing = max(smoothing / _FINER, _LEAST * coarse)

@@ -14,8 +14,9 @@ from mixjax.fitting.doubts import warn_mixture, warn_scale
 from mixjax.fitting.record import Fit
 from mixjax.mixture.limits import epochs_of
 from mixjax.mixture.many import Optima, finite_optima
+from mixjax.mixture.mirror import is_small
 from mixjax.mixture.question import Question, kl
-from mixjax.mixture.solve import STALLED, Minima, is_small
+from mixjax.mixture.solve import STALLED, Minima
 from mixjax.text import Record, table
 
 if TYPE_CHECKING:

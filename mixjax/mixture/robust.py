@@ -258,7 +258,7 @@ def _least_tail(
 class Tail:
     """The mean of the worst regrets (CVaR), smoothed; over fits of one or several laws.
 
-        max_q sum_s q_s r_s(h) - T KL(q | 1/S)   over   sum_s q_s = 1,   0 <= q_s <= cap,
+        1 + max_q sum_s q_s r_s(h) - T KL(q | 1/S)   over   sum_s q_s = 1,   0 <= q_s <= cap,
         r_s(h) = (f_s(h) - f_s*) / |f_s*|
 
     With cap = 1 / ((1 - level) S) the maximum at T = 0 is the CVaR of the regrets at that level:
@@ -289,4 +289,6 @@ class Tail:
         box = Box(jnp.zeros_like(held), jnp.full_like(held, cap))
         log_q = jnp.maximum(project((held - jnp.max(held)) / smoothing, box), -700.0)
         q = jnp.exp(log_q)
-        return jnp.dot(q, regret) - smoothing * jnp.dot(q, log_q + jnp.log(1.0 * held.shape[0]))
+        return (
+            1.0 + jnp.dot(q, regret) - smoothing * jnp.dot(q, log_q + jnp.log(1.0 * held.shape[0]))
+        )

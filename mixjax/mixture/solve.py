@@ -18,6 +18,7 @@ import numpy as np
 
 from mixjax.mixture.box import Box, is_met
 from mixjax.mixture.lanes import Ends, Flags, Floats, Ints, Problems, barriers_of, descend, faces_of
+from mixjax.mixture.mirror import is_small
 
 # Shares of one domain in a start near its corner, in one behind a barrier before it, and in one
 # that nearly leaves it out.
@@ -124,11 +125,6 @@ def _emptied_groups(boxes: Box) -> Box:
     return boxes._replace(caps=np.where(nothing, 0.0, boxes.caps))
 
 
-def is_small(gap: Any, value: Any, small: float = STALLED) -> Any:
-    """Whether a gap is small for the size of the objective."""
-    return gap <= small * np.maximum(1.0, np.abs(value))
-
-
 # --- What a descent does not see -----------------------------------------------------------------
 
 
@@ -147,7 +143,7 @@ def _settle(problems: Problems, starts: Floats, convex: Flags) -> Minima:
         trace = (best.h[going] < TRACE) & (floors[going] == 0) & (caps[going] > 0)
         tighter = _rows(problems.boxes, going)._replace(caps=np.where(trace, 0.0, caps[going]))
         with np.errstate(invalid="ignore"):
-            stalled = ~is_small(best.gap[going], value) & np.isfinite(value)
+            stalled = ~is_small(best.gap[going], value, STALLED) & np.isfinite(value)
         stalled &= trace.any(axis=1) & is_met(tighter)
         if not stalled.any():
             break
