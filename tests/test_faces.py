@@ -103,6 +103,26 @@ def test_a_domain_held_at_zero_is_told():
     )
 
 
+def test_a_floor_does_not_lower_a_minimum_at_a_tiny_share():
+    """The pull of both signs at d1 holds it at a share of 1e-13, and made all others crawl."""
+    sizes = {"C_A": [0.11, 0.1, 0.09], "C_B": [210.0, 1500.0, 600.0]}
+    one = {"E": 2.2, "gamma_A": -2.1, "gamma_B": 0.84, "alpha": 0.42, "beta": 0.17} | sizes
+    one |= {"C": [0.02, 0.24, 3.5], "gamma": [-0.56, -0.3, 0.37]}
+    sizes = {"C_A": [7.7e-4, 2.6e-3, 7.6e-8], "C_B": [37.0, 4300.0, 130.0]}
+    two = {"E": 3.0, "gamma_A": -0.54, "gamma_B": 1.1, "alpha": 0.15, "beta": 0.12} | sizes
+    two |= {"C": [1.9, 1.3, 8.1], "gamma": [-0.095, 0.016, 0.024]}
+    params = {
+        t: {name: np.array(x) if isinstance(x, list) else x for name, x in p.items()}
+        for t, p in (("a", one), ("b", two))
+    }
+    fit = known_fit("joint", ("d0", "d1", "d2"), params)
+    best = mj.optimal_mixture(fit, 1e9, 1e10)
+    floored = mj.optimal_mixtures(fit, 1e9, 1e10, floors={"d1": [1e-13, 1e-12]})
+    assert np.all(best.objective <= floored.objective)
+    assert best.gap <= 1e-8 * best.objective
+    assert best.held == ()
+
+
 def test_a_limit_that_needs_the_domain_keeps_it():
     fit = a_law_that_jumps()
     limits = {"caps": {"d1": 0.5, "d2": 0.4}}

@@ -336,6 +336,13 @@ def test_the_size_of_the_weights_does_not_matter(size):
     )
 
 
+def test_a_mixture_that_rounding_decides_is_told():
+    fit = additive(3)
+    huge = {t: p | {"A": 4e14 * AT["N"] ** p["alpha"]} for t, p in fit.params.items()}
+    with pytest.warns(mj.MixjaxWarning, match="no mixture changes the objective, 1.2e.15, by more"):
+        mj.optimal_mixture(replace(fit, params=huge), **AT)
+
+
 def in_unit(fit, size):
     """The same fit with losses in a unit that makes them `size` times as large."""
     law, unit = fit.scaling_law, Units(1.0, 1.0, size)

@@ -16,7 +16,7 @@ from mixjax.mixture.limits import epochs_of
 from mixjax.mixture.many import Optima, finite_optima
 from mixjax.mixture.mirror import is_small
 from mixjax.mixture.question import Question, kl
-from mixjax.mixture.solve import STALLED, Minima
+from mixjax.mixture.solve import STALLED, Minima, starts_of
 from mixjax.text import Record, table
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 # A gap of multipliers or of a smoothed objective is small below this, relatively.
 ROUGH = 1e-5
+# Mixtures whose objectives differ by less than this, relatively, are not told from each other by a
+# descent to 1e-12.
+_ALIKE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -133,8 +136,9 @@ def optimal_mixture(
         MixjaxWarning: the gap is not small, or was made so only by leaving a domain out; a domain
             is held at 0 because the law jumps down there: it has a negative exponent, so that
             0^exponent is infinite and the mixture term nothing (jumps below 1e-5 of the objective
-            are not looked for); the scale or a share is far from the fitted rows, or the fit says
-            little (`fitting.doubts`).
+            are not looked for); the mixture hardly matters beside what the law adds for N and D,
+            so that rounding decides; the scale or a share is far from the fitted rows, or the fit
+            says little (`fitting.doubts`).
 
     Source: Shukor et al. 2025, eq. (7, 8, 13).
     """
@@ -155,10 +159,15 @@ def best_of(question: Question) -> Optimum:
         UserError: N or D missing, or an objective that is nowhere finite.
 
     Warns:
-        MixjaxWarning: the answer is not a proved minimum of what was asked, see `warn_minimum`.
+        MixjaxWarning: the answer is not a proved minimum of what was asked, see `warn_minimum`; or
+            all mixtures are alike up to rounding.
     """
     answers = finite_optima(question, None, "mixture")
     warn_minimum(question, answers.ends.row(0))
+    values = question.value(starts_of(len(question.domains)))
+    if len(question.domains) > 1 and np.max(values) - np.min(values) <= _ALIKE * abs(values[0]):
+        what = f"no mixture changes the objective, {values[0]:.3g}, by more than 1e-9 of it"
+        warn("mixture", what, "take the weights as undecided, or ask at a larger N and D")
     return optimum_at(question, answers, 0)
 
 

@@ -2,7 +2,8 @@
 
 Mirror descent from many starts, and what a descent cannot see put right, for all who ask.
 
-A descent that stalls where exponents of both signs pull at a domain goes on without it (`_settle`);
+A descent that stalls where exponents of both signs pull at a domain goes on with the others by
+turns (`_in_turns`), and without it if that does not help (`_settle`);
 behind a barrier near a corner a lower minimum is sought (`_near_corners`); and where a law jumps
 down at a face of the simplex, the face is searched too (`_on_faces`).
 """
@@ -23,9 +24,11 @@ from mixjax.mixture.mirror import is_small
 # Shares of one domain in a start near its corner, in one behind a barrier before it, and in one
 # that nearly leaves it out.
 CORNER, NEARER, LEAST = 0.9, 0.999, 1e-6
-# A descent has stalled above this gap relative to its objective. Then domains below this share are
-# left out, if that raises the objective by less than this, relatively; so many times at most.
-STALLED, TRACE, RISE, ROUNDS = 1e-8, 1e-4, 1e-6, 4
+# A descent has stalled above this gap relative to its objective. Then it goes on by turns, so many
+# times, and domains below this share are left out, if that raises the objective by less than this,
+# relatively; so many times at most.
+STALLED, TURNS, TRACE, RISE, ROUNDS = 1e-8, 2, 1e-4, 1e-6, 4
+_TINY = 1e-300  # in place of a share of 0 that a descent begins at
 # A domain is held at 0 where that lowers the objective by more than this, relatively.
 LOWER = 1e-12
 
@@ -133,21 +136,19 @@ def _settle(problems: Problems, starts: Floats, convex: Flags) -> Minima:
 
     It stalls where one target's loss has a negative exponent of a domain and another's a positive
     one below 1: both slopes are infinite at 0, and the minimum between them may lie at a share of
-    1e-20.
+    1e-20. The rate that suits it is then too short for all others, so that these are first seen to
+    alone.
     """
     best = _ended(descend(problems, starts, convex))
-    floors, caps = np.asarray(problems.boxes.floors), np.array(problems.boxes.caps)
-    going = np.arange(len(caps))
+    _in_turns(problems, best)
+    going, caps = np.arange(len(best.h)), np.array(problems.boxes.caps)
     for _ in range(ROUNDS):
-        value = best.value[going]
-        trace = (best.h[going] < TRACE) & (floors[going] == 0) & (caps[going] > 0)
+        going, trace = _stalled(problems.boxes._replace(caps=caps), best, going)
         tighter = _rows(problems.boxes, going)._replace(caps=np.where(trace, 0.0, caps[going]))
-        with np.errstate(invalid="ignore"):
-            stalled = ~is_small(best.gap[going], value, STALLED) & np.isfinite(value)
-        stalled &= trace.any(axis=1) & is_met(tighter)
-        if not stalled.any():
+        met = is_met(tighter)
+        going, trace, tighter = going[met], trace[met], _rows(tighter, met)
+        if not len(going):
             break
-        going, trace, tighter = going[stalled], trace[stalled], _rows(tighter, stalled)
         other = _ended(descend(_some(problems, going, tighter), starts, convex[going]))
         better = other.value <= best.value[going] + RISE * np.abs(best.value[going])
         going = going[better]
@@ -155,6 +156,35 @@ def _settle(problems: Problems, starts: Floats, convex: Flags) -> Minima:
         caps[going] = np.asarray(tighter.caps)[better]
         best.stalled[going] |= trace[better]
     return best
+
+
+def _in_turns(problems: Problems, best: Minima) -> None:
+    """Lower minima, written into best, where a descent stalls: the other domains alone, with those
+    at their shares that it stalls on, then all from there; again for as long as that pays."""
+    going = np.arange(len(best.h))
+    for _ in range(TURNS):
+        going, trace = _stalled(problems.boxes, best, going)
+        if not len(going):
+            break
+        boxes, h, alone = _rows(problems.boxes, going), best.h[going], np.ones(len(going), bool)
+        floors, caps = (np.where(trace, h, side) for side in boxes[:2])
+        for box in (boxes._replace(floors=floors, caps=caps), boxes):
+            ends = descend(_some(problems, going, box), np.maximum(h, _TINY)[:, None], alone)
+            h = ends.h
+        ends = ends._replace(agreeing=best.agreeing[going], starts=best.starts[going])
+        lower = ends.value < best.value[going]
+        going = going[lower]
+        _put(best, going, _ended(ends), lower)
+
+
+def _stalled(boxes: Box, best: Minima, going: Ints) -> tuple[Ints, Flags]:
+    """Which of these stall (n,), and their domains (n, k) with shares that a descent stalls on."""
+    h, value, gap = best.h[going], best.value[going], best.gap[going]
+    floors, caps = (np.asarray(side)[going] for side in boxes[:2])
+    trace = (h < TRACE) & (floors == 0) & (caps > 0)
+    with np.errstate(invalid="ignore"):
+        stalled = ~is_small(gap, value, STALLED) & np.isfinite(value) & trace.any(axis=1)
+    return going[stalled], trace[stalled]
 
 
 def _near_corners(problems: Problems, convex: Flags, best: Minima) -> Minima:
