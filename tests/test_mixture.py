@@ -216,17 +216,31 @@ def test_a_cap_of_zero_leaves_a_domain_out():
     assert best.gap < 1e-8
 
 
-def test_exponents_of_both_signs_are_told():
-    """Two targets want none of d3, one some of it, all with infinite slopes at 0: the others still
-    end at their optimum."""
-    fit = additive(4, k=4)
+def pulled_both_ways(seed):
+    """Two targets want none of d3, one some of it, all with infinite slopes at 0."""
+    fit = additive(seed, k=4)
     for t, sign in zip(fit.targets, (-1, -1, 1), strict=True):
         fit.params[t]["gamma"][3] *= sign
+    return fit
+
+
+def test_exponents_of_both_signs_are_told():
+    """The others still end at their optimum."""
     with pytest.warns(mj.MixjaxWarning, match="both signs pull at d3"):
-        best = mj.optimal_mixture(fit, **AT)
+        best = mj.optimal_mixture(pulled_both_ways(6), **AT)
     assert best.weights["d3"] == 0
     assert best.gap < 1e-8
     assert not best.convex
+
+
+@pytest.mark.parametrize("seed", [4, 8])
+def test_a_minimum_between_exponents_of_both_signs_is_found(seed):
+    """At shares of 2e-39 and 7e-11."""
+    fit = pulled_both_ways(seed)
+    best = mj.optimal_mixture(fit, **AT)
+    assert 0 < best.weights["d3"] < 1e-9
+    assert best.gap <= 1e-11 * best.objective
+    assert best.objective < mj.optimal_mixture(fit, **AT, caps={"d3": 0.0}).objective
 
 
 def test_additive_optimum_does_not_move_with_scale():
