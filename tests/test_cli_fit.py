@@ -21,7 +21,30 @@ def test_fit_writes_a_fit_and_prints_a_table(folder, run, tmp_path):
     assert json.loads((tmp_path / "f.json").read_text())["law"] == "additive"
     assert [line.split()[0] for line in out.splitlines()[3:]] == ["web", "maths"]
     assert "saved" in err
+    assert "not saved" not in out
     assert os.listdir(tmp_path) == ["f.json"]
+
+
+def test_a_fit_that_is_not_saved_says_so_and_odd_losses_are_told(folder, run, table, tmp_path):
+    other = table.copy()
+    other.loc[5, "loss_web"] *= 10
+    other.to_csv(tmp_path / "runs.csv", index=False)
+    code, out, err = run("fit", tmp_path / "runs.csv", "--where", "split == 'train'", *QUICK)
+    assert code == 0
+    assert out.splitlines()[-1].startswith("not saved: -o fit.json")
+    assert f"runs.csv, line 7: loss {other.loc[5, 'loss_web']:.4g} of 'web', where the law has" in err
+    assert run("fit", folder / "runs.csv", "--where", "split == 'train'", *QUICK)[2] == ""
+
+
+def test_predictions_have_few_digits_on_a_terminal_alone(folder, run, monkeypatch):
+    argv = ("predict", folder / "fit.json", folder / "points.csv")
+    full = pd.read_csv(io.StringIO(run(*argv)[1]))
+    monkeypatch.setattr("mixjax.cli.files.sys.stdout.isatty", lambda: True)
+    text = run(*argv)[1]
+    assert text.splitlines()[1].startswith("007,1e9,2e10,0.5,0.5,NA,")
+    brief = pd.read_csv(io.StringIO(text))
+    np.testing.assert_allclose(brief["loss_web"], full["loss_web"], rtol=1e-5)
+    assert len(text.splitlines()[1].split(",")[-1]) <= 7 < len(str(full["loss_web"][0]))
 
 
 def test_fit_json_is_one_object(folder, read):

@@ -49,14 +49,14 @@ def test_ordinary_extrapolation_in_scale_is_silent():
             {"N": 7e10},
             (
                 "mixture: N = 7e+10 is 70 times above the 1e+08 to 1e+09 of the fitted rows; "
-                "are all in parameters, not in millions or billions?"
+                "check that both count parameters, not millions of them"
             ),
         ),
         (
             {"D": 1e7},
             (
                 "mixture: D = 1e+07 is 1e+02 times below the 1e+09 to 5e+10 of the fitted "
-                "rows; are all in tokens"
+                "rows; check that both count tokens"
             ),
         ),
     ],
@@ -188,6 +188,47 @@ def test_sizes_and_tokens_that_move_together_are_told():
     N = np.array([1e8, 2e8, 4e8])
     table = pd.DataFrame({"N": N, "D": 20 * N, "loss_a": [3.0, 2.9, 2.8]})
     assert "move together" in next(of_design(as_runs(table), (True, True))).what
-    assert not list(of_design(as_runs(table), (True, False)))
+    fixed = [doubt.what for doubt in of_design(as_runs(table), (True, False))]
+    assert fixed == ["D is 2e+09 to 8e+09, and the law takes it as one"]
     table["D"] = [2e9, 1e9, 3e9]
     assert not list(of_design(as_runs(table), (True, True)))
+
+
+@pytest.mark.parametrize(
+    ("N", "D", "where", "what"),
+    [
+        (1e-6, 1.0, "column N", "100 to 400 parameters"),
+        (1e-9, 1.0, "column N", "0.1 to 0.4 parameters"),
+        (1.0, 1e-6, "column D", "2000 to 8000 tokens"),
+        (1.0, 1e-2, "columns N and D", "fewer tokens than parameters"),
+    ],
+)
+def test_counts_in_other_units_are_told(N, D, where, what):
+    from mixjax.data.runs import as_runs
+    from mixjax.fitting.doubts import of_units
+
+    sizes = np.array([1e8, 2e8, 4e8])
+    table = pd.DataFrame({"N": N * sizes, "D": D * 20 * sizes, "loss_a": [3.0, 2.9, 2.8]})
+    (doubt,) = of_units(as_runs(table))
+    assert doubt.where.endswith(where)
+    assert what in doubt.what
+    assert f"--columns '{where[-1] if where.startswith('column ') else 'N'}=" in doubt.remedy
+
+
+def test_counts_of_very_small_models_are_taken_as_they_are():
+    from mixjax.data.runs import as_runs
+    from mixjax.fitting.doubts import of_units
+
+    table = pd.DataFrame({"N": [2e3, 3e4], "D": [1e5, 5e6], "loss_a": [3.0, 2.9]})
+    assert not list(of_units(as_runs(table)))
+    assert not list(of_units(as_runs(table.drop(columns=["N", "D"]))))
+
+
+def test_a_table_without_sizes_says_what_it_is_taken_for():
+    from mixjax.data.runs import as_runs
+    from mixjax.fitting.doubts import of_one_scale
+
+    table = pd.DataFrame({"D": [1e9, 2e9], "loss_a": [3.0, 2.9]})
+    (doubt,) = of_one_scale(as_runs(table), (False, True), 7e9, 1e11)
+    assert "no column N: its runs are taken for runs of N = 7e+09" in doubt.what
+    assert "--columns N=COLUMN" in doubt.remedy

@@ -787,7 +787,7 @@ def test_slimpajama_in_full():
         (["N\tD\tloss_x", "1\t2\t3"], "line 1: the separator is a tab; save the table with commas"),
         (
             ["N,D,h_a,h_b,loss_x", "1,2,40,60,3", "1,3,30,70,3"],
-            "sum to 100, not to 1 within 0.001; they look like percents: divide them by 100",
+            "not to 1 within 0.001 (and 1 more row); they look like percents: divide them by 100",
         ),
         (
             ["N,D,loss_x", '1,2,"3', "1,3,3", "1,4,3"],
@@ -818,3 +818,25 @@ def test_rows_that_repeat_exactly_are_told(write):
         match="1 rows repeat another row exactly, the first of them in line 4; remove them",
     ):
         warn_repeats(runs)
+
+
+# ------------------------------------------------------------------ what is doubtful
+
+
+def test_weights_under_other_names_are_proposed(write):
+    named = HEADER.replace("h_", "w_")
+    with pytest.warns(MixjaxWarning, match=r"w_a, w_b sum to 1 .*--columns 'h=w_{}'"):
+        assert read_runs(write(named, *ROWS)).domains == ()
+    percents = [line.replace("0.25,0.75", "25,75") for line in ROWS[:2]]
+    named = HEADER.replace("h_a", "a_share").replace("h_b", "b_share")
+    with pytest.warns(MixjaxWarning, match=r"--columns 'h={}_share\*0.01'"):
+        read_runs(write(named, *percents))
+
+
+def test_the_number_of_bad_rows_is_told(write):
+    rows = [line.replace("e9,", "e9x,", 1) for line in ROWS]
+    with pytest.raises(UserError, match=r"line 2: '2e9x' is not a number \(and 3 more rows\)"):
+        read_runs(write(HEADER, *rows))
+    rows = [line.replace("0.75", "0.5") for line in ROWS]
+    with pytest.raises(UserError, match=r"within 0.001 \(and 1 more row\); give shares"):
+        read_runs(write(HEADER, *rows))

@@ -133,8 +133,10 @@ def read_points(
 
 
 def write_table(content: pd.DataFrame, path: str | None) -> str:
-    """A table as CSV, into a file, whole or not at all, or without one as the text to be shown."""
-    text = content.to_csv(index=False)
+    """A table as CSV, into a file, whole or not at all, or without one as the text to be shown:
+    in few digits on a terminal."""
+    brief = "%.6g" if path is None and sys.stdout.isatty() else None
+    text = content.to_csv(index=False, float_format=brief)
     if path is not None:
         write_whole(path, text)
     return "" if path else text

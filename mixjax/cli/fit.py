@@ -84,8 +84,10 @@ def fit(
         fitted = mj.fit(runs, record, watch=progress, **search.given())
     if output is not None:
         fitted.save(output)
+    mj.fitting.doubts.tell(mj.fitting.doubts.of_losses(fitted, runs))
     scores = fitted.score(runs)
     content, text = mj.fitting.fit_to_dict(fitted, scores), mj.fitting.fit_table(fitted, scores)
+    text += "" if output else "\nnot saved: -o fit.json would keep the fit for mix and the others"
     return Shown(content, f"{text}\n", saved=output, interrupted=fitted.interrupted)
 
 
@@ -99,11 +101,9 @@ def score(file: FitFile, table: Table) -> Shown:
     \b
       mixjax score fit.json runs.csv --where "split == 'eval'"
     """
-    from mixjax.fitting import doubts
-
     fitted, runs = file.read(), table.read()
     scores = fitted.score(runs)
-    doubts.tell(doubts.of_scales(fitted, runs.N, runs.D))
+    mj.fitting.doubts.tell(mj.fitting.doubts.of_scales(fitted, runs.N, runs.D))
     return Shown(mj.fitting.scores_to_dict(scores), f"{mj.fitting.scores_table(scores)}\n")
 
 

@@ -111,7 +111,9 @@ class Table:
             raise UserError("--on" if self.join else "--join", "is missing", remedy)
         paths = [self.runs, *self.join] if self.join else self.runs
         how = {"columns": self.columns, "on": self.on, "targets": targets}
-        return mj.read_runs(paths, where=where or self.where, **how)
+        runs = mj.read_runs(paths, where=where or self.where, **how)
+        mj.fitting.doubts.tell(mj.fitting.doubts.of_units(runs))
+        return runs
 
     def read_fitted(self, fit: mj.Fit) -> mj.Runs:
         """The runs, which must be those that were fitted."""

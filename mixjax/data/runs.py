@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mixjax.data.table import KEYS, Column, Layout, Source, read_table
+from mixjax.data.table import KEYS, Column, Layout, Source, and_more, read_table
 from mixjax.data.where import select
 from mixjax.errors import UserError, nearest, warn
 
@@ -170,6 +170,8 @@ def _check_target(name: str, target: str, targets: Collection[str]) -> None:
 def _checked(layout: Layout, targets: Sequence[str] | None, require_losses: bool) -> Runs:
     """Every cell that will be used, checked."""
     domains, losses = layout.many("h"), layout.many("loss")
+    if not domains:
+        _warn_other_names(layout)
     if require_losses and not losses:
         remedy = (
             f"name the loss columns (columns: loss); columns are {', '.join(layout.table.columns)}"
@@ -218,6 +220,22 @@ def _counts(layout: Layout, key: str) -> Floats | None:
     return None if column is None else np.full(len(layout.table), column)
 
 
+def _warn_other_names(layout: Layout) -> None:
+    """Tell of columns that look like domain weights but are named otherwise: w_web, w_code."""
+    parts = [c.split("_") for c in layout.table.columns if "_" in c]
+    for pattern in dict.fromkeys(p for c in parts for p in (f"{c[0]}_{{}}", f"{{}}_{c[-1]}")):
+        columns = [c.name for c in replace(layout, columns={"h": pattern}).many("h").values()]
+        numbers = layout.table[columns].apply(pd.to_numeric, errors="coerce")
+        total = numbers.sum(axis=1, skipna=False)
+        for whole, times in ((1.0, ""), (100.0, "*0.01")):
+            near = (total / whole - 1.0).abs() <= SUM_WARNED
+            if len(columns) > 1 and numbers.min(axis=None) >= 0 and near.all():
+                what = f"{', '.join(columns)} sum to {whole:g} in every row, and are not read"
+                remedy = f"if they are domain weights, say so: --columns 'h={pattern}{times}'"
+                warn(layout.name, what, remedy)
+                return
+
+
 def _weights(layout: Layout, domains: Mapping[str, Column]) -> Floats:
     """Domain weights (rows, k), summing to 1."""
     if not domains:
@@ -235,7 +253,7 @@ def _weights(layout: Layout, domains: Mapping[str, Column]) -> Floats:
         if np.abs(total / 100.0 - 1.0).max() <= 0.01:
             remedy = "they look like percents: divide them by 100, or use --columns 'h=h_{}*0.01'"
         what = f"domain weights sum to {total[worst]:.6g}, not to 1 within {SUM_WARNED:g}"
-        raise UserError(place, what, remedy)
+        raise UserError(place, what + and_more(off > SUM_WARNED), remedy)
     if (rounded := int((off > SUM_SILENT).sum())) > 0:
         what = f"domain weights of {rounded} rows sum to 1 only within {off.max():.1e}"
         warn(layout.name, what, "they were divided by their sum")

@@ -378,7 +378,14 @@ class Layout:
         elif unread[row]:
             what, remedy = "is not a number", "give numbers without units or thousands separators"
         name, line = self.line(column.name, row)
-        raise UserError(f"{name}, column {column.name!r}, line {line}", f"{place} {what}", remedy)
+        what = f"{place} {what}{and_more(bad)}"
+        raise UserError(f"{name}, column {column.name!r}, line {line}", what, remedy)
+
+
+def and_more(bad: NDArray[np.bool_]) -> str:
+    """How many rows are bad (rows,) beside the one that a message names."""
+    more = int(bad.sum()) - 1
+    return f" (and {more} more row{'s' if more > 1 else ''})" if more > 0 else ""
 
 
 def _split(spec: str, key: str) -> Column:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mixjax.data.table import and_more
 from mixjax.errors import warn
 
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ OUTSIDE = 0.005  # a share may lie beyond the fitted ones by this much
 FEW = 0.1  # fewer agreeing starts than this part of them: the optimum may be missed
 APART = 0.01  # minima whose predictions differ by more are told
 SMALL = 1e-8  # below this part of the objective an optimality gap is small
+# Counts of which all are smaller are in another unit: 10 billion are 1e4 in millions.
+LEAST_N, LEAST_D = 2e4, 1e6
+# A loss so many times the law's is odd, where most rows are so many times nearer to it: no row of
+# any public table that was fitted is 1.5 times off.
+TIMES, TYPICAL = 2.0, 20.0
 
 
 Counts = NDArray[np.float64] | float | None
@@ -45,7 +51,7 @@ def of_scale(fit: Fit, N: float | None, D: float | None) -> Iterator[Doubt]:
             continue
         times, side = (value / high, "above") if value > high else (low / value, "below")
         far = f"{name} = {value:.4g} is {times:.2g} times {side} the {low:.4g} to {high:.4g}"
-        remedy = f"are all in {what}, not in millions or billions? See mixjax fit --columns"
+        remedy = f"check that both count {what}, not millions of them (mixjax fit --columns)"
         yield Doubt("mixture", f"{far} of the fitted rows", remedy)
 
 
@@ -75,6 +81,22 @@ def of_fit(fit: Fit, targets: Collection[str] | None = None) -> Iterator[Doubt]:
         names = ", ".join(f"{t} ({parameters})" for t, parameters in limits.items())
         what = f"parameters that the runs do not pin down ran off to a limit: {names}"
         yield Doubt("mixture", what, "mixjax intervals says how far to trust the mixture")
+
+
+def of_losses(fit: Fit, runs: Runs) -> Iterator[Doubt]:
+    """Losses of the fitted rows that are another number altogether than the law's, which the Huber
+    loss forgives: written down wrongly, or of a run that diverged."""
+    for target, predicted in fit.predict(runs.N, runs.D, runs.h).items():
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            off = np.abs(np.log(runs.loss(target) / predicted))
+        off = np.where(np.isfinite(off), off, 0.0)
+        odd = off > max(np.log(TIMES), TYPICAL * np.median(off))
+        if odd.any():
+            worst = int(np.argmax(off))
+            loss, law = runs.loss(target)[worst], predicted[worst]
+            what = f"loss {loss:.4g} of {target!r}, where the law has {law:.4g}"
+            where = f"{runs.name}, line {runs.rows[worst]}"
+            yield Doubt(where, what + and_more(odd), "see whether the run or the number is broken")
 
 
 def of_search(fit: Fit) -> Iterator[Doubt]:
@@ -129,8 +151,32 @@ def of_minima(
         yield Doubt("predictions", what, "more runs or a smaller law would tell them apart")
 
 
+def of_units(runs: Runs) -> Iterator[Doubt]:
+    """N and D in another unit than counts, or each in the place of the other."""
+    for name, what, x, least in (
+        ("N", "parameters", runs.N, LEAST_N),
+        ("D", "tokens", runs.D, LEAST_D),
+    ):
+        if x is not None and x.max() < least:
+            fewer = f"{x.min():.4g} to {x.max():.4g} {what}, fewer than any run has"
+            remedy = f"if they are in millions, write --columns '{name}=COLUMN*1e6' (billions: 1e9)"
+            yield Doubt(f"{runs.name}, column {name}", fewer, remedy)
+            return
+    if runs.N is not None and runs.D is not None and (runs.D < runs.N).all():
+        what = "every row has fewer tokens than parameters"
+        remedy = "see that they are not swapped, and both are counts (--columns 'N=D,D=N')"
+        yield Doubt(f"{runs.name}, columns N and D", what, remedy)
+
+
 def of_design(runs: Runs, reads: Sequence[bool]) -> Iterator[Doubt]:
-    """N and D that move together, so that no law can tell the one from the other."""
+    """N and D in odd units, that a law fixes though they differ, or that move together, so that no
+    law can tell the one from the other; reads: whether the law reads N and D."""
+    yield from of_units(runs)
+    for name, x, read in zip("ND", (runs.N, runs.D), reads, strict=True):
+        if not read and x is not None and np.ptp(np.log(x)) > _SAME:
+            what = f"{name} is {x.min():.4g} to {x.max():.4g}, and the law takes it as one"
+            remedy = f"take a law that reads {name}, e.g. joint, or rows of one {name} (--where)"
+            yield Doubt(runs.name, what, remedy)
     if not all(reads) or runs.N is None or runs.D is None:
         return
     n, d = np.log(runs.N), np.log(runs.D)
@@ -145,7 +191,12 @@ def of_one_scale(
 ) -> Iterator[Doubt]:
     """N or D of a run to come that a law of these runs does not read, and that are not theirs."""
     for name, own, value, read in zip("ND", (runs.N, runs.D), (N, D), reads, strict=True):
-        if read or value is None or own is None:
+        if read or value is None:
+            continue
+        if own is None:
+            what = f"the table has no column {name}: its runs are taken for runs of {name} = "
+            remedy = f"name the column, --columns {name}=COLUMN, if they are not"
+            yield Doubt(runs.name, f"{what}{value:.4g}", remedy)
             continue
         middle = float(np.exp(np.mean(np.log(own))))
         if abs(np.log(value / middle)) > _SAME:

@@ -160,6 +160,7 @@ def decide(
             together, shares and scales beyond the fitted rows.
     """
     whole, asked = as_runs(runs), {"trained": True, **asked}
+    doubts.tell(doubts.of_units(whole))
     huber, settings = read_options(options)
     stand_in = check_questions(whole, find_law(laws_for(whole)[-1]), [asked], targets, huber)
     if base is not None:
@@ -174,6 +175,7 @@ def decide(
 
     choice = extrapolate(whole, targets=targets, watch=part(0.0, 0.6), **options)
     question = Question(choice.fit, **asked)
+    doubts.tell(doubts.of_losses(choice.fit, whole))
     doubts.tell(doubts.of_one_scale(whole, question.law.reads, question.N, question.D))
     best = optimal_mixture(question)
     how = {"resamples": resamples, "seed": settings.seed, "watch": part(0.6, 1.0)}
