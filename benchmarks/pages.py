@@ -1,13 +1,18 @@
 """What the pages of docs/ say of the results: every number is read from results/*.json here, none
-is typed. A page writes
+is typed. A page holds
 
-    {{ table: time_to_target }}                              a table of this file
-    {{ evaluation_cost / cases / 64 lanes / evaluation : .1f }}   one number, by its path and format
-    {{ machine: mixtures }}                                  device, versions and date of a result
-    {{ file: benchmarks/NOTES.md }}                          a file without its title
-    {{ api: mixjax }}                                        a package's public names, by its stub
+    <!-- = WORDS -->what they stand for<!-- end -->
 
-and mkdocs calls the two hooks. Standard library alone, so that a page needs no JAX.
+with WORDS one of
+
+    table: time_to_target                              a table of this file
+    evaluation_cost / cases / 64 lanes / evaluation : .1f   one number, by its path and format
+    machine: mixtures                                  device, versions and date of a result
+    file: benchmarks/results/regmix.md                 a file without its title
+    api: mixjax                                        a package's public names, by its stub
+
+and `python -m benchmarks.pages` writes them anew; a test says whether they are up to date. mkdocs
+calls the two hooks. Standard library alone, so that a page needs no JAX.
 """
 
 from __future__ import annotations
@@ -23,12 +28,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 DOMAINS = ("arxiv", "book", "c4", "github", "commoncrawl", "stackexchange", "wikipedia")
-_PLACE = re.compile(r"\{\{ *(.+?) *\}\}")
+_MARK = re.compile(r"<!-- (= .+?|end) -->")
+_PLACE = re.compile(r"<!-- = (.+?) -->.*?<!-- end -->", re.DOTALL)
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """The hook of mkdocs: a page with its numbers and tables filled in."""
-    return fill(markdown)
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """The hook of mkdocs: a page without the marks of its places, at which a paragraph would end;
+    the notes in the place of the page that points to them."""
+    notes = (ROOT / "benchmarks" / "NOTES.md").read_text(encoding="utf-8")
+    return notes if page.file.src_uri == "notes.md" else _MARK.sub("", markdown)
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -42,18 +50,19 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def fill(text: str) -> str:
-    """The text with every {{ ... }} replaced.
+    """The text with what every place holds written anew.
 
     Raises:
         KeyError: no such table, result or entry of a result.
     """
-    return _PLACE.sub(lambda match: _filled(match[1]), text)
+    return _PLACE.sub(lambda place: f"<!-- = {place[1]} -->{_filled(place[1])}<!-- end -->", text)
 
 
 def _filled(words: str) -> str:
     kind, _, name = words.partition(": ")
     if kind in _KINDS:
-        return _KINDS[kind](name)
+        content = _KINDS[kind](name)
+        return content if kind == "machine" else f"\n\n{content.rstrip()}\n\n"
     path, _, spec = words.rpartition(" : ")
     value = look_up(path)
     return format(float(value), spec)
@@ -274,3 +283,16 @@ _KINDS: dict[str, Callable[[str], str]] = {
     "file": page,
     "api": api,
 }
+
+
+def main() -> None:
+    """Write the numbers and tables of all pages anew."""
+    for path in (ROOT / "docs").rglob("*.md"):
+        text = path.read_text(encoding="utf-8")
+        if text != (filled := fill(text)):
+            path.write_text(filled, encoding="utf-8")
+            print(path.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()

@@ -63,6 +63,8 @@ def test_every_command_has_help_and_json(run, command):
         (["compare", "runs.csv", "--laws", "joint,joint"], ("'joint' is named twice",)),
         (["design", "--domains", "a,b", "--n", "3", "--min", "0.9"], ("minimum",)),
         (["--nonsense"], ("--nonsense",)),
+        (["fit", "runs.csv", "--cap", "a=1"], ("no option --cap here, but with", "mix, judge")),
+        (["mix", "fit.json", "--cap", "wiki=20"], ("'20' is above 1; is it 20%?",)),
     ],
 )
 def test_mistakes_of_usage(refused, argv, words):
@@ -320,3 +322,11 @@ def test_warnings_are_in_the_json_too(folder, run, read):
     _, _, err = run(*command)
     assert [f"mixjax: warning: {line}" for line in read(*command)["warnings"]] == err.splitlines()
     assert "warnings" not in read("predict", folder / "fit.json", folder / "points.csv")
+
+
+def test_a_mistake_is_told_before_the_warnings(folder, run):
+    code, _, err = run("mix", folder / "fit.json", "-N", "7", "-D", "150e9", "--limit", "nope=1%")
+    assert code == 2
+    first, second = err.splitlines()
+    assert first.startswith("mixjax: error: --limit")
+    assert second.startswith("mixjax: warning: mixture: N = 7 is")

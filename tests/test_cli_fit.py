@@ -32,7 +32,9 @@ def test_a_fit_that_is_not_saved_says_so_and_odd_losses_are_told(folder, run, ta
     code, out, err = run("fit", tmp_path / "runs.csv", "--where", "split == 'train'", *QUICK)
     assert code == 0
     assert out.splitlines()[-1].startswith("not saved: -o fit.json")
-    assert f"runs.csv, line 7: loss {other.loc[5, 'loss_web']:.4g} of 'web', where the law has" in err
+    assert (
+        f"runs.csv, line 7: loss {other.loc[5, 'loss_web']:.4g} of 'web', where the law has" in err
+    )
     assert run("fit", folder / "runs.csv", "--where", "split == 'train'", *QUICK)[2] == ""
 
 

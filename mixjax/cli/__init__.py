@@ -11,7 +11,6 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, TextIO
 
 import click
@@ -107,12 +106,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 2 bad input or usage, 130 interrupted.
     """
-    told: list[str] = []
+    told = Told()
     words = None if argv is None else list(argv)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", MixjaxWarning)
-        warnings.showwarning = partial(_show_warning, told)
+        warnings.showwarning = lambda message, *_, **__: told.add(str(message))
         try:
             result = mixjax.main(words, "mixjax", standalone_mode=False, obj=told)
         except click.ClickException as error:
@@ -124,6 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except OSError as error:
             what = f"{error.filename or 'system'}: {error.strerror or error}"
             return _complain(f"{what}; check the file, the disk and the permissions")
+        finally:
+            told.tell()
     return result if isinstance(result, int) else DONE
 
 
@@ -131,6 +132,10 @@ def _usage(error: click.ClickException) -> str:
     """Click's message in our shape: what is wrong; where to read on."""
     context = getattr(error, "ctx", None)
     text = error.format_message().rstrip(". ")
+    if isinstance(error, click.NoSuchOption):
+        option = error.option_name
+        having = [n for n, c in mixjax.commands.items() if any(option in p.opts for p in c.params)]
+        text = f"no option {option} here, but with {', '.join(having)}" if having else text
     if not isinstance(error, click.UsageError) or context is None:
         return text
     return f"{text}; see {context.command_path} --help"
@@ -141,11 +146,24 @@ def _complain(message: str, code: int = BAD_INPUT) -> int:
     return code
 
 
-def _show_warning(told: list[str], message: Warning | str, *_: Any) -> None:
-    """One line on stderr, kept for --json; what was told is not told again."""
-    if str(message) not in told:
-        told.append(str(message))
-        _line(f"mixjax: warning: {message}")
+class Told:
+    """Warnings, one line each on stderr when a command's long work begins, before its result or
+    after its error; what was told is not told again. `lines` are kept for --json."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._number = 0  # of those told
+
+    def add(self, line: str) -> None:
+        """One more, unless it is there."""
+        if line not in self.lines:
+            self.lines.append(line)
+
+    def tell(self) -> None:
+        """Those that were not told yet."""
+        new, self._number = self.lines[self._number :], len(self.lines)
+        for line in new:
+            _line(f"mixjax: warning: {line}")
 
 
 def _line(text: str) -> None:

@@ -17,6 +17,9 @@ from mixjax.cli.words import As
 from mixjax.errors import UserError, check_names, warn
 from mixjax.text import write_whole
 
+# Limits that cost less, relatively, cost nothing.
+_COSTS = 1e-9
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -128,9 +131,9 @@ class Export:
 def mix(asked: Asked, kind: Kind, export: Export) -> Shown:
     """Find the domain weights that minimise the predicted loss at N parameters and D tokens.
 
-    The gap bounds how much better any other mixture could be, by the same law. Where limits bind,
-    the optimum without them and the price of each are shown too. --export writes the mixture for a
-    training stack.
+    Where the law is convex, the gap bounds how much better any other mixture could be, by the same
+    law. What limits cost together and each is shown too. --export writes the mixture for a training
+    stack.
 
     One of these changes what is asked for: --worst makes the worst target as good as can be;
     --limit keeps losses of targets within limits; --base with --pull stays near a mixture;
@@ -149,11 +152,15 @@ def mix(asked: Asked, kind: Kind, export: Export) -> Shown:
     content, text = answer.to_dict(), str(answer)
     weights = content["weights"]
     mj.fitting.doubts.warn_mixture(question.fit, question.N, question.D, weights)
-    if getattr(answer, "bound", None) and kind.pull is None:
-        limits = mj.mixture.price_limits(question)
+    limited = question.has_limits or any(question.trained_limits)
+    if limited and isinstance(answer, mj.mixture.Optimum) and kind.pull is None:
+        limits = mj.mixture.price_limits(question, answer)
         content |= {"unconstrained": limits.free, "cost": limits.cost, "prices": limits.prices}
         without = "limits" if question.has_limits else "staying within the trained shares"
-        text += f"\n\nwithout {without}, and what that costs:\n{limits}"
+        if answer.bound or limits.cost > _COSTS:
+            text += f"\n\nwithout {without}, and what that costs:\n{limits}"
+        else:
+            text += f"\n\nwithout {without} the best mixture is the same"
     epochs = mj.mixture.limits.epochs_of(weights, question.tokens, question.D)
     content |= {"epochs": epochs} if epochs else {}
     text += "".join(f"\n{d}: {passes:.3g} epochs of its tokens" for d, passes in epochs.items())
@@ -180,7 +187,7 @@ def judge(
     BASE is a file of DOMAIN: SHARE lines, or of NAME: {DOMAIN: SHARE, ...} for several, or one
     mixture as it stands; shares are scaled to sum to 1. Tokens (parameters) needed: how many times
     those of the run a mixture would need for the loss that the optimum has. One that breaks a limit
-    or needs more tokens than there are is judged all the same, with a warning.
+    or needs more tokens than there are is judged all the same, and it is said.
 
     \b
       mixjax judge fit.json mixtures.yaml -N 7B -D 150B
@@ -191,29 +198,8 @@ def judge(
         raise UserError("BASE", what, "name the mixtures to judge once, e.g. base.yaml")
     question = asked.question()
     own = files.read_mixtures(mixtures or base, question.domains)
-    _warn_outside(question, own)
     judged = mj.mixture.compare_mixtures(question, own)
     return recommend(question, judged, judged.mixtures["optimum"].weights)
-
-
-def _warn_outside(
-    question: mj.mixture.Question, mixtures: Mapping[str, Mapping[str, float]]
-) -> None:
-    """Warn of mixtures that break a limit or need more tokens than there are."""
-    remedy, allowed = "it is judged all the same, the optimum keeps the limits", question.epochs
-    for name, shares in mixtures.items():
-        h = question.array(shares)
-        weights = question.named(h)
-        try:
-            question.but(tokens=None, epochs=1.0).check_within(h, name)
-        except UserError as error:
-            warn(name, error.what, remedy)
-        epochs = mj.mixture.limits.epochs_of(weights, question.tokens, question.D)
-        for domain, passes in epochs.items():
-            most = allowed.get(domain, 1.0) if isinstance(allowed, Mapping) else allowed
-            if passes > most * (1 + 1e-9):
-                has = f"{domain!r} has {weights[domain]:.4g}, {passes:.3g} epochs of its tokens"
-                warn(name, f"{has}, which allow {most:g}", remedy)
 
 
 @command("How far each share may go from the optimum.", draws=True)

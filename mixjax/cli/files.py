@@ -225,6 +225,8 @@ def _csv(path: str, text: str) -> Any:
 
 
 def _shares(where: str, content: Mapping[Any, Any]) -> Mixture:
+    from mixjax.data.runs import SUM_WARNED
+
     shares = {}
     for domain, value in content.items():
         try:
@@ -235,4 +237,10 @@ def _shares(where: str, content: Mapping[Any, Any]) -> Mixture:
             what = f"{domain!s} has {value!r}, which is not a share"
             raise UserError(where, what, "give numbers of at least 0; they are scaled to sum to 1")
         shares[str(domain)] = share
+    # Counts, such as tokens, need no sum; shares and percents do.
+    total, most = math.fsum(shares.values()), max(shares.values())
+    whole, near = (1.0, True) if most < 1 else (100.0, 50 < total < 150)
+    if near and total > 0 and abs(total / whole - 1) > SUM_WARNED:
+        what = f"shares sum to {total:.4g}, not to {whole:g}"
+        warn(where, what, "they are scaled; see that no domain is left out")
     return shares

@@ -70,7 +70,7 @@ def pairs(help: str, read: Any, example: str, form: str = "NAME=X,...") -> Any:
 
 def shares(help: str) -> Any:
     """A repeatable option of NAME=SHARE pairs."""
-    return pairs(help, words.pairs(words.share), "web=0.5,code=10%")
+    return pairs(help, words.pairs(words.part), "web=0.5,code=10%")
 
 
 @dataclass(frozen=True)
@@ -240,6 +240,7 @@ class Limits:
     def question(self, fit: mj.Fit, scale: Scale | None = None) -> mj.mixture.Question:
         """The question about a fit; doubts about the fit and the scale are told."""
         question = mj.mixture.Question(fit, **self.asked(fit.domains, fit.targets, scale))
+        mj.fitting.doubts.tell(mj.fitting.doubts.of_unread(fit, question.N))
         mj.fitting.doubts.warn_scale(fit, question.N, question.D, question.weighed)
         return question
 

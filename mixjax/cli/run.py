@@ -181,9 +181,11 @@ def command(
 
 def _deliver(shown: Shown, as_json: bool) -> int:
     """Print what a command has to show; the exit code."""
+    told = click.get_current_context().obj
+    told.tell()
     if as_json and shown.content:
-        told = click.get_current_context().obj
-        click.echo(to_json({**shown.content, **({"warnings": told} if told else {})}), nl=False)
+        warned = {"warnings": told.lines} if told.lines else {}
+        click.echo(to_json({**shown.content, **warned}), nl=False)
     elif not as_json:
         click.echo(shown.text, nl=False)
     if shown.interrupted:
@@ -220,6 +222,9 @@ class Progress:
         self.drawn = False
 
     def __enter__(self) -> Progress:
+        context = click.get_current_context(silent=True)
+        if context is not None:
+            context.obj.tell()  # now rather than after minutes of work
         if self.shown and self.terminal:
             self.drawn = True
             self._write("\rcompiling")

@@ -76,6 +76,13 @@ def share(text: str) -> float:
     return number(text.removesuffix("%")) / 100 if text.endswith("%") else number(text)
 
 
+def part(text: str) -> float:
+    """A share of at most 1."""
+    if (value := share(text)) > 1:
+        raise ValueError(f"{text!r} is above 1; is it {text}%?")
+    return value
+
+
 def positive_share(text: str) -> float:
     """A share above 0."""
     if not (value := share(text)) > 0:

@@ -25,9 +25,9 @@ APART = 0.01  # minima whose predictions differ by more are told
 SMALL = 1e-8  # below this part of the objective an optimality gap is small
 # Counts of which all are smaller are in another unit: 10 billion are 1e4 in millions.
 LEAST_N, LEAST_D = 2e4, 1e6
-# A loss so many times the law's is odd, where most rows are so many times nearer to it: no row of
-# any public table that was fitted is 1.5 times off.
-TIMES, TYPICAL = 2.0, 20.0
+# A loss so many times the law's is odd, where most rows are so many times nearer to it. Runs that
+# repeat their data dozens of times, by a law that knows of no repeats, are 4 times off.
+TIMES, TYPICAL = 5.0, 20.0
 
 
 Counts = NDArray[np.float64] | float | None
@@ -53,6 +53,13 @@ def of_scale(fit: Fit, N: float | None, D: float | None) -> Iterator[Doubt]:
         far = f"{name} = {value:.4g} is {times:.2g} times {side} the {low:.4g} to {high:.4g}"
         remedy = f"check that both count {what}, not millions of them (mixjax fit --columns)"
         yield Doubt("mixture", f"{far} of the fitted rows", remedy)
+
+
+def of_unread(fit: Fit, N: float | None) -> Iterator[Doubt]:
+    """A size that changes nothing, because the fit is one at the size of its runs."""
+    if N is not None and not fit.scaling_law.reads.N:
+        what = f"the {fit.law} law reads no N: this is the mixture for the size of its runs"
+        yield Doubt("-N", what, "fit runs of several sizes with a law that does, e.g. joint")
 
 
 def of_scales(fit: Fit, N: Counts, D: Counts) -> Iterator[Doubt]:

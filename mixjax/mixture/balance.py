@@ -56,8 +56,8 @@ class Balanced(Record):
             excess, pressing = f"{100 * self.excess[t]:+.4f}", f"{100 * self.pressing[t]:.1f}"
             rows.append([t, f"{best.losses[t]:.5f}", f"{reference:.5f}", excess, pressing])
         end = (
-            f"largest excess {100 * self.largest:+.6f} percent, gap {100 * best.gap:.1e} percent "
-            f"({best.trust})"
+            f"largest excess {100 * self.largest:+.6f} percent, gap {100 * best.gap:.1e} percent: "
+            f"{best.trust}"
         )
         head = ["target", "loss", "reference", "excess %", "presses %"]
         return "\n\n".join([best.share_table(), table(head, rows), end])
@@ -123,7 +123,7 @@ class Limited(Record):
         ]
         rows.append(["objective", f"{best.objective:.5f}", "", "", f"{free.objective:.5f}"])
         head = ["target", "loss", "limit", "price of 1 %", "without limits"]
-        end = f"objective {best.objective:.6f}, gap {best.gap:.1e} ({best.trust})"
+        end = f"objective {best.objective:.6f}, gap {best.gap:.1e}: {best.trust}"
         return "\n\n".join([best.share_table(self._beside), table(head, rows), end])
 
     @property

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixjax.drawing import charts
-from mixjax.errors import UserError
 from mixjax.mixture.limits import NEAR
 from mixjax.mixture.optimum import Optimum, best_of
 from mixjax.mixture.question import Floats, Question
@@ -40,7 +39,7 @@ class Judged:
             (parameters) would not do; None where the law reads none.
         target_tokens: {target: the same for the optimum's loss on one target}; below 1 where this
             mixture is better there.
-        broken: the limit of the question that this mixture breaks, in words.
+        broken: the limits of the question that this mixture goes beyond, in words.
     """
 
     weights: dict[str, float]
@@ -85,8 +84,9 @@ class Judgement(Record):
                 else []
             ),
             block("share %", {d: [f"{100 * j.weights[d]:.2f}" for j in judged] for d in domains}),
-            *(f"{n} breaks a limit: {j.broken}" for n, j in self.mixtures.items() if j.broken),
-            "tokens (parameters) needed: times those of the run, for the loss that the optimum has",
+            *(f"{n}, judged anyway: {j.broken}" for n, j in self.mixtures.items() if j.broken),
+            "tokens (parameters) needed: times those of the run, for the optimum's loss; "
+            "all by the fitted law: mixjax intervals tells how sure the runs make it",
         ]
         return "\n\n".join(parts)
 
@@ -147,17 +147,8 @@ def judge(question: Question, h: Floats, best: Floats) -> Judged:
             t: equivalent(question.but(weights={t: 1.0}), h, float(wanted[t]), "D")
             for t in question.fit.targets
         },
-        broken=broken_limit(question, h),
+        broken="; ".join(question.broken(h)),
     )
-
-
-def broken_limit(question: Question, h: Floats) -> str:
-    """The first limit of the question, supply included, that a mixture h (k,) breaks; in words."""
-    try:
-        question.check_within(h, "mixture")
-    except UserError as error:
-        return error.what
-    return ""
 
 
 def equivalent(
@@ -301,7 +292,7 @@ class Limits(Record):
         return table(head, [*rows, ["objective", *objectives, ""]])
 
 
-def price_limits(question: Question) -> Limits:
+def price_limits(question: Question, feasible: Optimum | None = None) -> Limits:
     """The optimum within the question's caps and floors, the one without them, and the price of
     every limit that binds. The one without them stays within the trained shares where the question
     does, unless these are its only limits.
@@ -310,14 +301,18 @@ def price_limits(question: Question) -> Limits:
     domains between their limits; a capped domain's slope is lower by the price of its cap, that of
     a domain at its floor higher by the price of it.
 
+    Args:
+        feasible: the optimum within the limits, where it is known.
+
     Raises:
         UserError: what `optimal_mixture` refuses.
     """
-    feasible = best_of(question)
+    feasible = feasible or best_of(question)
     # Without any of its own, the trained shares are what is priced.
     trained = question.trained and question.has_limits
     free = question.but(caps=None, floors=None, fixed=None, tokens=None, trained=trained)
-    free = best_of(free)
+    # Where a law is not convex, the search without limits may end in a worse place.
+    free = min(feasible, best_of(free), key=lambda best: best.objective)
     h, box, domains = question.array(feasible.weights), question.box, question.domains
     slope, caps, floors = question.slope(h), np.asarray(box.caps), np.asarray(box.floors)
     at_cap, at_floor = (h >= caps - NEAR) & (caps < 1), (h <= floors + NEAR) & (floors > 0)

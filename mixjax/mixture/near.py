@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -211,7 +212,8 @@ class Fewer(Record):
             head,
             best.share_table(self._beside),
             table(["target", "loss", "of all domains"], losses),
-            f"costs {100 * self.cost:.4f} percent of the objective; {how}; gap {best.gap:.1e}",
+            f"costs {100 * self.cost:.4f} percent of the objective; {how}; "
+            f"gap {best.gap:.1e}: {best.trust}",
         ]
         return "\n\n".join(parts)
 
@@ -238,34 +240,42 @@ def at_most_domains(question: Question, most: int) -> Fewer:
     as that lowers the objective.
 
     Args:
-        most: from 1; domains with a floor are in every set.
+        most: from 1; domains with a floor are in every set. Where shares stay within the trained
+            ones, those of the domains that are kept do.
 
     Raises:
         UserError: too few, floors or groups that no set of so many domains meets, or what
             `optimal_mixture` refuses.
     """
     domains = question.domains
-    if question.trained:  # what is left out is asked for, whatever was trained
-        caps = {**(question.caps or {}), **question.trained_limits[1]}
-        question = question.but(caps=caps, trained=False)
+    # What is left out is asked for, whatever was trained.
+    low, high = question.trained_limits
+    question = question.but(caps={**(question.caps or {}), **high}, trained=False)
     if int(most) != most or most < 1:
         what = f"at most {most} is no number of domains"
         raise UserError("domains", what, "give a whole number of at least 1")
-    most, free, search = min(int(most), len(domains)), best_of(question), _Search(question)
+    search = _Search(question, low)
+    most, free = min(int(most), len(domains)), best_of(question)
     forced = int(search.forced.sum())
     if forced > most:
         what = f"{forced} have floors above 0, more than {most}"
         raise UserError("domains", what, "allow more domains, or lower floors")
-    exact = math.comb(len(domains) - forced, most - forced) <= MOST_SETS
+    # Smaller sets are among the mixtures of larger ones but where domains have a least share.
+    sizes = range(int(not forced) if low else most - forced, most - forced + 1)
+    exact = sum(math.comb(len(domains) - forced, n) for n in sizes) <= MOST_SETS
     chosen = (
-        search.best(_all_sets(search.forced, most))
+        search.best(_all_sets(search.forced, sizes))
         if exact
         else _searched(search, question.array(free.weights), most)
     )
     out = {d for d, on in zip(domains, chosen, strict=True) if not on}
     caps = {**(question.caps or {}), **dict.fromkeys(out, 0.0)}
-    best = best_of(question.but(caps=caps))
-    best = replace(best, bound={d: side for d, side in best.bound.items() if d not in out})
+    floors = {**(question.floors or {}), **{d: share for d, share in low.items() if d not in out}}
+    best = best_of(question.but(caps=caps, floors=floors))
+    trained = {("cap", d): "most trained" for d in high}
+    trained |= {("floor", d): "least trained" for d in low}
+    bound = {d: trained.get((s, d), s) for d, s in best.bound.items() if d not in out}
+    best = replace(best, bound=bound)
     used = tuple(d for d, w in best.weights.items() if w > _NONE)
     # By rounding, or where the law is not convex: then it is the best of all domains as well.
     if best.objective < free.objective:
@@ -277,10 +287,11 @@ def at_most_domains(question: Question, most: int) -> Fewer:
 
 class _Search:
     """Sets of domains that were solved, each once: `tried` {set as bytes: objective}, infinite for
-    those that no mixture meets."""
+    those that no mixture meets. least: {domain: share} that it has in a set with it."""
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: Question, least: Mapping[str, float]) -> None:
         self.question = question
+        self.least = np.array([least.get(d, 0.0) for d in question.domains])
         self.forced = np.asarray(question.box.floors) > 0
         self.tried: dict[bytes, float] = {}
 
@@ -290,7 +301,8 @@ class _Search:
         if unknown:
             new = np.unique(np.array(unknown, dtype=bool), axis=0)
             boxes = boxes_at(self.question, None, len(new))
-            boxes = boxes._replace(caps=np.where(new, boxes.caps, 0.0))
+            floors = np.where(new, np.maximum(boxes.floors, self.least), boxes.floors)
+            boxes = boxes._replace(caps=np.where(new, boxes.caps, 0.0), floors=floors)
             value = optima(self.question, Vary(boxes=boxes)).objective
             self.tried |= {row.tobytes(): float(v) for row, v in zip(new, value, strict=True)}
         return np.array([self.tried[row.tobytes()] for row in sets])
@@ -314,11 +326,10 @@ class _Search:
         return (min(others) - own) / abs(own) if others else None
 
 
-def _all_sets(forced: Set, most: int) -> Sets:
-    """All sets of `most` domains with those that are forced; smaller ones are among their
-    mixtures."""
+def _all_sets(forced: Set, sizes: Iterable[int]) -> Sets:
+    """All sets of the domains that are forced and so many others."""
     free = np.flatnonzero(~forced).tolist()
-    added = [list(some) for some in itertools.combinations(free, most - int(forced.sum()))]
+    added = [list(some) for n in sizes for some in itertools.combinations(free, n)]
     return np.array([forced | np.isin(np.arange(len(forced)), some) for some in added])
 
 

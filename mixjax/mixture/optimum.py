@@ -41,7 +41,7 @@ class Optimum(Record):
             domains where some are held at 0, see `held`.
         pull: what a pull towards a prior adds to the objective, strength * KL(h | prior); the gap
             is that of the sum.
-        N, D: counts, None where they were not given.
+        N, D: counts, None where they were not given or the law does not read them.
         target_weights: {target: weight in the objective}.
         bound: {domain or group: "cap" or "floor", "most trained" or "least trained"} of those that
             would pass it.
@@ -79,15 +79,20 @@ class Optimum(Record):
             f"best mixture at {at}" if at else "best mixture",
             self.share_table(),
             table(["target", "loss", "weight"], losses),
-            f"objective {self.objective:.6f}{pulled}, gap {self.gap:.1e} ({self.trust}); "
-            f"{self.agreeing} of {self.starts} starts agree",
+            f"objective {self.objective:.6f}{pulled}, gap {self.gap:.1e}: {self.trust}",
         ]
         return "\n\n".join(parts)
 
     @property
     def trust(self) -> str:
         """What the gap and the starts say, in words."""
-        return "at most this above the minimum" if self.convex else f"best of {self.starts} starts"
+        if self.convex:
+            return "by this law no mixture within the limits is better by more"
+        found = f"a local optimum, the best of {self.starts} starts"
+        if self.agreeing < min(2, self.starts):
+            return f"{found}, which no other start reached: a better one may have been missed"
+        agreeing = "all" if self.agreeing == self.starts else self.agreeing
+        return f"{found}, {agreeing} of which reached it"
 
     def share_table(self, beside: Mapping[str, Optimum] | None = None) -> str:
         """Shares in percent, the limits that they are at, and the shares of other optima."""
@@ -195,8 +200,8 @@ def answer_at(
         objective=sum(w * losses[t] for t, w in question.weighed.items()),
         gap=float(end.gap),
         pull=0.0 if question.prior is None else question.prior[1] * float(kl(h, question.prior[0])),
-        N=None if question.N is None else float(question.N),
-        D=None if question.D is None else float(question.D),
+        N=_read(question.N, question.law.reads.N),
+        D=_read(question.D, question.law.reads.D),
         target_weights=dict(zip(targets, question.target_weights.tolist(), strict=True)),
         bound=question.bound(h),
         convex=convex and not end.stalled.any(),  # then the gap is that of the others only
@@ -205,6 +210,11 @@ def answer_at(
         held=tuple(np.array(question.domains)[end.stalled | end.emptied].tolist()),
         epochs=epochs_of(weights, question.tokens, question.D) or None,
     )
+
+
+def _read(count: float | None, read: bool) -> float | None:
+    """A count, where the law reads it."""
+    return None if count is None or not read else float(count)
 
 
 def warn_minimum(question: Question, end: Minima, small: float = STALLED) -> None:

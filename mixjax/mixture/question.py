@@ -17,7 +17,15 @@ from mixjax.errors import UserError, check_names
 from mixjax.fitting.record import Fit
 from mixjax.law.base import Law, Slopes, domain_index, row_loss, slopes
 from mixjax.mixture.box import Box
-from mixjax.mixture.limits import NEAR, by_name, caps_from_tokens, check_tokens, make_box, number
+from mixjax.mixture.limits import (
+    NEAR,
+    by_name,
+    caps_from_tokens,
+    check_tokens,
+    epochs_of,
+    make_box,
+    number,
+)
 
 Floats = NDArray[np.float64]
 
@@ -291,15 +299,30 @@ class Question:
         """Refuse a mixture h (k,) that breaks a limit, of a domain or of a group.
 
         Raises:
-            UserError: at `where`, with the share and its limits.
+            UserError: at `where`, with the shares and their limits.
         """
+        if broken := self.broken(h):
+            remedy = "move the limits, or begin from another mixture"
+            raise UserError(where, "; ".join(broken), remedy)
+
+    def broken(self, h: Floats) -> list[str]:
+        """Every limit, trained share and supply that a mixture h (k,) goes beyond, in words."""
         low, high = self.trained_limits
+        passes = epochs_of(self.named(h), self.tokens, self.D)
+        said = []
         for name, share, floor, cap in zip(*self._with_groups(h), strict=True):
-            if not floor - NEAR <= share <= cap + NEAR:
-                trained = name in (low if share < floor else high)
-                of = "the fitted rows'" if trained else "its limits"
-                what = f"{name!r} has {share:.4g}, outside {of} {floor:.4g} to {cap:.4g}"
-                raise UserError(where, what, "move the limits, or begin from another mixture")
+            if floor - NEAR <= share <= cap + NEAR:
+                continue
+            allowed = self.epochs
+            allowed = allowed.get(name, 1.0) if isinstance(allowed, Mapping) else allowed
+            if passes.get(name, 0.0) > allowed * (1 + NEAR) and share > cap:
+                of = f"{passes[name]:.3g} epochs of its tokens, which allow {allowed:g}"
+            elif name in (low if share < floor else high):
+                of = f"beyond the trained {floor:.3g} to {cap:.3g}"
+            else:
+                of = f"outside its limits {floor:.4g} to {cap:.4g}"
+            said.append(f"{name!r} has {share:.4g}, {of}")
+        return said
 
     def _with_groups(self, h: Floats) -> tuple[list[str], Floats, Floats, Floats]:
         """Names, shares, floors and caps of the domains and then of the groups."""

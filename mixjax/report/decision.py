@@ -68,7 +68,8 @@ class Decision(Record):
             self._shares(),
             f"objective {best.objective:.5f}, {level} interval {low:.5f} .. {high:.5f}; with "
             f"{level} confidence no mixture within the limits is better by more than "
-            f"{max(100 * regret, _TOLD):.2g} percent",
+            f"{max(100 * regret, _TOLD):.2g} percent"
+            + ("" if best.convex else f"; the mixture is {best.trust}"),
             *(self._against(name) for name in self.gains),
             self._law(),
         ]
@@ -101,7 +102,7 @@ class Decision(Record):
         said += f"percent {side} that of the mixture to train on"
         if other.tokens is not None or other.size is not None:
             said += f"; for the same objective it would need {' or '.join(named)}"
-        breaks = f"\nit breaks a limit: {other.broken}" if other.broken else ""
+        breaks = f"\njudged anyway: {other.broken}" if other.broken else ""
         return f"{said}{breaks}\n{table(head, rows)}"
 
     def _law(self) -> str:
