@@ -128,6 +128,7 @@ def test_eval_rows_may_have_fewer_targets():
     assert list(got.train["chinchilla"]) == ["d0", "other"]
 
 
+@pytest.mark.filterwarnings("ignore:.*the law takes it as one")
 def test_an_own_domain_law_is_scored_on_its_targets_only():
     with pytest.warns(MixjaxWarning, match="targets other are not training domains"):
         got = compare(table(), ["ge24", "chinchilla"], table(sizes=(3e9,)), **QUICK)
@@ -136,6 +137,7 @@ def test_an_own_domain_law_is_scored_on_its_targets_only():
     assert got.parameters["ge24"] == 5
 
 
+@pytest.mark.filterwarnings("ignore:.*the law takes it as one")
 def test_a_law_of_ones_own():
     law = Law(
         "mine", (Parameter("E"), Parameter("a")), lambda p, h: Coefficients(p["E"] + p["a"] * h[0])

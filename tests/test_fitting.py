@@ -372,6 +372,7 @@ def test_a_weighted_objective_is_the_weighted_mean():
         )
 
 
+@pytest.mark.filterwarnings("ignore:.*fewer than any run has")
 @pytest.mark.parametrize("law", ["chinchilla", "simple", "additive", "joint"])
 def test_units_of_n_and_d_do_not_matter(law):
     """Laws with `rescale`: the search sees N and D over their middle, so only rounding differs."""
@@ -584,6 +585,7 @@ def test_nothing_is_traced_again_for_other_losses_seeds_budgets_and_weights():
     assert len(traces) - before <= 4
 
 
+@pytest.mark.filterwarnings("ignore:.*the law takes it as one")
 def test_a_law_without_a_finite_value_is_refused():
     law = Law("broken", (Parameter("E"),), lambda p, h: Coefficients(p["E"] * jnp.nan))
     with pytest.raises(UserError, match="no start of target 'd0' gave a finite objective"):

@@ -318,7 +318,7 @@ class Question:
             if passes.get(name, 0.0) > allowed * (1 + NEAR) and share > cap:
                 of = f"{passes[name]:.3g} epochs of its tokens, which allow {allowed:g}"
             elif name in (low if share < floor else high):
-                of = f"beyond the trained {floor:.3g} to {cap:.3g}"
+                of = "beyond the trained {:.3g} to {:.3g}".format(*self.fit.share_ranges[name])
             else:
                 of = f"outside its limits {floor:.4g} to {cap:.4g}"
             said.append(f"{name!r} has {share:.4g}, {of}")
