@@ -3,9 +3,9 @@
 Mirror descent from many starts, and what a descent cannot see put right, for all who ask.
 
 A descent that stalls where exponents of both signs pull at a domain goes on with the others by
-turns (`_in_turns`), and without it if that does not help (`_settle`);
-behind a barrier near a corner a lower minimum is sought (`_near_corners`); and where a law jumps
-down at a face of the simplex, the face is searched too (`_on_faces`).
+turns (`_in_turns`), and without it if that does not help (`_settle`); behind a barrier near a
+corner a lower minimum is sought (`_near_corners`); and where a law jumps down at a face of the
+simplex, the face is searched too (`_on_faces`).
 """
 
 from __future__ import annotations
