@@ -12,7 +12,7 @@ import mixjax as mj
 from mixjax.fitting.simulate import random_truth
 from mixjax.mixture import lanes
 from mixjax.mixture.many import Vary, optima, parameter_sets
-from tests.test_mixture import additive
+from tests.test_mixture import additive, pulled_both_ways
 
 AT = {"N": 7e9, "D": 150e9}
 
@@ -147,9 +147,7 @@ def test_own_domain_law_has_the_closed_form():
 
 
 def test_exponents_of_both_signs_are_held():
-    fit = additive(4, k=4)
-    for t, sign in zip(fit.targets, (-1, -1, 1), strict=True):
-        fit.params[t]["gamma"][3] *= sign
+    fit = pulled_both_ways(6)
     found = mj.optimal_mixtures(fit, **AT, weights={t: [1.0, 2.0] for t in fit.targets})
     assert found.held.tolist() == [[False, False, False, True]] * 2
     assert (found.gap < 1e-8).all()
