@@ -151,7 +151,7 @@ def mix(asked: Asked, kind: Kind, export: Export) -> Shown:
     answer = kind.answer(question)
     content, text = answer.to_dict(), str(answer)
     weights = content["weights"]
-    mj.fitting.doubts.warn_mixture(question.fit, question.N, question.D, weights)
+    warn_mixture(question, weights)
     limited = question.has_limits or any(question.trained_limits)
     if limited and isinstance(answer, mj.mixture.Optimum) and kind.pull is None:
         limits = mj.mixture.price_limits(question, answer)
@@ -169,9 +169,15 @@ def mix(asked: Asked, kind: Kind, export: Export) -> Shown:
     return Shown(content, text, answer, saved=export.output)
 
 
+def warn_mixture(question: mj.mixture.Question, weights: dict[str, float]) -> None:
+    """Tell doubts about a mixture that a question is answered with."""
+    scale = question.N, question.D
+    mj.fitting.doubts.warn_mixture(question.fit, *scale, weights, question.weighed)
+
+
 def recommend(question: mj.mixture.Question, result: Any, weights: dict[str, float]) -> Shown:
     """A result, and doubts about the mixture that it recommends."""
-    mj.fitting.doubts.warn_mixture(question.fit, question.N, question.D, weights)
+    warn_mixture(question, weights)
     return show(result)
 
 
@@ -273,7 +279,7 @@ def value(
     weights = None if base is None else files.read_mixture(base, question.domains)
     question = question if weights is None else options.around(question, weights)
     margins = mj.mixture.marginal_values(question, weights)
-    mj.fitting.doubts.warn_mixture(question.fit, question.N, question.D, margins.weights)
+    warn_mixture(question, margins.weights)
     if not question.has_limits and not any(question.trained_limits):
         return show(margins)
     limits = mj.mixture.price_limits(question)

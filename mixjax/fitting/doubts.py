@@ -146,12 +146,18 @@ def of_points(fit: Fit, N: Counts, D: Counts, h: NDArray[np.float64]) -> Iterato
 
 
 def of_minima(
-    fit: Fit, N: Counts, D: Counts, h: NDArray[np.float64] | Mapping[str, float]
+    fit: Fit,
+    N: Counts,
+    D: Counts,
+    h: NDArray[np.float64] | Mapping[str, float],
+    targets: Collection[str] | None = None,
 ) -> Iterator[Doubt]:
-    """Targets whose nearly equal minima do not predict alike at N, D and h, see `Fit.spread`."""
-    if not fit.others:
+    """Targets, of these (all by default), whose nearly equal minima do not predict alike at N, D
+    and h, see `Fit.spread`."""
+    asked = set(fit.others) & set(fit.targets if targets is None else targets)
+    if not asked:
         return
-    spread = {t: float(np.max(x)) for t, x in fit.spread(N, D, h).items()}
+    spread = {t: float(np.max(x)) for t, x in fit.spread(N, D, h).items() if t in asked}
     apart = [f"{t} by {100 * x:.2g} percent" for t, x in spread.items() if not x <= APART]
     if apart:
         what = f"minima of nearly the same objective differ in the loss of {', '.join(apart)}"
@@ -258,8 +264,14 @@ def warn_scale(fit: Fit, N: float | None, D: float | None, targets: Mapping[str,
     tell(of_fit(fit, [t for t in fit.targets if targets.get(t, 0.0) > 0]))
 
 
-def warn_mixture(fit: Fit, N: float | None, D: float | None, weights: Mapping[str, float]) -> None:
+def warn_mixture(
+    fit: Fit,
+    N: float | None,
+    D: float | None,
+    weights: Mapping[str, float],
+    targets: Collection[str],
+) -> None:
     """Warn of shares {domain: share} of a mixture outside those of the fitted rows, and of minima
-    of the fit that do not agree on its losses."""
+    of the fit that do not agree on its losses of these targets."""
     tell(of_shares(fit, weights))
-    tell(of_minima(fit, N, D, weights))
+    tell(of_minima(fit, N, D, weights, targets))

@@ -177,11 +177,11 @@ def _lowest(
 def _logs(problem: Problem, group: int, points: Floats) -> Floats:
     """log losses that points (n, q) of the search predict at the fitted rows of a target and beyond
     them (n, 2 rows); those of the first point where one is no number."""
-    runs = problem.runs.select(problem.fitted[group])
+    runs, fitted = problem.runs, problem.fitted[group]
     counts = {"N": runs.N, "D": runs.D}
     beyond = replace(runs, **{name: x if x is None else _BEYOND * x for name, x in counts.items()})
     with np.errstate(all="ignore"):
-        losses = [losses_at(problem, group, points, rows) for rows in (runs, beyond)]
+        losses = [losses_at(problem, group, points, rows)[:, fitted] for rows in (runs, beyond)]
         logs = np.log(np.concatenate(losses, axis=1))
     return np.where(np.isfinite(logs).all(axis=1, keepdims=True), logs, logs[0])
 

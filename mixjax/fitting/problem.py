@@ -397,16 +397,23 @@ def losses_at(problem: Problem, group: int, z: Floats, runs: Runs) -> Floats:
     (exponents that run off).
     """
     coordinates, law, unit = problem.coordinates, problem.law, problem.units[group]
+    N, D = runs.N, runs.D
+    # In units already, so that the program is compiled once, whatever they are.
+    if D is not None:
+        D = (np.maximum(D - law.lag, 1e-6 * law.lag) if law.lag else D) / law.units[1] / unit.D
+    if N is not None:
+        N = N / law.units[0] / unit.N
     law = replace(
         law,
         parameters=coordinates.parameters,
         coefficients=coordinates.coefficients,
-        units=(law.units[0] * unit.N, law.units[1] * unit.D),
+        units=(1.0, 1.0),
+        lag=0.0,
         coordinates=None,
         rescale=None,
     )
     params = {problem.targets[group]: named(coordinates, z, problem.k)}
-    (own,) = predict_members(law, problem.domains, params, runs.N, runs.D, runs.h).values()
+    (own,) = predict_members(law, problem.domains, params, N, D, runs.h).values()
     losses = own * unit.loss
     return np.where(np.isnan(losses), np.inf, losses)
 

@@ -153,7 +153,7 @@ def optimal_mixture(
         raise UserError("question", "has its scale, weights and limits", "change it with .but(...)")
     best = best_of(question)
     warn_scale(question.fit, best.N, best.D, best.target_weights)
-    warn_mixture(question.fit, best.N, best.D, best.weights)
+    warn_mixture(question.fit, best.N, best.D, best.weights, question.weighed)
     return best
 
 

@@ -291,7 +291,7 @@ def _mixtures(outcome: Outcome) -> list[str]:
         for doubt in (
             *doubts.of_scale(outcome.fit, o.N, o.D),
             *doubts.of_shares(outcome.fit, o.weights),
-            *doubts.of_minima(outcome.fit, o.N, o.D, o.weights),
+            *doubts.of_minima(outcome.fit, o.N, o.D, o.weights, o.target_weights),
             *doubts.of_minimum(o.gap, o.objective, o.convex, o.agreeing, o.starts),
         )
     ]
