@@ -11,6 +11,7 @@ import pytest
 
 from mixjax.cli import main
 from mixjax.data.design import design_mixtures
+from mixjax.errors import UserError
 from mixjax.fitting.simulate import random_truth, simulate_runs
 
 QUICK = ["--starts", "8", "--hops", "0"]
@@ -224,3 +225,15 @@ def test_mistakes_of_a_choice_are_told_in_one_line(trusting, run, monkeypatch, a
     assert line.startswith("mixjax: error: ")
     assert words in line
     assert not (trusting / "fit2.json").exists()
+
+
+def test_intervals_tell_of_points_far_from_the_fitted_scales(folder, run, monkeypatch, tmp_path):
+    def stop(*_, **__):
+        raise UserError("here", "is enough", "stop")
+
+    monkeypatch.setattr("mixjax.trust.uncertainty", stop)
+    (tmp_path / "points.csv").write_text("N,D,h_web,h_code\n7,1e10,0.5,0.5\n")
+    words = [folder / "fit.json", folder / "runs.csv", tmp_path / "points.csv", *TRAIN]
+    code, _, err = run("intervals", *words)
+    assert code == 2
+    assert "N = 7 is 1.4e+07 times below" in err

@@ -147,6 +147,7 @@ def intervals(
     _check_alone(asked.scale, asked.limits)
     content, at = files.read_points(points, table.columns, fitted)
     fitted.predict(at.N, at.D, at.h)  # complains before the refits
+    mj.fitting.doubts.tell(mj.fitting.doubts.of_scales(fitted, at.N, at.D))
     trust = resampling.refit(fitted, runs, at.N, at.D, watch)
     targets = {}
     for t, interval in trust.intervals(at.N, at.D, at.h, level=resampling.level).items():

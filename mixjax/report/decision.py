@@ -113,9 +113,10 @@ class Decision(Record):
             why = "untested at larger scales: the table has too few sizes or D to leave any out"
         else:
             errors = [float(np.mean(list(first.errors[name].values()))) for name in tests]
+            span = dict.fromkeys(f"{error:.2f}" for error in (min(errors), max(errors)))
             why = (
                 f"its first law predicted what was left out ({', '.join(tests)}) to "
-                f"{min(errors):.2f} to {max(errors):.2f} percent"
+                f"{' to '.join(span)} percent"
             )
         return f"predicted by {self.choice.law}; {why}"
 
