@@ -138,7 +138,7 @@ def optima(
         for own, fixed in zip((vary.N, vary.D), scale, strict=True)
     )
     weights = question.target_weights if vary.weights is None else vary.weights
-    weights = np.broadcast_to(weights, (n, len(fit.targets)))
+    weights = np.broadcast_to(np.asarray(weights, dtype=np.float64), (n, len(fit.targets)))
     boxes = vary.boxes or boxes_at(question, vary.D, n)
     which = np.zeros(n, dtype=np.int64) if member is None else np.asarray(member, dtype=np.int64)
     numbers = {"weights": weights, "N": N, "D": D}
