@@ -316,12 +316,14 @@ def test_the_nearest_name_is_offered():
 
 
 def test_scales_weights_and_boxes_compile_once():
+    """Once for all targets, and once where some have no weight and are left out."""
     fit = additive(0)
     mj.optimal_mixture(fit, **AT)
+    mj.optimal_mixture(fit, **AT, weights={"t0": 1})
     before = lanes._block._cache_size()
-    mj.optimal_mixture(
-        additive(1), N=1e9, D=2e10, weights={"t1": 2}, caps={"d0": 0.3}, floors={"d1": 0.1}
-    )
+    limits = {"caps": {"d0": 0.3}, "floors": {"d1": 0.1}}
+    mj.optimal_mixture(additive(1), N=1e9, D=2e10, weights={"t1": 2}, **limits)
+    mj.optimal_mixture(additive(1), N=1e9, D=2e10, **limits)
     assert lanes._block._cache_size() == before
 
 

@@ -92,9 +92,13 @@ def fit(
             watch(share, dict(zip(problem.targets, best.tolist(), strict=True)))
 
     starts = draw_starts(problem, settings)
-    distinct = lambda group, points: _apart(_logs(problem, group, points))  # noqa: E731
     searched = search(
-        problem.objective, problem.data, starts, settings.hops, report, distinct=distinct
+        problem.objective,
+        problem.data,
+        starts,
+        settings.hops,
+        report,
+        distinct=lambda group, points: _apart(_logs(problem, group, points)),
     )
     answers = [_answer(problem, group, searched) for group in range(len(problem.targets))]
     return _record(problem, answers, _made(table, settings, time.perf_counter() - began))

@@ -164,12 +164,14 @@ class Extrapolation(Record):
         return self.fit.law
 
     def __str__(self) -> str:
-        """Mean relative errors at held-out scales, the best candidate first."""
-        rows = [
-            [c.law.name, *c.split_means(), f"{c.error:.3f}" if c.errors else "-", f"{c.weight:.3f}"]
-            for c in self.candidates
-        ]
-        head = ["law", *self.candidates[0].errors, "mean", "weight"]
+        """Mean relative errors at held-out scales and the mean that decides, best first."""
+        splits = list(self.candidates[0].errors)
+        scales = [name for name in splits if name != EXTREME]
+        rows = []
+        for c in self.candidates:
+            mean = f"{math.exp(c.geometric_mean(scales)):.3f}" if scales else "-"
+            rows.append([c.law.name, *c.split_means(), mean, f"{c.weight:.3f}"])
+        head = ["law", *splits, "geometric mean of scales", "weight"]
         return (
             f"chosen: {self.law}\nmean relative error of rows left out, percent, mean over "
             f"{len(self.fit.targets)} targets\n{table(head, rows)}"
