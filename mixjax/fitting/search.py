@@ -175,7 +175,8 @@ def search(
     rounds = [starts.part(which) for which in _rounds(starts.z.shape[1])]
     counts = [_survivors(part) for part in rounds]
     steps = sum(part.z.shape[1] + n * (hops + 1) for part, n in zip(rounds, counts, strict=True))
-    progress = _Progress(len(starts.z), steps + _POLISHED, report)
+    polished = _POLISHED * (1 if distinct is None else 2)
+    progress = _Progress(len(starts.z), steps + polished, report)
     minima: list[Found] = []
     for part in rounds:
         first = 0 if minima else _FIRST
@@ -190,6 +191,7 @@ def search(
     best = _no_worse(minimise(objective, data, begin, "polish", watch=progress), begin, f)
     lowest = best.f.shape[1]
     if distinct is not None and best.finished.all():
+        progress.done += lowest
         begin, f = _nearly_best(found, best, begin, distinct)
         others = minimise(objective, data, begin, "others", watch=progress)
         best = _joined([best, _no_worse(others, begin, f)])
